@@ -1,0 +1,126 @@
+//! The architecture of a model: every number the graph builder needs, and nothing about where weights lie.
+//!
+//! The source is a Hugging Face `config.json` (resolved by the quantiser); an artifact carries the resolved form.
+
+use serde::{Deserialize, Serialize};
+
+/// Upper bound of every size in a configuration. It keeps products of two sizes far from overflow and refuses
+/// absurd files early; real models are orders of magnitude below.
+const MAX_SIZE: usize = 1 << 22;
+/// The largest inner dimension for which `u8 x i8` dot products cannot overflow an `i32` accumulator:
+/// `255 * 127 * 2^16 < 2^31`.
+const MAX_INNER: usize = 1 << 16;
+const MAX_LAYERS: usize = 1024;
+
+/// The shapes of a DeBERTa-v2/v3 question-answering model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Rows of the word embedding table.
+    pub vocab_size: usize,
+    /// Width of the hidden state.
+    pub hidden_size: usize,
+    /// Number of encoder layers.
+    pub num_layers: usize,
+    /// Attention heads per layer; divides `hidden_size`.
+    pub num_heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// The longest sequence, in tokens.
+    pub max_positions: usize,
+    /// Rows of the token type table; 0 when the model has none.
+    pub type_vocab_size: usize,
+    /// Whether absolute positions are added to the embeddings.
+    pub position_biased_input: bool,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
+    /// Terms that the divisor of attention scores counts: 1 + those that the configuration names, used or not.
+    pub score_terms: usize,
+    /// Disentangled attention; `None` for plain attention.
+    pub relative: Option<RelativeConfig>,
+}
+
+/// The relative-position part of disentangled attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelativeConfig {
+    /// Number of logarithmic buckets per direction; 0 when distances are used as they are.
+    pub position_buckets: usize,
+    /// The distance at which bucketing saturates.
+    pub max_relative_positions: usize,
+    /// Whether scores have the content-to-position term.
+    pub content_to_position: bool,
+    /// Whether scores have the position-to-content term.
+    pub position_to_content: bool,
+}
+
+impl RelativeConfig {
+    /// Half the number of rows of the relative-position tables.
+    pub fn span(&self) -> usize {
+        if self.position_buckets > 0 { self.position_buckets } else { self.max_relative_positions }
+    }
+
+    /// Rows of the relative-position tables.
+    pub fn rows(&self) -> usize {
+        2 * self.span()
+    }
+}
+
+impl ModelConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_heads
+    }
+
+    /// The divisor of attention scores: `sqrt(head_dim * score_terms)`.
+    pub fn score_scale(&self) -> f32 {
+        ((self.head_dim() * self.score_terms) as f32).sqrt()
+    }
+
+    /// Checks that the sizes are possible and consistent.
+    ///
+    /// # Errors
+    /// A sentence that names the field at fault.
+    pub fn validate(&self) -> Result<(), String> {
+        let bounded = [
+            ("vocab_size", self.vocab_size, 1, MAX_SIZE),
+            ("hidden_size", self.hidden_size, 1, MAX_INNER),
+            ("num_layers", self.num_layers, 1, MAX_LAYERS),
+            ("num_heads", self.num_heads, 1, MAX_INNER),
+            ("intermediate_size", self.intermediate_size, 1, MAX_INNER),
+            ("max_positions", self.max_positions, 1, MAX_INNER),
+            ("type_vocab_size", self.type_vocab_size, 0, MAX_INNER),
+            ("score_terms", self.score_terms, 1, 3),
+        ];
+        for (name, value, low, high) in bounded {
+            if !(low..=high).contains(&value) {
+                return Err(format!("{name} is {value}, outside {low}..={high}"));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_heads) {
+            return Err(format!("hidden_size {} is not divisible by num_heads {}", self.hidden_size, self.num_heads));
+        }
+        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
+            return Err(format!("layer_norm_eps is {}", self.layer_norm_eps));
+        }
+        if let Some(relative) = &self.relative {
+            if relative.position_buckets > MAX_INNER || relative.max_relative_positions > MAX_INNER {
+                return Err(format!("relative positions span more than {MAX_INNER}"));
+            }
+            if relative.max_relative_positions == 0 {
+                return Err("max_relative_positions is 0".into());
+            }
+            let half = relative.position_buckets / 2;
+            if relative.position_buckets == 1 || (half > 0 && relative.max_relative_positions <= half + 1) {
+                return Err(format!(
+                    "position_buckets {} does not fit max_relative_positions {}",
+                    relative.position_buckets, relative.max_relative_positions
+                ));
+            }
+            if !relative.content_to_position && !relative.position_to_content {
+                return Err("relative attention without any relative term".into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! The int8 arithmetic, safe to call: knows neither tract nor files.
+//!
+//! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
+//! integers into a layer's outputs, [`rows`] quantises activations, [`math`] holds the `f32` parts.
+
+pub mod gemm;
+pub mod layout;
+pub mod linear;
+pub mod math;
+pub mod pack;
+mod portable;
+pub mod rows;
+mod scalar;
+#[cfg(test)]
+mod tests;
