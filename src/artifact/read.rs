@@ -1,0 +1,222 @@
+//! Opening an artifact: everything is checked before anything is used.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use sha2::{Digest, Sha256};
+
+use super::map::Mapping;
+use super::metadata::Metadata;
+use super::schema::{self, TensorSpec};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View};
+use crate::kernels::layout::{KG, NR};
+
+/// An opened, validated model file.
+#[derive(Debug)]
+pub struct Artifact {
+    map: Arc<Mapping>,
+    metadata: Metadata,
+    data_sha256: String,
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Where a tensor lies in the file.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Bytes of the file.
+    pub bytes: Range<usize>,
+}
+
+impl Artifact {
+    /// Maps and validates the file: header, metadata, and for every tensor presence, type, shape, place, alignment and the
+    /// finiteness of its `f32` values. Weights are not read; [`Artifact::verify`] does that.
+    ///
+    /// # Errors
+    /// One variant of [`ArtifactError`] per kind of fault.
+    pub fn open(path: &Path) -> Result<Self, ArtifactError> {
+        let map = Mapping::open(path)?;
+        let bytes = map.bytes();
+        let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(bytes, e))?;
+        let data_start = 8 + header_len;
+        let (metadata, data_sha256) = Metadata::from_entries(header.metadata().as_ref())?;
+        let tensors: BTreeMap<String, TensorInfo> = header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let (start, end) = info.data_offsets;
+                let bytes = data_start + start..data_start + end;
+                (name, TensorInfo { dtype: info.dtype, shape: info.shape.clone(), bytes })
+            })
+            .collect();
+        let artifact = Self { map, metadata, data_sha256, data_start, tensors };
+        artifact.check_tensors()?;
+        Ok(artifact)
+    }
+
+    fn check_tensors(&self) -> Result<(), ArtifactError> {
+        let specs = schema::tensors(&self.metadata.config);
+        for spec in &specs {
+            match self.tensors.get(&spec.name) {
+                Some(info) => check_tensor(spec, info)?,
+                None if spec.required => return Err(ArtifactError::Missing { tensor: spec.name.clone() }),
+                None => {}
+            }
+        }
+        let known: std::collections::HashSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
+        for (name, info) in &self.tensors {
+            let filler = name.strip_suffix(PADDING_SUFFIX).is_some_and(|n| self.tensors.contains_key(n));
+            if filler {
+                if info.dtype != Dtype::U8 || info.bytes.len() >= ALIGNMENT {
+                    return Err(ArtifactError::Superfluous { tensor: name.clone() });
+                }
+            } else if !known.contains(name.as_str()) {
+                return Err(ArtifactError::Superfluous { tensor: name.clone() });
+            } else if info.dtype == Dtype::F32 {
+                let values: View<f32> = self.view(name)?;
+                if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+                    return Err(ArtifactError::NonFinite { tensor: name.clone(), index, value: values[index] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all tensor data and checks them against the checksum of the metadata, then that weights are in the kernels'
+    /// range and column sums are theirs.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`] or [`ArtifactError::ColumnSum`].
+    pub fn verify(&self) -> Result<(), ArtifactError> {
+        let found = hex(&Sha256::digest(self.data()));
+        if !found.eq_ignore_ascii_case(&self.data_sha256) {
+            return Err(ArtifactError::Checksum { found, expected: self.data_sha256.clone() });
+        }
+        for (name, info) in &self.tensors {
+            if info.dtype == Dtype::I8 {
+                let weights: View<i8> = self.view(name)?;
+                if let Some(index) = weights.iter().position(|&w| w == i8::MIN) {
+                    return Err(ArtifactError::WeightRange { tensor: name.clone(), index });
+                }
+            }
+        }
+        for layer in 0..self.metadata.config.num_layers {
+            for spec in schema::linears(&self.metadata.config, layer) {
+                let weights: View<i8> = self.view(&format!("{}.weight", spec.name))?;
+                let tensor = format!("{}.column_sum", spec.name);
+                let sums: View<i32> = self.view(&tensor)?;
+                for (p, panel) in weights.chunks_exact(spec.shape.panel_len()).enumerate() {
+                    for (n, &sum) in sums[p * NR..(p + 1) * NR].iter().enumerate() {
+                        let groups = panel.chunks_exact(NR * KG);
+                        let actual: i32 = groups.flat_map(|g| &g[n * KG..(n + 1) * KG]).map(|&w| i32::from(w)).sum();
+                        if actual != sum {
+                            return Err(ArtifactError::ColumnSum { tensor, channel: p * NR + n });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the header says about the model.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The checksum of the tensor data that the metadata state; [`Artifact::verify`] compares it.
+    pub fn data_sha256(&self) -> &str {
+        &self.data_sha256
+    }
+
+    /// All bytes after the header: the tensor data.
+    pub fn data(&self) -> &[u8] {
+        &self.map.bytes()[self.data_start..]
+    }
+
+    /// Size of the file in bytes.
+    pub fn file_len(&self) -> usize {
+        self.map.bytes().len()
+    }
+
+    /// All tensors by name, fillers included.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// The elements of tensor `name`, in the map.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Missing`] if there is no such tensor; [`ArtifactError::Alignment`] if it cannot be viewed as `T`.
+    pub fn view<T: Pod>(&self, name: &str) -> Result<View<T>, ArtifactError> {
+        let info = self.tensors.get(name).ok_or_else(|| ArtifactError::Missing { tensor: name.into() })?;
+        View::mapped(Arc::clone(&self.map), info.bytes.clone())
+            .ok_or_else(|| ArtifactError::Alignment { tensor: name.into(), offset: info.bytes.start })
+    }
+
+    /// As [`Artifact::view`], or `None` if there is no such tensor.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Alignment`].
+    pub fn view_optional<T: Pod>(&self, name: &str) -> Result<Option<View<T>>, ArtifactError> {
+        if self.tensors.contains_key(name) { self.view(name).map(Some) } else { Ok(None) }
+    }
+}
+
+fn check_tensor(spec: &TensorSpec, info: &TensorInfo) -> Result<(), ArtifactError> {
+    let tensor = || spec.name.clone();
+    if info.dtype != spec.dtype {
+        return Err(ArtifactError::Dtype { tensor: tensor(), found: info.dtype, expected: spec.dtype });
+    }
+    let expected = spec.shape.clone().unwrap_or_else(|| vec![info.bytes.len()]);
+    if info.shape != expected {
+        return Err(ArtifactError::Shape { tensor: tensor(), found: info.shape.clone(), expected });
+    }
+    if !info.bytes.start.is_multiple_of(ALIGNMENT) {
+        return Err(ArtifactError::Alignment { tensor: tensor(), offset: info.bytes.start });
+    }
+    Ok(())
+}
+
+/// Turns the parser's error into ours; a file that is cut off names the tensor where it ends.
+fn header_error(file: &[u8], error: SafeTensorError) -> ArtifactError {
+    if matches!(error, SafeTensorError::MetadataIncompleteBuffer)
+        && let Some(truncated) = find_truncation(file)
+    {
+        return truncated;
+    }
+    ArtifactError::NotSafetensors(error.to_string())
+}
+
+fn find_truncation(file: &[u8]) -> Option<ArtifactError> {
+    let (len, rest) = file.split_first_chunk::<8>()?;
+    let header_len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(rest.get(..header_len)?).ok()?;
+    let data_len = (rest.len() - header_len) as u64;
+    let ends = header.iter().filter_map(|(name, info)| Some((info.get("data_offsets")?.get(1)?.as_u64()?, name)));
+    let (mut first_cut, mut expected) = (None, 0);
+    for (end, name) in ends {
+        expected = expected.max(end);
+        if end > data_len && first_cut.is_none_or(|(e, _)| end < e) {
+            first_cut = Some((end, name));
+        }
+    }
+    first_cut.map(|(_, tensor)| ArtifactError::Truncated {
+        tensor: tensor.clone(),
+        expected: expected.saturating_add(8 + header_len as u64),
+        found: file.len() as u64,
+    })
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

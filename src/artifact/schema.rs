@@ -1,0 +1,111 @@
+//! Which tensors a model of a given configuration has: names, types and shapes, in file order.
+
+use safetensors::Dtype;
+
+use crate::config::ModelConfig;
+use crate::kernels::layout::{KG, NR, PackedShape};
+
+/// The tensor that holds the gzip-compressed `tokenizer.json`.
+pub const TOKENIZER: &str = "tokenizer.json.gz";
+
+/// What a tensor must look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name in the file.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape; `None` for a byte string of any length.
+    pub shape: Option<Vec<usize>>,
+    /// Whether every file must have it.
+    pub required: bool,
+}
+
+/// The shape of a linear layer called `name`, as [`linears`] lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinearSpec {
+    /// Prefix of its tensors.
+    pub name: String,
+    /// Output channels and inner dimension.
+    pub shape: PackedShape,
+}
+
+/// Name of a tensor or sub-layer of encoder layer `layer`.
+pub fn in_layer(layer: usize, rest: &str) -> String {
+    format!("encoder.{layer}.{rest}")
+}
+
+/// The four linear layers of encoder layer `layer`, in the order of evaluation: query, key and value as one
+/// (`3 * hidden` channels, in that order), attention output, feed-forward in and out.
+pub fn linears(config: &ModelConfig, layer: usize) -> [LinearSpec; 4] {
+    let (h, i) = (config.hidden_size, config.intermediate_size);
+    [("attention.qkv", 3 * h, h), ("attention.output", h, h), ("ffn.in", i, h), ("ffn.out", h, i)]
+        .map(|(name, n, k)| LinearSpec { name: in_layer(layer, name), shape: PackedShape { n, k } })
+}
+
+/// Every tensor of a model, in file order. Filler tensors ([`super::PADDING_SUFFIX`]) are not listed.
+pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
+    let mut specs = Specs(Vec::new());
+    let hidden = config.hidden_size;
+    specs.push(TOKENIZER.into(), Dtype::U8, None);
+    specs.table("embeddings.word", config.vocab_size, hidden, 1);
+    if config.position_biased_input {
+        specs.table("embeddings.position", config.max_positions, hidden, 1);
+    }
+    if config.type_vocab_size > 0 {
+        specs.table("embeddings.token_type", config.type_vocab_size, hidden, 1);
+    }
+    specs.norm("embeddings.norm", hidden);
+    for layer in 0..config.num_layers {
+        let [qkv, output, ffn_in, ffn_out] = linears(config, layer);
+        specs.linear(&qkv);
+        if let Some(relative) = &config.relative {
+            if relative.content_to_position {
+                specs.table(&in_layer(layer, "attention.position_key"), relative.rows(), hidden, config.num_heads);
+            }
+            if relative.position_to_content {
+                specs.table(&in_layer(layer, "attention.position_query"), relative.rows(), hidden, config.num_heads);
+            }
+        }
+        specs.linear(&output);
+        specs.norm(&in_layer(layer, "attention.norm"), hidden);
+        specs.linear(&ffn_in);
+        specs.linear(&ffn_out);
+        specs.norm(&in_layer(layer, "ffn.norm"), hidden);
+    }
+    specs.push("head.weight".into(), Dtype::F32, Some(vec![2, hidden]));
+    specs.push("head.bias".into(), Dtype::F32, Some(vec![2]));
+    specs.0
+}
+
+struct Specs(Vec<TensorSpec>);
+
+impl Specs {
+    fn push(&mut self, name: String, dtype: Dtype, shape: Option<Vec<usize>>) {
+        self.0.push(TensorSpec { name, dtype, shape, required: true });
+    }
+
+    /// An int8 table of `rows` vectors, with one scale per row and equal `parts` of it.
+    fn table(&mut self, name: &str, rows: usize, width: usize, parts: usize) {
+        self.push(format!("{name}.weight"), Dtype::I8, Some(vec![rows, width]));
+        self.push(format!("{name}.scale"), Dtype::F32, Some(vec![rows, parts]));
+    }
+
+    fn norm(&mut self, name: &str, width: usize) {
+        self.push(format!("{name}.weight"), Dtype::F32, Some(vec![width]));
+        self.push(format!("{name}.bias"), Dtype::F32, Some(vec![width]));
+    }
+
+    fn linear(&mut self, LinearSpec { name, shape }: &LinearSpec) {
+        let packed = vec![shape.panels(), shape.groups(), NR, KG];
+        let channels = vec![shape.panels(), NR];
+        self.push(format!("{name}.weight"), Dtype::I8, Some(packed));
+        self.push(format!("{name}.scale"), Dtype::F32, Some(channels.clone()));
+        self.push(format!("{name}.bias"), Dtype::F32, Some(channels.clone()));
+        self.push(format!("{name}.column_sum"), Dtype::I32, Some(channels));
+        self.push(format!("{name}.input_factor"), Dtype::F32, Some(vec![shape.k]));
+        if let Some(factor) = self.0.last_mut() {
+            factor.required = false;
+        }
+    }
+}

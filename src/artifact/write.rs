@@ -1,0 +1,155 @@
+//! Writing an artifact: deterministic bytes, written beside the target, synced, then renamed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::ser::{SerializeMap, Serializer};
+use sha2::{Digest, Sha256};
+
+use super::metadata::Metadata;
+use super::read::hex;
+use super::schema::{self, TensorSpec};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX};
+
+/// Tensor contents by name, each the little-endian bytes of its elements.
+pub type TensorData = BTreeMap<String, Vec<u8>>;
+
+/// A complete file that does not carry its final name yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Pending {
+    temporary: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Pending {
+    /// The file under its temporary name.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Renames the file to its final name, replacing what was there.
+    ///
+    /// # Errors
+    /// If the rename fails.
+    pub fn publish(mut self) -> Result<(), ArtifactError> {
+        fs::rename(&self.temporary, &self.target).map_err(io_error("rename to", &self.target))?;
+        self.published = true;
+        // The rename itself must reach the disk too. Some file systems cannot sync a directory; that loses nothing.
+        if let Ok(folder) = File::open(folder_of(&self.target)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes a model to a synced temporary file beside `target`; [`Pending::publish`] gives it its name.
+///
+/// # Errors
+/// [`ArtifactError::Missing`], [`ArtifactError::Superfluous`] or [`ArtifactError::Shape`] if `data` are not the tensors that
+/// `metadata.config` implies; [`ArtifactError::Io`] if writing fails.
+pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pending, ArtifactError> {
+    let (header, tensors) = layout(metadata, data)?;
+    let name = target.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+    let temporary = folder_of(target).join(format!(".{name}.{}.tmp", std::process::id()));
+    let file = File::create(&temporary).map_err(io_error("create", &temporary))?;
+    // From here on, a failure removes the temporary file.
+    let pending = Pending { temporary, target: target.to_owned(), published: false };
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    let written = write_all(&mut writer, &header, &tensors).and_then(|()| {
+        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()
+    });
+    written.map_err(io_error("write", &pending.temporary))?;
+    Ok(pending)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> ArtifactError {
+    let path = path.to_owned();
+    move |source| ArtifactError::Io { action, path: path.clone(), source }
+}
+
+/// One tensor of the file and the zero bytes after it.
+struct Placed<'a> {
+    spec: TensorSpec,
+    shape: Vec<usize>,
+    bytes: &'a [u8],
+    padding: usize,
+}
+
+fn write_all(out: &mut impl Write, header: &[u8], tensors: &[Placed<'_>]) -> io::Result<()> {
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header)?;
+    for tensor in tensors {
+        out.write_all(tensor.bytes)?;
+        out.write_all(&[0; ALIGNMENT][..tensor.padding])?;
+    }
+    out.flush()
+}
+
+fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec<Placed<'a>>), ArtifactError> {
+    let specs = schema::tensors(&metadata.config);
+    if let Some(name) = data.keys().find(|name| specs.iter().all(|s| s.name != **name)) {
+        return Err(ArtifactError::Superfluous { tensor: name.clone() });
+    }
+    let mut tensors = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let Some(bytes) = data.get(&spec.name) else {
+            if spec.required {
+                return Err(ArtifactError::Missing { tensor: spec.name });
+            }
+            continue;
+        };
+        let shape = spec.shape.clone().unwrap_or_else(|| vec![bytes.len()]);
+        if bytes.len() * 8 != shape.iter().product::<usize>() * spec.dtype.bitsize() {
+            return Err(ArtifactError::Shape { tensor: spec.name, found: vec![bytes.len()], expected: shape });
+        }
+        let padding = bytes.len().next_multiple_of(ALIGNMENT) - bytes.len();
+        tensors.push(Placed { spec, shape, bytes, padding });
+    }
+    let header = header(metadata, &tensors).map_err(|e| ArtifactError::NotSafetensors(e.to_string()))?;
+    Ok((header, tensors))
+}
+
+/// The JSON header, padded with spaces so that the data after it start on the alignment.
+fn header(metadata: &Metadata, tensors: &[Placed<'_>]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut digest = Sha256::new();
+    for tensor in tensors {
+        digest.update(tensor.bytes);
+        digest.update(&[0; ALIGNMENT][..tensor.padding]);
+    }
+    let entries = metadata.to_entries(&hex(&digest.finalize()))?;
+    let mut json = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut json);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("__metadata__", &entries)?;
+    let mut start = 0;
+    let mut entry = |name: &str, dtype: safetensors::Dtype, shape: &[usize], len: usize| {
+        let info = safetensors::tensor::TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, start + len) };
+        start += len;
+        map.serialize_entry(name, &info)
+    };
+    for Placed { spec, shape, bytes, padding } in tensors {
+        entry(&spec.name, spec.dtype, shape, bytes.len())?;
+        if *padding > 0 {
+            entry(&format!("{}{PADDING_SUFFIX}", spec.name), safetensors::Dtype::U8, &[*padding], *padding)?;
+        }
+    }
+    SerializeMap::end(map)?;
+    json.resize((8 + json.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
+    Ok(json)
+}
