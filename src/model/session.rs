@@ -1,0 +1,118 @@
+//! Running a model.
+
+use std::sync::Arc;
+
+use tract_core::internal::*;
+
+use super::graph::{Taps, build};
+use super::weights::ModelWeights;
+use crate::config::ModelConfig;
+
+/// Scores of every token as the first and as the last of the answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logits {
+    /// Start scores, one per token.
+    pub start: Vec<f32>,
+    /// End scores, one per token.
+    pub end: Vec<f32>,
+}
+
+/// Why a sequence could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No token, or more than the model can take.
+    #[error("{found} tokens, but the model takes 1 to {max}")]
+    Length {
+        /// Tokens given.
+        found: usize,
+        /// The model's maximum.
+        max: usize,
+    },
+    /// Token types were needed and not given, given and not needed, or of another length than the tokens.
+    #[error("{found} token types for {tokens} tokens of a model with {types} token types")]
+    TokenTypes {
+        /// Token types given.
+        found: usize,
+        /// Tokens given.
+        tokens: usize,
+        /// Rows of the model's token type table.
+        types: usize,
+    },
+    /// The outputs are infinite or not a number.
+    #[error("the model's logits are not finite: its weights are damaged; check the file with `edgeqa inspect`")]
+    NonFinite,
+    /// tract failed; for a valid model this is a token id outside the vocabulary.
+    #[error("cannot evaluate the model: {0:#}")]
+    Evaluation(TractError),
+}
+
+/// A model ready to run, for every sequence length.
+#[derive(Clone, Debug)]
+pub struct Session {
+    plan: Arc<TypedSimplePlan>,
+    config: Arc<ModelConfig>,
+}
+
+impl Session {
+    /// Builds the model and its plan.
+    ///
+    /// # Errors
+    /// [`ModelError::Evaluation`] if tract refuses the graph.
+    pub fn new(weights: &ModelWeights) -> Result<Self, ModelError> {
+        Self::with_taps(weights, Taps::None)
+    }
+
+    /// As [`Session::new`], for a model that returns more than the logits.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_taps(weights: &ModelWeights, taps: Taps) -> Result<Self, ModelError> {
+        let plan = build(weights, taps).and_then(TypedSimplePlan::new).map_err(ModelError::Evaluation)?;
+        Ok(Self { plan, config: Arc::new(weights.config.clone()) })
+    }
+
+    /// The model's shapes.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Evaluates one sequence of token ids, run at its exact length. `types` must be given if and only if the model has token
+    /// types.
+    ///
+    /// # Errors
+    /// [`ModelError`]; see its variants.
+    pub fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError> {
+        let mut outputs = self.run(ids, types)?.into_iter();
+        let logits = Logits { start: outputs.next().unwrap_or_default(), end: outputs.next().unwrap_or_default() };
+        if logits.start.iter().chain(&logits.end).all(|x| x.is_finite()) {
+            Ok(logits)
+        } else {
+            Err(ModelError::NonFinite)
+        }
+    }
+
+    /// All outputs of the model, flattened: start logits, end logits, then what the taps add.
+    ///
+    /// # Errors
+    /// [`ModelError`], except that outputs may be non-finite.
+    pub fn run(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Vec<Vec<f32>>, ModelError> {
+        let max = self.config.max_positions;
+        if !(1..=max).contains(&ids.len()) {
+            return Err(ModelError::Length { found: ids.len(), max });
+        }
+        let expected_types = if self.config.type_vocab_size > 0 { ids.len() } else { 0 };
+        let found = types.map_or(0, <[i64]>::len);
+        if found != expected_types {
+            let types = self.config.type_vocab_size;
+            return Err(ModelError::TokenTypes { found, tokens: ids.len(), types });
+        }
+        let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
+        let outputs = self.plan.run(inputs).map_err(ModelError::Evaluation)?;
+        outputs
+            .iter()
+            .map(|output| Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
+            .collect::<TractResult<_>>()
+            .map_err(ModelError::Evaluation)
+    }
+}

@@ -1,0 +1,49 @@
+//! LayerNorm over the last axis.
+
+use tract_core::internal::*;
+
+use crate::artifact::View;
+use crate::kernels::math::layer_norm;
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row of `[S, width]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNorm {
+    /// `[width]`.
+    pub weight: View<f32>,
+    /// `[width]`.
+    pub bias: View<f32>,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+// `eps` of a validated configuration is finite, so equality is reflexive.
+impl Eq for LayerNorm {}
+
+impl Op for LayerNorm {
+    fn name(&self) -> StaticName {
+        "EdgeqaLayerNorm".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for LayerNorm {
+    op_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut x = args_1!(inputs).into_tensor();
+        let width = self.weight.len();
+        for row in x.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.chunks_exact_mut(width) {
+            layer_norm(row, &self.weight, &self.bias, self.eps);
+        }
+        Ok(tvec!(x.into_tvalue()))
+    }
+}
+
+impl TypedOp for LayerNorm {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[0].without_value()))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,116 @@
+//! Linear layers with fused bias, GELU and residual.
+
+use tract_core::internal::*;
+
+use super::{rows_fact, slice_of};
+use crate::artifact::View;
+use crate::kernels::gemm;
+use crate::kernels::layout::PackedShape;
+use crate::kernels::linear::{Epilogue, Int8Weights, linear_f32, linear_i8};
+use crate::kernels::rows::QuantizedRows;
+
+/// `y = act(x W^T + b) + residual`.
+///
+/// Inputs: `x` (`f32`, `[S, k]`) and, with `residual`, `f32` `[S, n]`. Output: `f32`, `[S, n]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// The weights, in one of the stored precisions.
+    pub weights: LinearWeights,
+    /// Whether outputs go through GELU (erf).
+    pub gelu: bool,
+    /// Whether a second input is added last.
+    pub residual: bool,
+}
+
+/// Weights of a linear layer of `shape.n` output and `shape.k` input channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinearWeights {
+    /// `f32`, output channel major.
+    F32 {
+        /// `n` and `k`.
+        shape: PackedShape,
+        /// `[n, k]`.
+        weight: View<f32>,
+        /// `[n]`.
+        bias: View<f32>,
+    },
+    /// Packed int8 per output channel; inputs are quantised per row. The vectors are padded to whole panels.
+    Int8 {
+        /// `n` and `k`.
+        shape: PackedShape,
+        /// In the layout of [`crate::kernels::layout`].
+        packed: View<i8>,
+        /// `real weight = weight * scale`.
+        scales: View<f32>,
+        /// Added after scaling.
+        bias: View<f32>,
+        /// Sum of each channel's weights.
+        column_sums: View<i32>,
+        /// `[k]`: inputs are multiplied by it before they are quantised; its inverse is folded into the weights.
+        input_factor: Option<View<f32>>,
+    },
+}
+
+impl LinearWeights {
+    /// Output and input channels.
+    pub fn shape(&self) -> PackedShape {
+        match self {
+            LinearWeights::F32 { shape, .. } | LinearWeights::Int8 { shape, .. } => *shape,
+        }
+    }
+
+    /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`).
+    fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+        match self {
+            LinearWeights::F32 { shape, weight, bias } => linear_f32(x, shape.k, weight, bias, epilogue, out),
+            LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
+                let mut rows = QuantizedRows::default();
+                rows.quantize(x, shape.k, input_factor.as_deref());
+                let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
+                linear_i8(gemm::chosen(), &rows, &weights, epilogue, out);
+            }
+        }
+    }
+}
+
+impl Op for Linear {
+    fn name(&self) -> StaticName {
+        "EdgeqaLinear".into()
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        Ok(vec![format!("{:?}, gelu {}, residual {}", self.weights.shape(), self.gelu, self.residual)])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Linear {
+    op_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let PackedShape { n, k } = self.weights.shape();
+        let x = slice_of::<f32>(&inputs, 0)?;
+        ensure!(x.len().is_multiple_of(k), "input is not of width {k}");
+        let rows = x.len() / k;
+        let residual = if self.residual { Some(slice_of::<f32>(&inputs, 1)?) } else { None };
+        ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
+        let mut output = Tensor::zero::<f32>(&[rows, n])?;
+        let epilogue = Epilogue { gelu: self.gelu, residual };
+        self.weights.apply(x, epilogue, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for Linear {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        rows_fact(inputs, self.weights.shape().n)
+    }
+
+    fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let PackedShape { n, k } = self.weights.shape();
+        Ok(tvec!((Cost::FMA(f32::datum_type()), inputs[0].shape[0].clone() * n * k)))
+    }
+
+    as_op!();
+}
