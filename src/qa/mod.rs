@@ -1,0 +1,13 @@
+//! Questions to answers: [`reader`] runs the model over every window of a text, [`decode`] finds the best spans in its
+//! scores, [`answer`] is what comes out.
+
+pub mod answer;
+pub mod decode;
+mod error;
+mod options;
+pub mod reader;
+
+pub use answer::{Answer, Candidate};
+pub use error::QaError;
+pub use options::AskOptions;
+pub use reader::{Context, Reader};

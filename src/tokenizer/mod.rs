@@ -1,0 +1,180 @@
+//! From text to token ids and byte offsets, with the model's own `tokenizer.json`.
+//!
+//! Question and context are tokenized once each ([`QaTokenizer::question`], [`QaTokenizer::context`]); [`windows`] puts
+//! the question and one part of the context into each sequence that the model sees.
+
+mod error;
+pub mod windows;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+use tokenizers::{Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer};
+
+use crate::artifact::schema::TOKENIZER;
+use crate::artifact::{Artifact, ArtifactError, View};
+
+pub use error::TokenizerError;
+pub use windows::{Window, Windows};
+
+/// The largest `tokenizer.json` that is unpacked, in bytes. Real ones are below 20 MB; this stops a file that unpacks to
+/// gigabytes.
+const MAX_JSON: u64 = 256 << 20;
+
+/// A tokenized text without special tokens.
+#[derive(Clone, Debug)]
+pub struct Tokens(Encoding);
+
+impl Tokens {
+    /// Number of tokens; at least 1.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The tokenizer of a question-answering model. Clones share the vocabulary.
+#[derive(Clone, Debug)]
+pub struct QaTokenizer {
+    /// Without post-processor, truncation and padding: those are applied per window.
+    tokenizer: Arc<Tokenizer>,
+    /// Adds the special tokens.
+    processor: PostProcessorWrapper,
+}
+
+impl QaTokenizer {
+    /// Unpacks and checks the tokenizer of a model file.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Artifact`] if it does not unpack; otherwise as [`QaTokenizer::from_json`].
+    pub fn from_artifact(artifact: &Artifact) -> Result<Self, TokenizerError> {
+        let packed: View<u8> = artifact.view(TOKENIZER)?;
+        Self::from_json(&unpack(&packed)?, artifact.metadata().config.vocab_size)
+    }
+
+    /// Reads a `tokenizer.json`. Its own truncation and padding are ignored.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Invalid`] if it is no tokenizer or does not frame question and context with special tokens;
+    /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`.
+    pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
+        if let Some(id) = first_foreign_id(&tokenizer, vocab_size) {
+            let token = tokenizer.id_to_token(id).unwrap_or_default();
+            return Err(TokenizerError::Vocabulary { token, id, vocab_size });
+        }
+        let processor = tokenizer
+            .get_post_processor()
+            .cloned()
+            .ok_or_else(|| TokenizerError::Invalid("it has no post-processor that adds special tokens".into()))?;
+        tokenizer.with_padding(None).with_post_processor(None::<PostProcessorWrapper>);
+        tokenizer.with_truncation(None).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
+        check_processor(&processor, vocab_size)?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), processor })
+    }
+
+    /// Tokenizes a question.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Empty`] if it has no token; [`TokenizerError::Tokenize`] if the library fails.
+    pub fn question(&self, text: &str) -> Result<Tokens, TokenizerError> {
+        self.tokenize(text, "question")
+    }
+
+    /// Tokenizes a context. The tokens can be used with any number of questions.
+    ///
+    /// # Errors
+    /// As [`QaTokenizer::question`].
+    pub fn context(&self, text: &str) -> Result<Tokens, TokenizerError> {
+        self.tokenize(text, "context")
+    }
+
+    fn tokenize(&self, text: &str, what: &'static str) -> Result<Tokens, TokenizerError> {
+        if text.trim().is_empty() {
+            return Err(TokenizerError::Empty { what });
+        }
+        let tokens = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(|e| TokenizerError::Tokenize { what, problem: e.to_string() })?;
+        if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
+    }
+
+    /// The windows over `context` for `question`: at most `max_seq_len` tokens each, special tokens included, where
+    /// consecutive ones share `stride` tokens of the context.
+    ///
+    /// # Errors
+    /// [`TokenizerError::QuestionTooLong`] if no context token fits; [`TokenizerError::Stride`] if the context needs more
+    /// than one window and `stride` leaves no room for new tokens.
+    pub fn windows<'a>(
+        &'a self,
+        question: &'a Tokens,
+        context: &'a Tokens,
+        max_seq_len: usize,
+        stride: usize,
+    ) -> Result<Windows<'a>, TokenizerError> {
+        Windows::new(&self.processor, &question.0, &context.0, max_seq_len, stride)
+    }
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+    let corrupt = |problem: String| ArtifactError::Packed { tensor: TOKENIZER, problem };
+    let mut json = Vec::new();
+    GzDecoder::new(packed).take(MAX_JSON + 1).read_to_end(&mut json).map_err(|e| corrupt(e.to_string()))?;
+    if json.len() as u64 > MAX_JSON {
+        return Err(corrupt(format!("more than {MAX_JSON} bytes when unpacked")));
+    }
+    Ok(json)
+}
+
+/// The lowest token id that is not below `vocab_size`.
+fn first_foreign_id(tokenizer: &Tokenizer, vocab_size: usize) -> Option<u32> {
+    let model = match tokenizer.get_model() {
+        // The ids of its pieces are their places in a list, which is large: no copy of it is made.
+        ModelWrapper::Unigram(_) => (tokenizer.get_vocab_size(false) > vocab_size).then_some(vocab_size as u32),
+        _ => tokenizer.get_vocab(false).into_values().filter(|&id| id as usize >= vocab_size).min(),
+    };
+    let added = tokenizer.get_added_tokens_decoder().into_keys().filter(|&id| id as usize >= vocab_size).min();
+    model.into_iter().chain(added).min()
+}
+
+/// Frames a one-token question and context, and checks that the result is what decoding relies on.
+fn check_processor(processor: &PostProcessorWrapper, vocab_size: usize) -> Result<(), TokenizerError> {
+    let invalid = |problem: &str| Err(TokenizerError::Invalid(problem.into()));
+    let token = || Encoding::from_tokens(vec![tokenizers::Token::new(0, "a".into(), (0, 1))], 0);
+    if !templates_are_closed(&serde_json::to_value(processor).unwrap_or_default()) {
+        return invalid("its post-processor names a special token that it does not define");
+    }
+    let Ok(framed) = processor.process(token(), Some(token()), true) else {
+        return invalid("its post-processor fails");
+    };
+    if framed.len() != processor.added_tokens(true) + 2 {
+        return invalid("its post-processor adds another number of special tokens than it states");
+    }
+    let sequences = framed.get_sequence_ids();
+    if sequences.first() != Some(&None) {
+        return invalid("its post-processor puts no special token in front, whose scores would say \"no answer\"");
+    }
+    if [0, 1].iter().any(|&s| sequences.iter().filter(|&&found| found == Some(s)).count() != 1) {
+        return invalid("its post-processor does not keep question and context apart");
+    }
+    match framed.get_ids().iter().zip(framed.get_tokens()).find(|&(&id, _)| id as usize >= vocab_size) {
+        Some((&id, token)) => Err(TokenizerError::Vocabulary { token: token.clone(), id, vocab_size }),
+        None => Ok(()),
+    }
+}
+
+/// Whether every special token that a template of this serialized post-processor names is defined by it. The library
+/// checks that only when it uses the template, with a panic.
+fn templates_are_closed(processor: &serde_json::Value) -> bool {
+    if let Some(nested) = processor["processors"].as_array() {
+        return nested.iter().all(templates_are_closed);
+    }
+    let pieces = ["single", "pair"].iter().filter_map(|template| processor[*template].as_array()).flatten();
+    let mut named = pieces.filter_map(|piece| piece["SpecialToken"]["id"].as_str());
+    named.all(|id| processor["special_tokens"].get(id).is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Windows against the library's own truncation, and what is refused.
+
+use serde_json::{Value, json};
+use tokenizers::{TruncationParams, TruncationStrategy};
+
+use super::*;
+
+/// A lower-casing WordPiece tokenizer over a few words and all letters.
+fn word_piece() -> Value {
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+    let words = ["the", "tide", "light", "##house", "keeper", "was", ".", "?", ",", "☕", "é"];
+    let letters: Vec<String> = ('a'..='z').flat_map(|c| [c.to_string(), format!("##{c}")]).collect();
+    let all = special.iter().chain(&words).map(|w| w.to_string()).chain(letters);
+    let vocab: serde_json::Map<String, Value> = all.zip(0..).map(|(word, id)| (word, json!(id))).collect();
+    let added: Vec<Value> = special.iter().zip(0..).map(|(content, id)| added_token(content, id)).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                        "strip_accents": false, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": template(),
+        "decoder": null,
+        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                   "max_input_chars_per_word": 100, "vocab": vocab },
+    })
+}
+
+fn added_token(content: &str, id: usize) -> Value {
+    json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true })
+}
+
+fn template() -> Value {
+    let special = |id: &str, type_id: u32| json!({ "SpecialToken": { "id": id, "type_id": type_id } });
+    let sequence = |id: &str, type_id: u32| json!({ "Sequence": { "id": id, "type_id": type_id } });
+    let (cls, sep) = (special("[CLS]", 0), special("[SEP]", 0));
+    json!({
+        "type": "TemplateProcessing",
+        "single": [cls, sequence("A", 0), sep],
+        "pair": [cls, sequence("A", 0), sep, sequence("B", 1), special("[SEP]", 1)],
+        "special_tokens": { "[CLS]": { "id": "[CLS]", "ids": [2], "tokens": ["[CLS]"] },
+                            "[SEP]": { "id": "[SEP]", "ids": [3], "tokens": ["[SEP]"] } },
+    })
+}
+
+/// Bytes as tokens, as in GPT-2 and RoBERTa; its post-processor trims the space before a word from the offsets.
+fn byte_level(post_processor: Value) -> Value {
+    let mut vocab: serde_json::Map<String, Value> =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].iter().zip(0..).map(|(word, id)| (word.to_string(), json!(id))).collect();
+    let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    vocab.extend(alphabet.iter().zip(4..).map(|(c, id)| (c.to_string(), json!(id))));
+    for (pair, id) in [("Ġt", 300), ("Ġthe", 301), ("he", 302)] {
+        vocab.insert(pair.into(), json!(id));
+    }
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "post_processor": post_processor,
+        "decoder": null,
+        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                   "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                   "vocab": vocab, "merges": ["Ġ t", "h e", "Ġt he"] },
+    })
+}
+
+/// Words with their leading space, as in SentencePiece models such as DeBERTa-v3's.
+fn unigram() -> Value {
+    let mut pieces = vec![json!(["[PAD]", 0.0]), json!(["[UNK]", -9.0]), json!(["[CLS]", 0.0]), json!(["[SEP]", 0.0])];
+    pieces.extend(["▁the", "▁tide", "▁light", "house", "▁keeper", "▁", "s", ".", "?"].map(|p| json!([p, -2.0])));
+    pieces.extend(('a'..='z').filter(|&c| c != 's').map(|c| json!([c.to_string(), -5.0])));
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true },
+        "post_processor": template(),
+        "decoder": null,
+        "model": { "type": "Unigram", "unk_id": 1, "vocab": pieces, "byte_fallback": false },
+    })
+}
+
+fn load(json: &Value) -> Result<QaTokenizer, TokenizerError> {
+    QaTokenizer::from_json(json.to_string().as_bytes(), 512)
+}
+
+const QUESTION: &str = "Who was the keeper?";
+
+fn contexts() -> Vec<String> {
+    let line = "The lighthouse keeper was tired, the tides were not. ";
+    vec![
+        "Tide.".into(),
+        "  \n\tleading and   trailing space   ".into(),
+        line.into(),
+        line.repeat(3),
+        line.repeat(12),
+        "Le café ☕ était fermé — 灯台守は眠い 👩‍🚀🏳️‍🌈, e\u{301}tude.\u{feff}\r\n".repeat(4),
+        "[SEP] in the text [CLS] the [UNK]".repeat(3),
+        "a".repeat(300),
+    ]
+}
+
+/// What the library makes when it truncates by itself.
+fn library_windows(json: &Value, question: &str, context: &str, max_length: usize, stride: usize) -> Vec<Encoding> {
+    let mut tokenizer = Tokenizer::from_bytes(json.to_string()).expect("valid");
+    let processor = tokenizer.get_post_processor().cloned();
+    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+    let encode = |text, type_id| {
+        let mut encoding = tokenizer.encode(text, false).expect("encodes");
+        encoding.set_type_ids(vec![type_id; encoding.len()]);
+        encoding
+    };
+    let (question, context) = (encode(question, 0), encode(context, 1));
+    tokenizer.with_post_processor(processor);
+    let strategy = TruncationStrategy::OnlySecond;
+    let params = TruncationParams { max_length, stride, strategy, ..Default::default() };
+    tokenizer.with_truncation(Some(params)).expect("valid truncation");
+    let mut first = tokenizer.post_process(question, Some(context), true).expect("processes");
+    let rest = first.take_overflowing();
+    std::iter::once(first).chain(rest).collect()
+}
+
+#[test]
+fn windows_equal_those_of_the_library() {
+    let roberta = json!({ "type": "RobertaProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2],
+                          "trim_offsets": true, "add_prefix_space": true });
+    let bert = json!({ "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] });
+    let trim = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true });
+    let sequence = json!({ "type": "Sequence", "processors": [trim, template()] });
+    let mut bert_word_piece = word_piece();
+    bert_word_piece["post_processor"] = bert;
+    let files = [word_piece(), bert_word_piece, unigram(), byte_level(roberta), byte_level(sequence)];
+    let mut most = 0;
+    for (n, json) in files.iter().enumerate() {
+        let tokenizer = load(json).expect("valid");
+        let question = tokenizer.question(QUESTION).expect("not empty");
+        for text in contexts() {
+            let context = tokenizer.context(&text).expect("not empty");
+            for (max_length, stride) in [(40, 0), (40, 5), (41, 7), (48, 10), (100, 0), (100, 50), (384, 128)] {
+                let expected: Vec<Window> = library_windows(json, QUESTION, &text, max_length, stride)
+                    .iter()
+                    .map(Window::from_encoding)
+                    .collect();
+                let windows = tokenizer.windows(&question, &context, max_length, stride).expect("there is room");
+                let found: Vec<Window> = windows.iter().collect::<Result<_, _>>().expect("all windows");
+                assert_eq!(found, expected, "tokenizer {n}, {max_length}/{stride}, {text:?}");
+                assert_eq!(windows.len(), expected.len());
+                most = most.max(expected.len());
+            }
+        }
+    }
+    assert!(most > 40, "the texts are long enough to need many windows: {most}");
+}
+
+#[test]
+fn one_window_by_hand() {
+    let tokenizer = load(&word_piece()).expect("valid");
+    let (question, context) =
+        (tokenizer.question("The tide?").unwrap(), tokenizer.context(" Café, lighthouse").unwrap());
+    let windows = tokenizer.windows(&question, &context, 384, 128).expect("there is room");
+    assert_eq!(windows.len(), 1);
+    let window = windows.get(0).expect("the only one");
+    let id = |token: &str| i64::from(tokenizer.tokenizer.token_to_id(token).expect("in the vocabulary"));
+    let tokens = ["[CLS]", "the", "tide", "?", "[SEP]", "[UNK]", ",", "light", "##house", "[SEP]"];
+    assert_eq!(window.ids, tokens.map(id));
+    assert_eq!(window.type_ids, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
+    let none = [None; 5].into_iter();
+    let spans = [Some((1, 6)), Some((6, 7)), Some((8, 13)), Some((13, 18)), None];
+    assert_eq!(window.offsets, none.chain(spans).collect::<Vec<_>>());
+    assert!(windows.get(1).is_err());
+}
+
+#[test]
+fn the_last_window_starts_where_the_text_begins_to_not_fit() {
+    let tokenizer = load(&word_piece()).expect("valid");
+    let question = tokenizer.question("the").unwrap();
+    // 4 + room tokens per window; a step of room - stride.
+    for (tokens, room, stride, expected) in
+        [(10, 10, 3, 1), (11, 10, 3, 2), (17, 10, 3, 2), (18, 10, 3, 3), (11, 10, 9, 2), (20, 10, 0, 2), (5, 1, 0, 5)]
+    {
+        let context = tokenizer.context(&"the ".repeat(tokens)).unwrap();
+        let windows = tokenizer.windows(&question, &context, room + 4, stride).expect("there is room");
+        assert_eq!(windows.len(), expected, "{tokens} tokens, room {room}, stride {stride}");
+        let last = windows.get(expected - 1).expect("in range");
+        assert_eq!(last.offsets.iter().flatten().last(), Some(&(4 * tokens - 4, 4 * tokens - 1)));
+    }
+}
+
+#[test]
+fn what_leaves_no_room_is_refused() {
+    let tokenizer = load(&word_piece()).expect("valid");
+    let question = tokenizer.question(&"the ".repeat(20)).unwrap();
+    let (short, long) = (tokenizer.context("tide").unwrap(), tokenizer.context(&"tide ".repeat(50)).unwrap());
+    let windows = |context, max, stride| tokenizer.windows(&question, context, max, stride);
+    for max_seq_len in [0, 3, 23] {
+        let error = windows(&short, max_seq_len, 0).unwrap_err();
+        assert!(matches!(error, TokenizerError::QuestionTooLong { question: 20, special: 3, .. }), "{error}");
+    }
+    assert_eq!(windows(&short, 24, 128).expect("one window needs no stride").len(), 1);
+    for stride in [10, 11, 128, usize::MAX] {
+        let error = windows(&long, 33, stride).unwrap_err();
+        assert!(matches!(error, TokenizerError::Stride { question: 20, room: 10, .. }), "{error}");
+        assert!(error.to_string().contains("--doc-stride"), "{error}");
+    }
+    assert_eq!(windows(&long, 33, 9).expect("a step of 1").len(), 41);
+}
+
+#[test]
+fn empty_texts_are_refused() {
+    let tokenizer = load(&word_piece()).expect("valid");
+    for text in ["", " ", "\n\t \u{3000}", "\u{200b}", "\u{0}"] {
+        let error = tokenizer.question(text).unwrap_err();
+        assert_eq!(error.to_string(), "the question is empty; give it at least one word", "{text:?}");
+        assert!(matches!(tokenizer.context(text), Err(TokenizerError::Empty { what: "context" })), "{text:?}");
+    }
+}
+
+#[test]
+fn truncation_and_padding_of_the_file_are_ignored() {
+    let mut json = word_piece();
+    json["truncation"] = json!({ "direction": "Left", "max_length": 8, "strategy": "LongestFirst", "stride": 0 });
+    json["padding"] = json!({ "strategy": { "Fixed": 512 }, "direction": "Right", "pad_to_multiple_of": null,
+                              "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]" });
+    let (strict, plain) = (load(&json).expect("valid"), load(&word_piece()).expect("valid"));
+    let text = "the tide ".repeat(30);
+    let ids = |tokenizer: &QaTokenizer| {
+        let (question, context) = (tokenizer.question(QUESTION).unwrap(), tokenizer.context(&text).unwrap());
+        tokenizer.windows(&question, &context, 50, 10).unwrap().iter().map(|w| w.unwrap().ids).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&strict), ids(&plain));
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused() {
+    let problem = |change: &dyn Fn(&mut Value)| {
+        let mut json = word_piece();
+        change(&mut json);
+        load(&json).expect_err("refused").to_string()
+    };
+    assert!(QaTokenizer::from_json(b"", 512).is_err());
+    assert!(QaTokenizer::from_json(b"{}", 512).is_err());
+    assert!(problem(&|j| j["post_processor"] = Value::Null).contains("no post-processor"));
+    assert!(problem(&|j| j["post_processor"]["special_tokens"] = json!({})).contains("does not define"));
+    let nested = |j: &mut Value| {
+        j["post_processor"]["special_tokens"] = json!({});
+        j["post_processor"] = json!({ "type": "Sequence", "processors": [j["post_processor"]] });
+    };
+    assert!(problem(&nested).contains("does not define"));
+    assert!(
+        problem(&|j| j["post_processor"]["pair"][0] = json!({ "Sequence": { "id": "B", "type_id": 0 } }))
+            .contains("post-processor")
+    );
+    assert!(
+        problem(&|j| j["post_processor"]["pair"] =
+            json!([{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }]))
+        .contains("in front")
+    );
+    assert!(problem(&|j| j["post_processor"]["special_tokens"]["[SEP]"]["ids"] = json!([512])).contains("512"));
+    assert!(
+        problem(&|j| j["model"]["vocab"]["kelp"] = json!(600)).contains("\"kelp\" with id 600, but the model has 512")
+    );
+    let size = word_piece()["model"]["vocab"].as_object().map_or(0, |vocab| vocab.len());
+    let mut json = word_piece();
+    json["added_tokens"] = json!([added_token("kelp", size)]);
+    let error = QaTokenizer::from_json(json.to_string().as_bytes(), size).unwrap_err();
+    assert!(error.to_string().contains("\"kelp\""), "{error}");
+    let size_of_unigram = unigram()["model"]["vocab"].as_array().map_or(0, Vec::len);
+    for (json, size) in [(word_piece(), size), (unigram(), size_of_unigram)] {
+        assert!(QaTokenizer::from_json(json.to_string().as_bytes(), size).is_ok());
+        let error = QaTokenizer::from_json(json.to_string().as_bytes(), size - 1).unwrap_err();
+        assert!(matches!(error, TokenizerError::Vocabulary { id, .. } if id as usize == size - 1), "{error}");
+    }
+}
+
+#[test]
+fn only_sound_archives_unpack() {
+    use std::io::Write;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"{\"a\": 1}").expect("memory");
+    let packed = gzip.finish().expect("memory");
+    assert_eq!(unpack(&packed).expect("sound"), b"{\"a\": 1}");
+    for len in 0..packed.len() {
+        let error = unpack(&packed[..len]).expect_err("cut off");
+        assert!(matches!(error, ArtifactError::Packed { tensor: "tokenizer.json.gz", .. }), "{error}");
+    }
+    let mut flipped = packed.clone();
+    let crc = packed.len() - 8;
+    flipped[crc] ^= 1;
+    assert!(unpack(&flipped).is_err());
+    // 257 MiB of zeros in 260 KB.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..257 {
+        gzip.write_all(&vec![0; 1 << 20]).expect("memory");
+    }
+    assert!(
+        unpack(&gzip.finish().expect("memory")).expect_err("too large").to_string().contains("bytes when unpacked")
+    );
+}

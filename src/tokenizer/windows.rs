@@ -1,0 +1,113 @@
+//! The sequences that the model sees: `[CLS] question [SEP] part of the context [SEP]`.
+//!
+//! Only the context is cut. The parts are those of Hugging Face's `truncation="only_second"` with `stride`: each but the
+//! last is as long as fits, and starts `room - stride` tokens after the one before; the last ends with the context.
+//!
+//! Windows are made one at a time, so a long context costs one window of memory beside its tokens.
+
+use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
+
+use super::TokenizerError;
+
+/// One sequence for the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Token ids.
+    pub ids: Vec<i64>,
+    /// Token types: 0 and 1 for the question's and the context's part, as the tokenizer assigns them.
+    pub type_ids: Vec<i64>,
+    /// For every token of the context its byte range (start, end) in the text; `None` for all others. Ranges start and
+    /// end where the tokenizer says, which need not be a character boundary.
+    pub offsets: Vec<Option<(usize, usize)>>,
+}
+
+/// All windows of a question over a context, made on demand.
+#[derive(Clone, Debug)]
+pub struct Windows<'a> {
+    processor: &'a PostProcessorWrapper,
+    question: &'a Encoding,
+    context: &'a Encoding,
+    room: usize,
+    step: usize,
+    count: usize,
+}
+
+impl<'a> Windows<'a> {
+    pub(super) fn new(
+        processor: &'a PostProcessorWrapper,
+        question: &'a Encoding,
+        context: &'a Encoding,
+        max_seq_len: usize,
+        stride: usize,
+    ) -> Result<Self, TokenizerError> {
+        let special = processor.added_tokens(true);
+        let taken = question.len() + special;
+        if taken >= max_seq_len {
+            return Err(TokenizerError::QuestionTooLong { question: question.len(), special, max_seq_len });
+        }
+        let room = max_seq_len - taken;
+        let excess = context.len().saturating_sub(room);
+        if excess > 0 && stride >= room {
+            return Err(TokenizerError::Stride { question: question.len(), room, stride, max_seq_len });
+        }
+        let step = room.saturating_sub(stride).max(1);
+        Ok(Self { processor, question, context, room, step, count: 1 + excess.div_ceil(step) })
+    }
+
+    /// Number of windows; at least 1.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Makes window `index`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Tokenize`] if there is no such window, or if the library fails.
+    pub fn get(&self, index: usize) -> Result<Window, TokenizerError> {
+        let failed = |problem: String| TokenizerError::Tokenize { what: "context", problem };
+        if index >= self.count {
+            return Err(failed(format!("window {index} of {}", self.count)));
+        }
+        let start = index * self.step;
+        let part = part(self.context, start, (start + self.room).min(self.context.len()));
+        let framed =
+            self.processor.process(self.question.clone(), Some(part), true).map_err(|e| failed(e.to_string()))?;
+        Ok(Window::from_encoding(&framed))
+    }
+
+    /// Makes all windows in order, one at a time.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Window, TokenizerError>> {
+        (0..self.count).map(|index| self.get(index))
+    }
+}
+
+impl Window {
+    pub(super) fn from_encoding(encoding: &Encoding) -> Self {
+        let sequences = encoding.get_sequence_ids();
+        let offsets = encoding.get_offsets().iter().zip(sequences);
+        Self {
+            ids: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(),
+            type_ids: encoding.get_type_ids().iter().map(|&id| i64::from(id)).collect(),
+            offsets: offsets.map(|(&range, sequence)| (sequence == Some(1)).then_some(range)).collect(),
+        }
+    }
+}
+
+/// Tokens `start..end` of `whole`.
+fn part(whole: &Encoding, start: usize, end: usize) -> Encoding {
+    fn cut<T: Clone>(values: &[T], start: usize, end: usize) -> Vec<T> {
+        values.get(start..end).unwrap_or_default().to_vec()
+    }
+    Encoding::new(
+        cut(whole.get_ids(), start, end),
+        cut(whole.get_type_ids(), start, end),
+        cut(whole.get_tokens(), start, end),
+        cut(whole.get_word_ids(), start, end),
+        cut(whole.get_offsets(), start, end),
+        cut(whole.get_special_tokens_mask(), start, end),
+        cut(whole.get_attention_mask(), start, end),
+        Vec::new(),
+        Default::default(),
+    )
+}
