@@ -1,0 +1,149 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand};
+use edgeqa::qa::AskOptions;
+use edgeqa::qa::decode::N_BEST;
+
+/// Answers questions from a text, on this machine
+#[derive(Debug, Parser)]
+#[command(name = "edgeqa", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `edgeqa` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer questions from a text
+    Ask(AskArgs),
+    /// Show what a model file holds, and check it
+    Inspect(InspectArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success (\"no answer\" included), 1 failure, 2 wrong usage.
+RUST_LOG sets the log level (default: warn), NO_COLOR turns colours off.";
+
+const ASK_EXAMPLES: &str = "\
+Examples:
+  edgeqa ask \"Who kept the log?\" --context-file lighthouse.txt
+  edgeqa ask \"When was it built?\" \"By whom?\" --json < lighthouse.txt | jq .answer
+  edgeqa ask --questions questions.txt --context-file lighthouse.txt --top-k 3
+
+An answer is a piece of the text, or none if the text does not seem to hold one.
+Offsets count from the beginning of the text, after a byte order mark if there is one;
+\"chars\" are Unicode scalar values.";
+
+/// Arguments of `edgeqa ask`.
+#[derive(Debug, Args)]
+#[command(after_help = ASK_EXAMPLES)]
+pub struct AskArgs {
+    /// Questions to answer, in this order
+    #[arg(value_name = "QUESTION")]
+    pub questions: Vec<String>,
+
+    /// File with more questions, one per line; empty lines are skipped
+    #[arg(long = "questions", value_name = "FILE")]
+    pub questions_file: Option<PathBuf>,
+
+    /// The text to read
+    #[arg(long, value_name = "TEXT", conflicts_with = "context_file")]
+    pub context: Option<String>,
+
+    /// UTF-8 file with the text to read [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub context_file: Option<PathBuf>,
+
+    /// Print one JSON object per question and line
+    #[arg(long)]
+    pub json: bool,
+
+    /// Number of candidates to show
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=N_BEST as u64))]
+    pub top_k: usize,
+
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = at_least_one())]
+    pub max_answer_len: usize,
+
+    /// Longest window that the model reads at once, in tokens, question included [default: 384, or what the model can
+    /// take if that is less]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub max_seq_len: Option<usize>,
+
+    /// Overlap of consecutive windows, in tokens of the text
+    #[arg(long, value_name = "N", default_value_t = AskOptions::DOC_STRIDE)]
+    pub doc_stride: usize,
+
+    /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
+    /// [default: the model's recommendation, or 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub null_threshold: Option<f32>,
+
+    /// Answer with the best candidate in any case
+    #[arg(long, conflicts_with = "null_threshold")]
+    pub always_answer: bool,
+
+    /// Model file [default: $EDGEQA_MODEL, else model.safetensors or models/demo/model.safetensors beside the program,
+    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Compare the model file with its checksum first
+    #[arg(long)]
+    pub verify: bool,
+}
+
+impl AskArgs {
+    /// The options of the library.
+    pub fn options(&self) -> AskOptions {
+        AskOptions {
+            max_seq_len: self.max_seq_len,
+            doc_stride: self.doc_stride,
+            max_answer_len: self.max_answer_len,
+            top_k: self.top_k,
+            null_threshold: self.null_threshold,
+            always_answer: self.always_answer,
+        }
+    }
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Example:
+  edgeqa inspect models/demo/model.safetensors
+
+The file is read completely. The exit code is 1 if it is no valid model,
+or if its data do not have the stated checksum.";
+
+/// Arguments of `edgeqa inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// Model file [default: where `edgeqa ask` finds one]
+    pub model: Option<PathBuf>,
+
+    /// Print JSON, with all tensors
+    #[arg(long)]
+    pub json: bool,
+
+    /// List all tensors
+    #[arg(long)]
+    pub tensors: bool,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("not a finite number".into()),
+    }
+}

@@ -1,0 +1,119 @@
+//! The sentence around a span, made fit for a terminal.
+
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// How much text before and after a span is looked at for the ends of its sentence, in bytes.
+const REACH: usize = 1000;
+/// How much of a sentence is shown before and after a span, in characters.
+const SHOWN: usize = 160;
+const ELLIPSIS: char = '…';
+
+/// A span and what surrounds it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    pub before: String,
+    pub span: String,
+    pub after: String,
+}
+
+/// The sentence (or sentences) that `span` is part of.
+pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
+    let whole = |range: Range<usize>| text.get(range).unwrap_or_default();
+    let from = text.ceil_char_boundary(span.start.saturating_sub(REACH)).min(span.start);
+    let to = text.floor_char_boundary(span.end.saturating_add(REACH).min(text.len())).max(span.end);
+    // A line break ends no sentence, an empty line does.
+    let from = whole(from..span.start).rfind("\n\n").map_or(from, |at| from + at + 2);
+    let to = whole(span.end..to).find("\n\n").map_or(to, |at| span.end + at);
+    let paragraph = whole(from..to).replace(['\n', '\r'], " ");
+    let (mut start, mut end) = (0, paragraph.len());
+    for (at, sentence) in paragraph.split_sentence_bound_indices() {
+        if at <= span.start - from {
+            start = at;
+        }
+        if at + sentence.len() >= span.end - from {
+            end = at + sentence.len();
+            break;
+        }
+    }
+    let before = clean(whole(from + start..span.start));
+    let after = clean(whole(span.end..from + end));
+    let cut = before.char_indices().rev().nth(SHOWN).map(|(at, _)| at);
+    let before = match cut {
+        Some(at) => format!("{ELLIPSIS}{}", before.get(at..).unwrap_or_default()),
+        None => before.trim_start().to_owned(),
+    };
+    let after = match after.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}{ELLIPSIS}", after.get(..at).unwrap_or_default()),
+        None => after.trim_end().to_owned(),
+    };
+    Excerpt { before, span: clean(whole(span)), after }
+}
+
+/// `text` on one line: white space becomes single spaces, and control characters, which could command a terminal, become
+/// replacement characters.
+pub fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() && cleaned.ends_with(' ') => {}
+            c if c.is_whitespace() => cleaned.push(' '),
+            c if c.is_control() => cleaned.push(char::REPLACEMENT_CHARACTER),
+            c => cleaned.push(c),
+        }
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(text: &str, span: &str) -> String {
+        let start = text.find(span).expect("span in text");
+        let Excerpt { before, span, after } = excerpt(text, start..start + span.len());
+        format!("{before}[{span}]{after}")
+    }
+
+    #[test]
+    fn a_sentence_is_found() {
+        let text =
+            "It was lit in 1871. Its first keeper, Ada Morrow,\nclimbed 212 steps! She kept a log.\n\nA seal came.";
+        assert_eq!(around(text, "1871"), "It was lit in [1871].");
+        assert_eq!(around(text, "Ada Morrow"), "Its first keeper, [Ada Morrow], climbed 212 steps!");
+        assert_eq!(
+            around(text, "212 steps! She"),
+            "Its first keeper, Ada Morrow, climbed [212 steps! She] kept a log."
+        );
+        assert_eq!(around(text, "log"), "She kept a [log].");
+        assert_eq!(around(text, "A seal"), "[A seal] came.");
+        assert_eq!(around(text, "A seal came."), "[A seal came.]");
+        assert_eq!(around(text, text), format!("[{}]", clean(text)));
+    }
+
+    #[test]
+    fn long_sentences_are_cut() {
+        let text = format!("{}needle{}", "é ".repeat(2000), " ☕".repeat(2000));
+        let shown = around(&text, "needle");
+        assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
+        assert_eq!(shown.chars().count(), "needle".len() + 2 + 2 * SHOWN + 3);
+    }
+
+    #[test]
+    fn control_characters_cannot_command_the_terminal() {
+        assert_eq!(around("a \u{1b}[31mred\u{7} b", "red"), "a \u{fffd}[31m[red]\u{fffd} b");
+        assert_eq!(clean(" a\t\r\n b\u{0}"), " a b\u{fffd}");
+    }
+
+    #[test]
+    fn every_span_of_a_text_has_an_excerpt() {
+        let text = "Né. ☕!\n\n灯台。x\n\n\n\ny";
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for (n, &start) in ends.iter().enumerate() {
+            for &end in &ends[n..] {
+                assert_eq!(excerpt(text, start..end).span, clean(&text[start..end]));
+            }
+        }
+    }
+}

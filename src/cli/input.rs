@@ -1,0 +1,110 @@
+//! Reading questions and texts.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::args::AskArgs;
+use super::usage_error;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+const THREE_WAYS: &str = "\
+there is no text to answer from; give it in one of three ways:
+  --context-file FILE   a UTF-8 file
+  --context TEXT        the text itself
+  ... < FILE            standard input";
+
+/// Where the text comes from, decided before anything is read.
+pub enum Source<'a> {
+    Argument(&'a str),
+    File(&'a Path),
+    Stdin,
+}
+
+impl<'a> Source<'a> {
+    /// Nobody types a text at the prompt: a terminal as standard input is wrong usage.
+    pub fn of(args: &'a AskArgs) -> anyhow::Result<Self> {
+        match (&args.context, &args.context_file) {
+            (Some(text), _) => Ok(Self::Argument(text)),
+            (None, Some(path)) => Ok(Self::File(path)),
+            (None, None) if io::stdin().is_terminal() => Err(usage_error("ask", THREE_WAYS)),
+            (None, None) => Ok(Self::Stdin),
+        }
+    }
+
+    /// The text, without byte order mark.
+    pub fn read(&self) -> anyhow::Result<String> {
+        let (name, text) = match self {
+            Self::Argument(text) => ("--context".to_owned(), (*text).to_owned()),
+            Self::File(path) => (path.display().to_string(), read_file(path)?),
+            Self::Stdin => {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+                ("standard input".to_owned(), decode(bytes, "standard input")?)
+            }
+        };
+        if text.trim().is_empty() {
+            bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
+        }
+        Ok(text)
+    }
+}
+
+/// All questions: those of the command line, then those of the file.
+pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
+    let mut questions = args.questions.clone();
+    if let Some(path) = &args.questions_file {
+        questions.extend(lines(&read_file(path)?));
+    }
+    if questions.is_empty() {
+        return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
+    }
+    Ok(questions)
+}
+
+fn lines(text: &str) -> impl Iterator<Item = String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    decode(bytes, &path.display().to_string())
+}
+
+/// The text of `bytes` without a byte order mark; `name` is what they were read from.
+fn decode(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes().get(position).copied().unwrap_or_default();
+        anyhow!(
+            "{name} is not UTF-8: byte {position} is 0x{byte:02X}; convert it first, for example with \
+             `iconv -f WINDOWS-1252 -t UTF-8`"
+        )
+    })?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_strict_utf_8() {
+        let error = |bytes: &[u8]| decode(bytes.to_vec(), "notes.txt").unwrap_err().to_string();
+        assert!(error(b"caf\xe9 au lait").starts_with("notes.txt is not UTF-8: byte 3 is 0xE9; "));
+        assert!(error(b"cut \xe2\x98").contains("byte 4 is 0xE2"));
+        assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x").unwrap(), "caf\u{e9}");
+        assert_eq!(decode("a\u{feff}".into(), "x").unwrap(), "a\u{feff}");
+    }
+
+    #[test]
+    fn questions_are_lines() {
+        let found: Vec<String> = lines("Who?\r\n\n   \n  Why not?  \nWhen").collect();
+        assert_eq!(found, ["Who?", "Why not?", "When"]);
+    }
+}

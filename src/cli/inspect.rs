@@ -1,0 +1,178 @@
+//! `edgeqa inspect`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use edgeqa::artifact::schema::TOKENIZER;
+use edgeqa::artifact::{Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
+use edgeqa::config::ModelConfig;
+use serde::Serialize;
+
+use super::args::InspectArgs;
+use super::excerpt::clean;
+use super::{locate, open, print, verify};
+
+/// What is known about a model file.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: String,
+    file_bytes: usize,
+    format_version: u32,
+    config: &'a ModelConfig,
+    source: &'a Source,
+    license: &'a str,
+    tool: &'a str,
+    /// Recommended null threshold.
+    null_threshold: Option<f32>,
+    data_sha256: &'a str,
+    /// Whether the data have that checksum.
+    verified: bool,
+    /// Bytes per part of the model; they add up to the file.
+    bytes: BTreeMap<&'static str, usize>,
+    tensors: Vec<Tensor<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    dtype: safetensors::Dtype,
+    shape: &'a [usize],
+    /// Where it starts in the file, in bytes.
+    offset: usize,
+    bytes: usize,
+}
+
+/// Prints the report, also of a file whose checksum is wrong.
+pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let path = locate::model(args.model.as_deref())?;
+    let artifact = open(&path)?;
+    let verified = verify(&artifact, &path);
+    let report = Report::new(&artifact, &path, verified.is_ok());
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        let mut text = String::new();
+        report.write(&mut text, args.tensors)?;
+        text
+    };
+    print(&text)?;
+    Ok(verified?)
+}
+
+impl<'a> Report<'a> {
+    fn new(artifact: &'a Artifact, path: &Path, verified: bool) -> Self {
+        let metadata = artifact.metadata();
+        let mut tensors: Vec<Tensor<'a>> = artifact
+            .tensors()
+            .iter()
+            .map(|(name, info)| Tensor {
+                name,
+                dtype: info.dtype,
+                shape: &info.shape,
+                offset: info.bytes.start,
+                bytes: info.bytes.len(),
+            })
+            .collect();
+        tensors.sort_by_key(|tensor| (tensor.offset, tensor.bytes));
+        let mut bytes = BTreeMap::from([("header", artifact.file_len() - artifact.data().len())]);
+        for tensor in &tensors {
+            *bytes.entry(part_of(tensor.name)).or_default() += tensor.bytes;
+        }
+        Self {
+            model: path.to_string_lossy().into_owned(),
+            file_bytes: artifact.file_len(),
+            format_version: FORMAT_VERSION,
+            config: &metadata.config,
+            source: &metadata.source,
+            license: &metadata.license,
+            tool: &metadata.tool,
+            null_threshold: metadata.null_threshold,
+            data_sha256: artifact.data_sha256(),
+            verified,
+            bytes,
+            tensors,
+        }
+    }
+
+    fn write(&self, text: &mut String, all_tensors: bool) -> std::fmt::Result {
+        let mut row = |name: &str, value: &str| writeln!(text, "{name:<14}{}", clean(value));
+        row("model", &format!("{} ({})", self.model, size(self.file_bytes)))?;
+        let source = self.source;
+        let revision = source.revision.as_ref().map(|revision| format!(" at {revision}")).unwrap_or_default();
+        let repo = source.repo.as_ref().map(|repo| format!(", {repo}{revision}")).unwrap_or_default();
+        row("source", &format!("{}{repo}", source.kind))?;
+        for (file, sha256) in &source.sha256 {
+            row("", &format!("{file} sha256 {sha256}"))?;
+        }
+        row("licence", self.license)?;
+        row("made by", &format!("{}, format version {}", self.tool, self.format_version))?;
+        let c = self.config;
+        row(
+            "encoder",
+            &format!(
+                "{} layers, hidden {}, {} heads of {}, feed-forward {}",
+                c.num_layers,
+                c.hidden_size,
+                c.num_heads,
+                c.head_dim(),
+                c.intermediate_size
+            ),
+        )?;
+        let absolute = if c.position_biased_input { "absolute" } else { "no absolute" };
+        row(
+            "input",
+            &format!(
+                "vocabulary {}, up to {} tokens, {} token types, {absolute} positions",
+                c.vocab_size, c.max_positions, c.type_vocab_size
+            ),
+        )?;
+        match &c.relative {
+            None => row("relative", "none")?,
+            Some(relative) => {
+                let terms = [("c2p", relative.content_to_position), ("p2c", relative.position_to_content)];
+                let terms: Vec<&str> = terms.iter().filter(|(_, used)| *used).map(|(name, _)| *name).collect();
+                row(
+                    "relative",
+                    &format!(
+                        "{}, {} buckets, distances up to {}",
+                        terms.join(" + "),
+                        relative.position_buckets,
+                        relative.max_relative_positions
+                    ),
+                )?;
+            }
+        }
+        let threshold = self.null_threshold.map_or("0 (none recommended)".into(), |t| t.to_string());
+        row("threshold", &threshold)?;
+        for (n, (part, bytes)) in self.bytes.iter().enumerate() {
+            row(if n == 0 { "bytes" } else { "" }, &format!("{part:<20}{:>12}", bytes))?;
+        }
+        row("tensors", &self.tensors.len().to_string())?;
+        if all_tensors {
+            for Tensor { name, dtype, shape, offset, bytes } in &self.tensors {
+                row("", &format!("{name} {dtype:?} {shape:?} at {offset}, {bytes} bytes"))?;
+            }
+        }
+        let state = if self.verified { "verified" } else { "NOT VERIFIED" };
+        row("checksum", &format!("{state} (sha256 {})", self.data_sha256))
+    }
+}
+
+/// The part of the model that a tensor belongs to.
+fn part_of(tensor: &str) -> &'static str {
+    match tensor {
+        TOKENIZER => "tokenizer",
+        name if name.ends_with(PADDING_SUFFIX) => "padding",
+        name if name.starts_with("embeddings.") => "embeddings",
+        name if name.contains(".attention.position_") => "relative positions",
+        name if name.starts_with("encoder.") => "encoder",
+        name if name.starts_with("head.") => "head",
+        _ => "other",
+    }
+}
+
+/// A number of bytes for people.
+fn size(bytes: usize) -> String {
+    if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}

@@ -1,0 +1,110 @@
+//! Finding a model when none is named.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+/// The environment variable that names the model.
+const VARIABLE: &str = "EDGEQA_MODEL";
+const FILE: &str = "model.safetensors";
+const DEMO: &str = "models/demo/model.safetensors";
+const TWO_WAYS: &str = "\
+Get one in one of two ways, or name one with --model:
+  - run edgeqa in a clone of its repository, which has models/demo/model.safetensors
+  - edgeqa-quantize --hub nbroad/deberta-v3-xsmall-squad2 \\
+        --revision 04e561b801dc5648425c985d639e3bbfff268469 --license cc-by-4.0 --out model.safetensors";
+
+/// The model file to use: `named` if there is one, else `$EDGEQA_MODEL`, else the first that exists of the usual places.
+pub fn model(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    choose(
+        env::var_os(VARIABLE),
+        &places(env::current_exe().ok(), env::var_os("XDG_DATA_HOME"), env::var_os("HOME")),
+        Path::is_file,
+    )
+}
+
+fn places(program: Option<PathBuf>, data_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    // A link in a folder of programs leads to the folder that was unpacked.
+    let program = program.map(|path| path.canonicalize().unwrap_or(path));
+    if let Some(folder) = program.as_deref().and_then(Path::parent) {
+        places.extend([folder.join(FILE), folder.join(DEMO)]);
+    }
+    places.push(Path::new(".").join(DEMO));
+    let data_home = data_home.map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(data) = data_home.or_else(|| Some(home?.join(".local/share"))) {
+        places.push(data.join("edgeqa").join(FILE));
+    }
+    places
+}
+
+fn choose(variable: Option<OsString>, places: &[PathBuf], exists: impl Fn(&Path) -> bool) -> anyhow::Result<PathBuf> {
+    if let Some(path) = variable.filter(|value| !value.is_empty()).map(PathBuf::from) {
+        if !exists(&path) {
+            bail!(
+                "{VARIABLE} names {}, which is no file; correct it, or unset it to look in the usual places",
+                path.display()
+            );
+        }
+        return Ok(path);
+    }
+    if let Some(path) = places.iter().find(|path| exists(path)) {
+        return Ok(path.clone());
+    }
+    let looked: String = places.iter().map(|path| format!("\n  - {}", path.display())).collect();
+    bail!("found no model. {VARIABLE} is not set, and these do not exist:{looked}\n{TWO_WAYS}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usual() -> Vec<PathBuf> {
+        places(Some("/opt/edgeqa/edgeqa".into()), None, Some("/home/ada".into()))
+    }
+
+    #[test]
+    fn places_in_order() {
+        let expected = [
+            "/opt/edgeqa/model.safetensors",
+            "/opt/edgeqa/models/demo/model.safetensors",
+            "./models/demo/model.safetensors",
+            "/home/ada/.local/share/edgeqa/model.safetensors",
+        ];
+        assert_eq!(usual(), expected.map(PathBuf::from));
+        let data = |data_home: &str| places(None, Some(data_home.into()), Some("/home/ada".into())).pop();
+        assert_eq!(data("/data"), Some("/data/edgeqa/model.safetensors".into()));
+        assert_eq!(data("relative"), Some("/home/ada/.local/share/edgeqa/model.safetensors".into()));
+        assert_eq!(places(None, None, None), [PathBuf::from("./models/demo/model.safetensors")]);
+    }
+
+    #[test]
+    fn the_first_that_exists_is_taken() {
+        let found = choose(None, &usual(), |path| path.starts_with("/home") || path.starts_with(".")).unwrap();
+        assert_eq!(found, Path::new("./models/demo/model.safetensors"));
+    }
+
+    #[test]
+    fn the_variable_allows_no_fallback() {
+        let found = choose(Some("/m".into()), &usual(), |_| true).unwrap();
+        assert_eq!(found, Path::new("/m"));
+        let error = choose(Some("/m".into()), &usual(), |path| path != Path::new("/m")).unwrap_err();
+        assert!(error.to_string().contains("EDGEQA_MODEL names /m"), "{error}");
+        assert!(choose(Some("".into()), &usual(), |_| true).is_ok());
+    }
+
+    #[test]
+    fn the_error_lists_places_and_ways() {
+        let error = choose(None, &usual(), |_| false).unwrap_err().to_string();
+        for path in usual() {
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
+        assert!(error.contains("edgeqa-quantize --hub") && error.contains("--model"), "{error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! The commands: [`args`] describes them, and each has a file.
+
+pub mod args;
+mod ask;
+mod excerpt;
+mod input;
+mod inspect;
+mod locate;
+mod progress;
+mod show;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use edgeqa::artifact::Artifact;
+use edgeqa::qa::QaError;
+
+pub use args::Cli;
+use args::Command;
+
+/// Runs the command that was asked for.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Ask(args) => ask::run(args),
+        Command::Inspect(args) => inspect::run(args),
+    }
+}
+
+/// Whether the reader of the output went away, which is its right.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether an option has a value that the model does not allow.
+pub fn is_usage(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| matches!(e.downcast_ref(), Some(QaError::Option { .. })))
+}
+
+/// The error and its causes in one line. A cause whose message is already part of the line is left out.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+        }
+    }
+    line
+}
+
+/// An error that is shown with the usage of `command` and ends with the exit code of wrong usage.
+fn usage_error(command: &str, message: impl std::fmt::Display) -> anyhow::Error {
+    let mut root = Cli::command();
+    root.build();
+    let error = match root.find_subcommand_mut(command) {
+        Some(command) => command.error(ErrorKind::MissingRequiredArgument, message),
+        None => root.error(ErrorKind::MissingRequiredArgument, message),
+    };
+    error.into()
+}
+
+/// Writes to standard output, at once.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+fn open(path: &Path) -> Result<Artifact, QaError> {
+    Artifact::open(path).map_err(|source| QaError::Artifact { path: path.to_owned(), source })
+}
+
+fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
+    artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
+}

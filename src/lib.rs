@@ -1,0 +1,22 @@
+//! Extractive question answering on small machines: a memory-mapped int8 DeBERTa, run by tract.
+//!
+//! The modules, in the order the data flow:
+//!
+//! - [`config`]: the shapes of a model
+//! - [`artifact`]: the model file: format, validation, the one memory map
+//! - [`kernels`]: int8 arithmetic and the `f32` parts, knowing neither tract nor files
+//! - [`ops`]: the tract operators made of them
+//! - [`model`]: artifact to tract graph to logits
+//! - [`tokenizer`]: text to token ids and byte offsets
+//! - [`qa`]: questions and texts to answers
+
+pub mod artifact;
+pub mod config;
+pub mod kernels;
+pub mod model;
+pub mod ops;
+pub mod qa;
+pub mod tokenizer;
+
+#[cfg(target_endian = "big")]
+compile_error!("artifacts are mapped as little-endian numbers; big-endian targets are not supported");

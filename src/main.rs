@@ -1,0 +1,33 @@
+//! The `edgeqa` command: parse, call, map the error to an exit code.
+
+mod cli;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Exit code of a command line that asks for something impossible.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = cli::Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
+    match cli::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        let _ = usage.print();
+        return ExitCode::from(USAGE);
+    }
+    if cli::is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    // There is nobody to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "edgeqa: error: {}", cli::describe(error));
+    if cli::is_usage(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
