@@ -1,0 +1,277 @@
+//! The whole conversion: import, prove, quantise, write, check what was written, publish.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use edgeqa::artifact::read::hex;
+use edgeqa::artifact::{Artifact, Metadata, Source, write};
+use edgeqa::model::{ModelWeights, Session};
+use edgeqa::tokenizer::QaTokenizer;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::ModelProto;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::SourceConfig;
+use crate::hub::Downloaded;
+use crate::noise::{self, Noise};
+use crate::proof::{self, Proof};
+use crate::{float, import, quantize};
+
+/// Which files to convert.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// An `.onnx` or `.safetensors` file.
+    pub weights: PathBuf,
+    /// Its `config.json`.
+    pub config: PathBuf,
+    /// Its `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// Hub repository and commit, if they were fetched.
+    pub hub: Option<(String, String)>,
+}
+
+impl Input {
+    /// Resolves what a user names: an ONNX or safetensors file, or a Hugging Face folder; `config` and `tokenizer` default to the
+    /// files beside the weights.
+    ///
+    /// # Errors
+    /// If a file is missing; the message says which and what can be done.
+    pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
+        let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
+        ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
+        let folder = weights.parent().unwrap_or(Path::new("")).to_owned();
+        let beside = |name: &str| {
+            let near = folder.join(name);
+            // The hub's repositories keep exports in a sub-folder `onnx`.
+            if near.is_file() || !folder.ends_with("onnx") { near } else { folder.join("..").join(name) }
+        };
+        let input = Self {
+            config: config.unwrap_or_else(|| beside("config.json")),
+            tokenizer: tokenizer.unwrap_or_else(|| beside("tokenizer.json")),
+            weights,
+            hub: None,
+        };
+        for (file, option) in [(&input.config, "--config"), (&input.tokenizer, "--tokenizer")] {
+            ensure!(
+                file.is_file(),
+                "{} does not exist; put it beside the weights or name it with {option}",
+                file.display()
+            );
+        }
+        Ok(input)
+    }
+
+    /// The files that a hub download returned.
+    pub fn downloaded(files: Downloaded) -> Self {
+        Self {
+            weights: files.weights.path().to_owned(),
+            config: files.config,
+            tokenizer: files.tokenizer,
+            hub: Some((files.repo, files.commit)),
+        }
+    }
+}
+
+fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
+    for name in ["model.safetensors", "model.onnx", "onnx/model.onnx"] {
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    if folder.join("model.safetensors.index.json").is_file() {
+        bail!(
+            "{}: weights in several files are not supported; save the model in one model.safetensors",
+            folder.display()
+        );
+    }
+    if folder.join("pytorch_model.bin").is_file() {
+        bail!(
+            "{} only holds pytorch_model.bin, which cannot be read safely; convert it first: \
+             AutoModelForQuestionAnswering.from_pretrained(DIR).save_pretrained(DIR)",
+            folder.display()
+        );
+    }
+    bail!("{} holds neither model.safetensors nor model.onnx", folder.display());
+}
+
+/// What to do beside converting.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Licence of the weights, for the metadata.
+    pub license: Option<String>,
+    /// Recommended null score difference, for the metadata.
+    pub null_threshold: Option<f32>,
+    /// Do everything, but leave no file behind.
+    pub dry_run: bool,
+}
+
+/// The result of a conversion.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The artifact; not written in a dry run.
+    pub out: PathBuf,
+    /// Whether it was published under that name.
+    pub written: bool,
+    /// What it was made from.
+    pub source: Source,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Parameters imported.
+    pub parameters: usize,
+    /// Bytes of the weight file.
+    pub source_bytes: u64,
+    /// Bytes of the artifact.
+    pub artifact_bytes: usize,
+    /// sha256 of its tensor data.
+    pub data_sha256: String,
+    /// The import against the original graph; `None` for a folder of named weights, which has no graph.
+    pub proof: Option<Proof>,
+    /// The artifact against the imported fp32 model.
+    pub noise: Noise,
+}
+
+/// Converts `input` to the artifact `out`. `stage` is called with the name of each stage, and inside the long ones with the
+/// finished and total steps.
+///
+/// # Errors
+/// If anything cannot be read, is not supported, or does not prove equal; no file is left behind and an existing one is kept.
+pub fn convert(
+    input: &Input,
+    out: &Path,
+    options: &Options,
+    mut stage: impl FnMut(&str, usize, usize),
+) -> anyhow::Result<Summary> {
+    refuse_overwriting(input, out)?;
+    stage("reading", 0, 0);
+    let config = SourceConfig::read(&input.config)?;
+    let tokenizer = fs::read_to_string(&input.tokenizer)
+        .with_context(|| format!("cannot read {} as UTF-8 text", input.tokenizer.display()))?;
+    let (checkpoint, graph) = import(input, &config)?;
+    let files = files(input, graph.as_ref());
+    let float = float::weights(&checkpoint);
+    let proof = match &graph {
+        Some(graph) => {
+            stage("proving the import", 0, 0);
+            Some(proof::prove(graph, &input.weights, &Session::new(&float)?)?)
+        }
+        None => None,
+    };
+    let source = source(input, &files, graph.is_some())?;
+    drop(graph);
+    let tensors = quantize::tensors(&checkpoint, &tokenizer, |done, all| stage("quantising", done, all))
+        .with_context(|| format!("{} is not valid JSON", input.tokenizer.display()))?;
+    let parameters = parameters(&checkpoint);
+    drop(checkpoint);
+    let metadata = Metadata {
+        config: config.model,
+        source: source.clone(),
+        license: options.license.clone().unwrap_or_else(|| "unspecified".into()),
+        tool: concat!("edgeqa-quantize ", env!("CARGO_PKG_VERSION")).into(),
+        null_threshold: options.null_threshold,
+    };
+    stage("writing", 0, 0);
+    let pending = write::write(out, &metadata, &tensors)?;
+    drop(tensors);
+    // What is published is the file itself, so the file is what gets checked.
+    stage("checking the artifact", 0, 0);
+    let artifact = Artifact::open(pending.path())?;
+    artifact.verify()?;
+    QaTokenizer::from_artifact(&artifact).with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
+    let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)?;
+    if !options.dry_run {
+        pending.publish()?;
+    }
+    Ok(Summary {
+        out: out.to_owned(),
+        written: !options.dry_run,
+        source,
+        layers: metadata.config.num_layers,
+        parameters,
+        source_bytes: files.iter().filter(|f| !is_json(f)).map(|f| size(f)).sum::<anyhow::Result<u64>>()?,
+        artifact_bytes: artifact.file_len(),
+        data_sha256: artifact.data_sha256().to_owned(),
+        proof,
+        noise,
+    })
+}
+
+fn refuse_overwriting(input: &Input, out: &Path) -> anyhow::Result<()> {
+    let same = |path: &Path| fs::canonicalize(path).ok().is_some_and(|p| fs::canonicalize(out).ok() == Some(p));
+    for path in [&input.weights, &input.config, &input.tokenizer] {
+        ensure!(!same(path), "{} is an input; give another file with --out", out.display());
+    }
+    ensure!(!out.is_dir(), "{} is a folder; give a file with --out", out.display());
+    Ok(())
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
+}
+
+fn import(input: &Input, config: &SourceConfig) -> anyhow::Result<(Checkpoint, Option<ModelProto>)> {
+    if is_onnx(&input.weights) {
+        let model = import::onnx::read(&input.weights)?;
+        let checkpoint = import::onnx::import(&model, &input.weights, config)?;
+        Ok((checkpoint, Some(model)))
+    } else {
+        Ok((import::folder::import(&input.weights, config)?, None))
+    }
+}
+
+fn parameters(c: &Checkpoint) -> usize {
+    let tables = [Some(&c.word), c.position.as_ref(), c.token_type.as_ref(), c.relative.as_ref().map(|r| &r.table)];
+    let layers = c.layers.iter().flat_map(|l| [&l.query, &l.key, &l.value, &l.output, &l.ffn_in, &l.ffn_out]);
+    let dense: usize = layers.chain([&c.head]).map(|d| d.weight.data.len() + d.bias.len()).sum();
+    let norms = 2 * c.config.hidden_size * (1 + 2 * c.layers.len());
+    tables.into_iter().flatten().map(|t| t.data.len()).sum::<usize>() + dense + norms
+}
+
+/// Every file that is read: weights, configuration, tokenizer, and where an ONNX model keeps data outside of itself.
+fn files(input: &Input, graph: Option<&ModelProto>) -> Vec<PathBuf> {
+    let folder = input.weights.parent().unwrap_or(Path::new(""));
+    let entries = graph.and_then(|g| g.graph.as_ref()).into_iter().flat_map(|g| &g.initializer);
+    let external =
+        entries.flat_map(|t| &t.external_data).filter(|e| e.key == "location").map(|e| folder.join(&e.value));
+    let mut files: Vec<PathBuf> =
+        [&input.weights, &input.config, &input.tokenizer].into_iter().cloned().chain(external).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "json")
+}
+
+fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow::Result<Source> {
+    let mut sums = BTreeMap::new();
+    for path in files {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        sums.insert(name, sha256(path)?);
+    }
+    let (repo, revision) = input.hub.clone().unzip();
+    let kind = if is_graph { "onnx" } else { "safetensors" };
+    Ok(Source { kind: kind.into(), repo, revision, sha256: sums })
+}
+
+fn sha256(path: &Path) -> anyhow::Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let mut file = fs::File::open(path).with_context(context)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        let read = file.read(&mut buffer).with_context(context)?;
+        if read == 0 {
+            return Ok(hex(&digest.finalize()));
+        }
+        digest.update(&buffer[..read]);
+    }
+}
+
+fn size(path: &Path) -> anyhow::Result<u64> {
+    Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
+}

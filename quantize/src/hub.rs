@@ -1,0 +1,269 @@
+//! Fetches the files of a question-answering model from a Hugging Face hub.
+//!
+//! [`download`] asks the hub for the file list of a repo at a revision, chooses the files that a
+//! conversion needs, and transfers those that are not in the standard hub cache yet:
+//!
+//! - `config.json` and `tokenizer.json`, both required;
+//! - the weights: `model.safetensors`, else `onnx/model.onnx` or `model.onnx` with the file of
+//!   external tensors (`….data` or `…_data`) that lies beside it.
+//!
+//! # Cache
+//!
+//! The cache is the one that the hub's other clients share (`HF_HOME`, else
+//! `~/.cache/huggingface`). A file that is in the cache is not transferred again, also when it got
+//! there for another revision. A revision that is a full commit sha needs no network at all once
+//! its `model.safetensors` is there. Branches and tags are looked up on the hub each time; when the
+//! hub cannot be reached, the commit they stood for last is used, with a warning in the log. The
+//! same holds for commits of ONNX-only repos, since the cache does not tell whether the repo has
+//! better weights.
+//!
+//! # Interruptions
+//!
+//! A transfer that breaks leaves a `.part` file in the cache, and the next attempt, in the same
+//! call or a later one, asks for the rest only. A partial file that cannot be continued is thrown
+//! away and fetched from the start, once per attempt. Connection and answer have time limits; the
+//! transfer of a file's content has none, so a connection that stays open and silent blocks until
+//! the system gives it up.
+//!
+//! # Integrity
+//!
+//! Large files (the weights, always) are stored on the hub under their SHA-256, announced in the
+//! file list (`lfs.sha256`) and as ETag of the file. What arrives is hashed and compared; a file
+//! that differs is removed from the cache. Small files have no SHA-256: for them, and for servers
+//! that announce none, the length is compared where one is announced. Files that are in the
+//! cache's snapshot already are trusted.
+
+//!
+//! # Token
+//!
+//! The access token goes to the hub with the request for the file list, and with the requests for
+//! files only if the hub refuses them without it. In that case (private and gated repos) the
+//! client library repeats it to the file store that the hub redirects to.
+
+mod error;
+mod listing;
+mod session;
+mod store;
+mod transfer;
+
+pub use error::HubError;
+
+use listing::{CONFIG, Choice, Listing, ONNX, SAFETENSORS, TOKENIZER};
+use session::Session;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The revision that is meant when none is given.
+pub const DEFAULT_REVISION: &str = "main";
+
+/// Where to download from and how. [`HubOptions::default`] follows the environment.
+#[derive(Clone)]
+pub struct HubOptions {
+    /// The hub's address; `None` stands for `HF_ENDPOINT`, else for the public hub.
+    pub endpoint: Option<String>,
+    /// The hub cache; `None` stands for `$HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+    pub cache_dir: Option<PathBuf>,
+    /// The access token; `None` stands for `HF_TOKEN`, else for the token file beside the cache.
+    pub token: Option<String>,
+    /// Whether to show a progress bar; it goes to stderr, and only if that is a terminal.
+    pub progress: bool,
+    /// How often a file whose transfer broke is continued before giving up.
+    pub retries: u32,
+    /// Whether to use the cache only; `None` stands for `HF_HUB_OFFLINE`.
+    pub offline: Option<bool>,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self { endpoint: None, cache_dir: None, token: None, progress: true, retries: 3, offline: None }
+    }
+}
+
+impl fmt::Debug for HubOptions {
+    /// Shows everything but the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubOptions")
+            .field("endpoint", &self.endpoint)
+            .field("cache_dir", &self.cache_dir)
+            .field("token", &self.token.as_ref().map(|_| "set"))
+            .field("progress", &self.progress)
+            .field("retries", &self.retries)
+            .field("offline", &self.offline)
+            .finish()
+    }
+}
+
+/// The weight file that was downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// A safetensors file.
+    Safetensors(PathBuf),
+    /// An ONNX graph; a file with its external tensors, if any, lies in the same folder.
+    Onnx(PathBuf),
+}
+
+impl Weights {
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(path) | Self::Onnx(path) => path,
+        }
+    }
+}
+
+/// The files of a model in the hub cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// The snapshot folder of the commit.
+    pub dir: PathBuf,
+    /// The repo id.
+    pub repo: String,
+    /// The revision that was asked for.
+    pub requested_revision: String,
+    /// The commit sha that the revision stands for.
+    pub commit: String,
+    /// The weights.
+    pub weights: Weights,
+    /// `config.json`.
+    pub config: PathBuf,
+    /// `tokenizer.json`.
+    pub tokenizer: PathBuf,
+}
+
+/// Makes sure that the files of `repo` at `revision` (default [`DEFAULT_REVISION`]) are in the hub
+/// cache, and returns where.
+pub fn download(repo: &str, revision: Option<&str>, options: &HubOptions) -> Result<Downloaded, HubError> {
+    let revision = revision.unwrap_or(DEFAULT_REVISION);
+    check_repo(repo)?;
+    check_revision(revision)?;
+    let session = Session::new(repo, revision, options)?;
+
+    let pinned = listing::is_commit(revision);
+    if pinned
+        && let Some(found) = cached(&session, revision)
+        && matches!(found.weights, Weights::Safetensors(_))
+    {
+        return Ok(found);
+    }
+    let offline = options.offline.unwrap_or_else(session::offline_by_env);
+    let listed = if offline { Err(session.not_cached()) } else { session.listing() };
+    let listing = match listed {
+        Ok(listing) => listing,
+        Err(error) if may_use_cache(&error) => {
+            let commit = match pinned {
+                true => Some(revision.to_owned()),
+                false => session.cached_commit(),
+            };
+            let Some(found) = commit.and_then(|commit| cached(&session, &commit)) else {
+                return Err(error);
+            };
+            if !offline {
+                log::warn!("{error}");
+            }
+            log::warn!("using commit {} of {repo} from the hub cache", found.commit);
+            return Ok(found);
+        }
+        Err(error) => return Err(error),
+    };
+    if pinned && listing.commit != revision {
+        return Err(
+            session.bad_response(session::INFO, format!("asked for this commit, it speaks of {}", listing.commit))
+        );
+    }
+    fetch_all(&session, &listing)
+}
+
+/// Fetches what the listing's plan names; the weights last, so that their presence in a snapshot
+/// stands for the presence of the rest.
+fn fetch_all(session: &Session, listing: &Listing) -> Result<Downloaded, HubError> {
+    let plan = listing.plan(&session.repo, &session.revision, &session.place)?;
+    let commit = &listing.commit;
+    let config = session.fetch(commit, &plan.config)?;
+    let tokenizer = session.fetch(commit, &plan.tokenizer)?;
+    for file in &plan.external {
+        session.fetch(commit, file)?;
+    }
+    let weights = match &plan.weights {
+        Choice::Safetensors(file) => Weights::Safetensors(session.fetch(commit, file)?),
+        Choice::Onnx(file) => Weights::Onnx(session.fetch(commit, file)?),
+    };
+    session.remember(commit);
+    Ok(Downloaded {
+        dir: session.snapshot(commit),
+        repo: session.repo.clone(),
+        requested_revision: session.revision.clone(),
+        commit: commit.clone(),
+        weights,
+        config,
+        tokenizer,
+    })
+}
+
+/// The files of `commit` if the cache has them all.
+fn cached(session: &Session, commit: &str) -> Option<Downloaded> {
+    let dir = session.snapshot(commit);
+    let present = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
+    let weights = match present(SAFETENSORS) {
+        Some(path) => Weights::Safetensors(path),
+        None => Weights::Onnx(ONNX.iter().find_map(|name| present(name))?),
+    };
+    let (config, tokenizer) = (present(CONFIG)?, present(TOKENIZER)?);
+    Some(Downloaded {
+        repo: session.repo.clone(),
+        requested_revision: session.revision.clone(),
+        commit: commit.to_owned(),
+        weights,
+        config,
+        tokenizer,
+        dir,
+    })
+}
+
+/// Whether `error` says nothing about the repo, so that a cached commit is as good as before.
+fn may_use_cache(error: &HubError) -> bool {
+    match error {
+        HubError::Network { .. } | HubError::NotCached { .. } => true,
+        HubError::HttpStatus { status, .. } => *status == 429 || *status >= 500,
+        _ => false,
+    }
+}
+
+fn check_repo(repo: &str) -> Result<(), HubError> {
+    let name_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let reason = if repo.is_empty() {
+        "it is empty"
+    } else if repo.len() > 193 {
+        "it is too long"
+    } else if repo.split('/').count() > 2 {
+        "it has more than one \"/\""
+    } else if repo.split('/').any(str::is_empty) {
+        "a part of it is empty"
+    } else if repo.contains("..") || repo.contains("--") {
+        "\"..\" and \"--\" are not allowed"
+    } else if !repo.split('/').all(|part| part.bytes().all(name_char)) {
+        "only letters, digits, \"-\", \"_\" and \".\" are allowed"
+    } else if repo.split('/').any(|part| part.starts_with(['-', '.']) || part.ends_with(['-', '.'])) {
+        "its parts must not begin or end with \"-\" or \".\""
+    } else {
+        return Ok(());
+    };
+    Err(HubError::InvalidRepo { repo: listing::printable(repo, 200), reason })
+}
+
+fn check_revision(revision: &str) -> Result<(), HubError> {
+    let name_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b'+');
+    let reason = if revision.is_empty() {
+        "it is empty"
+    } else if revision.len() > 255 {
+        "it is too long"
+    } else if revision.contains("..") {
+        "\"..\" is not allowed"
+    } else if !revision.bytes().all(name_char) {
+        "only letters, digits and \"-\", \"_\", \".\", \"+\", \"/\" are allowed"
+    } else if revision.split('/').any(|part| part.is_empty() || part.starts_with(['-', '.'])) {
+        "its parts must not be empty or begin with \"-\" or \".\""
+    } else {
+        return Ok(());
+    };
+    Err(HubError::InvalidRevision { revision: listing::printable(revision, 300), reason })
+}

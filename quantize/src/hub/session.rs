@@ -1,0 +1,221 @@
+//! One repo at one revision: the client, the cache, and what went wrong with them.
+
+use super::listing::{is_commit, printable};
+use super::{HubError, HubOptions, store};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use std::io::{self, ErrorKind, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
+use ureq::http::{HeaderMap, Uri};
+
+/// What error messages call the info request.
+pub(super) const INFO: &str = "the list of files";
+/// For a connection to be made.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the headers of an answer, and for the body of a short one.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Everything that requests for one repo at one revision have in common.
+pub(super) struct Session {
+    /// Sends the token, if there is one.
+    pub api: Api,
+    /// Sends none.
+    pub anonymous: Api,
+    cache: Cache,
+    /// Follows no redirects and reports HTTP errors as answers.
+    pub agent: ureq::Agent,
+    pub token: Option<String>,
+    pub repo: String,
+    pub revision: String,
+    /// Repo, revision and endpoint for error messages.
+    pub place: String,
+    pub retries: u32,
+}
+
+/// Whether `HF_HUB_OFFLINE` switches the network off.
+pub(super) fn offline_by_env() -> bool {
+    env_text("HF_HUB_OFFLINE")
+        .is_some_and(|text| matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+}
+
+/// The value of a variable that is set and not blank.
+pub(super) fn env_text(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+impl Session {
+    pub fn new(repo: &str, revision: &str, options: &HubOptions) -> Result<Self, HubError> {
+        let cache = store::open_cache(options.cache_dir.as_deref())?;
+        let token = options.token.clone().or_else(|| env_text("HF_TOKEN")).or_else(|| cache.token());
+        let endpoint = match options.endpoint.clone().or_else(|| env_text("HF_ENDPOINT")) {
+            Some(endpoint) => Some(check_endpoint(&endpoint)?),
+            None => None,
+        };
+        let mut place = format!("{repo} (revision {revision})");
+        let client = |token: Option<String>| {
+            let mut builder = ApiBuilder::from_cache(cache.clone())
+                .with_token(token)
+                .with_progress(options.progress && io::stderr().is_terminal());
+            if let Some(endpoint) = &endpoint {
+                builder = builder.with_endpoint(endpoint.clone());
+            }
+            builder.build().map_err(|error| HubError::BadResponse {
+                place: place.clone(),
+                file: "the HTTP client".to_owned(),
+                detail: error.to_string(),
+            })
+        };
+        let (api, anonymous) = (client(token.clone())?, client(None)?);
+        let url = api.model(repo.to_owned()).url("");
+        let endpoint = url.split(&format!("/{repo}/resolve/")).next();
+        place.push_str(&format!(" at {}", endpoint.unwrap_or(&url)));
+        let agent = ureq::Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .build()
+            .into();
+        Ok(Self {
+            api,
+            anonymous,
+            cache,
+            agent,
+            token,
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            place,
+            retries: options.retries,
+        })
+    }
+
+    pub fn at(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.repo.clone(), RepoType::Model, revision.to_owned())
+    }
+
+    pub fn cache_at(&self, revision: &str) -> CacheRepo {
+        self.cache.repo(self.at(revision))
+    }
+
+    /// The folder of a commit's files.
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.cache_at(commit).pointer_path(commit)
+    }
+
+    /// The commit that the branch or tag stood for when it was last downloaded.
+    pub fn cached_commit(&self) -> Option<String> {
+        let config = self.cache_at(&self.revision).get(super::CONFIG)?;
+        let commit = config.parent()?.file_name()?.to_str()?;
+        is_commit(commit).then(|| commit.to_owned())
+    }
+
+    /// Notes in the cache which commit the revision stands for.
+    pub fn remember(&self, commit: &str) {
+        if let Err(error) = self.cache_at(&self.revision).create_ref(commit) {
+            log::warn!("{}: cannot note the commit in the cache: {error}", self.place);
+        }
+    }
+
+    pub fn not_cached(&self) -> HubError {
+        HubError::NotCached { place: self.place.clone(), cache: self.cache.path().clone() }
+    }
+
+    pub fn bad_response(&self, file: &str, detail: impl Into<String>) -> HubError {
+        HubError::BadResponse {
+            place: self.place.clone(),
+            file: file.to_owned(),
+            detail: printable(&detail.into(), 300),
+        }
+    }
+
+    pub fn status_error(&self, file: &str, status: u16, headers: &HeaderMap) -> HubError {
+        let place = self.place.clone();
+        let code = header(headers, "x-error-code").unwrap_or_default();
+        match (status, code) {
+            (401 | 403, _) => HubError::AccessDenied {
+                place,
+                status,
+                code: match code {
+                    "" => String::new(),
+                    code => format!(", {}", printable(code, 80)),
+                },
+            },
+            (404, "RevisionNotFound") => HubError::RevisionNotFound { place },
+            (404, _) if code == "EntryNotFound" || file != INFO => {
+                HubError::MissingFile { place, file: file.to_owned() }
+            }
+            (404, _) => HubError::RepoNotFound { place },
+            _ => HubError::HttpStatus { place, file: file.to_owned(), status },
+        }
+    }
+
+    pub fn request_error(&self, file: &str, error: &ureq::Error) -> HubError {
+        use ureq::Error;
+        match error {
+            Error::StatusCode(status) => self.status_error(file, *status, &HeaderMap::new()),
+            Error::Io(_)
+            | Error::Timeout(_)
+            | Error::HostNotFound
+            | Error::ConnectionFailed
+            | Error::ConnectProxyFailed(_)
+            | Error::InvalidProxyUrl
+            | Error::Tls(_)
+            | Error::Rustls(_)
+            | Error::TlsRequired
+            | Error::Protocol(_)
+            | Error::BodyStalled => self.network_error(file, error.to_string()),
+            _ => self.bad_response(file, error.to_string()),
+        }
+    }
+
+    fn network_error(&self, file: &str, detail: String) -> HubError {
+        HubError::Network { place: self.place.clone(), file: file.to_owned(), detail }
+    }
+
+    pub fn cache_error(&self, file: &str, source: io::Error) -> HubError {
+        HubError::Cache { place: self.place.clone(), file: file.to_owned(), cache: self.cache.path().clone(), source }
+    }
+
+    pub fn api_error(&self, file: &str, error: ApiError) -> HubError {
+        match error {
+            ApiError::RequestError(error) => self.request_error(file, &error),
+            // The client reports the reading of the answer and the writing of the file alike.
+            ApiError::IoError(error) => match error.kind() {
+                ErrorKind::PermissionDenied
+                | ErrorKind::NotFound
+                | ErrorKind::AlreadyExists
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+                | ErrorKind::FileTooLarge
+                | ErrorKind::ReadOnlyFilesystem => self.cache_error(file, error),
+                _ => self.network_error(file, error.to_string()),
+            },
+            ApiError::TooManyRetries(error) => self.api_error(file, *error),
+            ApiError::LockAcquisition(lock) => {
+                HubError::Locked { place: self.place.clone(), file: file.to_owned(), lock }
+            }
+            other => self.bad_response(file, other.to_string()),
+        }
+    }
+}
+
+/// Returns the endpoint in the form that the client puts before its paths.
+fn check_endpoint(endpoint: &str) -> Result<String, HubError> {
+    let reason = match endpoint.parse::<Uri>() {
+        Err(_) => "it is not an address",
+        Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) => "it does not begin with https:// or http://",
+        Ok(uri) if uri.host().is_none_or(str::is_empty) => "it has no host",
+        Ok(uri) if uri.authority().is_some_and(|part| part.as_str().contains('@')) => "it holds a user name",
+        Ok(uri) if uri.query().is_some() => "it has a query",
+        Ok(_) => return Ok(endpoint.trim_end_matches('/').to_owned()),
+    };
+    Err(HubError::InvalidEndpoint { reason })
+}
+
+/// The value of a header that is there and is text.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

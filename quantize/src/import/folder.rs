@@ -1,0 +1,112 @@
+//! Weights of a Hugging Face folder (`model.safetensors`), found by their names.
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use edgeqa::artifact::map::Mapping;
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::checkpoint::{Checkpoint, Dense, Layer, Matrix, Norm, PositionTerm, RelativeEmbedding};
+use crate::config::SourceConfig;
+
+/// Reads all weights of the model that `config` describes. Values of type F16 and BF16 are widened to `f32`.
+///
+/// # Errors
+/// If the file is no safetensors file, a weight is missing, or has another type or shape; the message names it.
+pub fn import(path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
+    let map = Mapping::open(path)?;
+    let tensors =
+        SafeTensors::deserialize(map.bytes()).with_context(|| format!("{} is no safetensors file", path.display()))?;
+    let reader = Reader { tensors };
+    let checkpoint = reader.checkpoint(config).with_context(|| format!("cannot import {}", path.display()))?;
+    checkpoint.validate().with_context(|| format!("cannot import {}", path.display()))?;
+    Ok(checkpoint)
+}
+
+struct Reader<'a> {
+    tensors: SafeTensors<'a>,
+}
+
+impl Reader<'_> {
+    fn checkpoint(&self, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
+        let model = &config.model;
+        let embeddings = |name: &str| self.matrix(&format!("deberta.embeddings.{name}.weight"));
+        let relative = match &model.relative {
+            None => None,
+            Some(_) => Some(RelativeEmbedding {
+                table: self.matrix("deberta.encoder.rel_embeddings.weight")?,
+                norm: if config.norm_rel_ebd { Some(self.norm("deberta.encoder.LayerNorm")?) } else { None },
+            }),
+        };
+        Ok(Checkpoint {
+            word: embeddings("word_embeddings")?,
+            position: model.position_biased_input.then(|| embeddings("position_embeddings")).transpose()?,
+            token_type: (model.type_vocab_size > 0).then(|| embeddings("token_type_embeddings")).transpose()?,
+            embedding_norm: self.norm("deberta.embeddings.LayerNorm")?,
+            relative,
+            layers: (0..model.num_layers).map(|l| self.layer(config, l)).collect::<anyhow::Result<_>>()?,
+            head: self.dense("qa_outputs").context("the model has no span classifier: is it fine-tuned for QA?")?,
+            config: model.clone(),
+        })
+    }
+
+    fn layer(&self, config: &SourceConfig, layer: usize) -> anyhow::Result<Layer> {
+        let name = |rest: &str| format!("deberta.encoder.layer.{layer}.{rest}");
+        let query = self.dense(&name("attention.self.query_proj"))?;
+        let key = self.dense(&name("attention.self.key_proj"))?;
+        let term = |wanted: bool, shared: &Dense, own: &str| -> anyhow::Result<Option<PositionTerm>> {
+            if !wanted {
+                return Ok(None);
+            }
+            let projection = if config.share_att_key { shared.clone() } else { self.dense(&name(own))? };
+            Ok(Some(PositionTerm::Projection(projection)))
+        };
+        let relative = config.model.relative.as_ref();
+        let (c2p, p2c) = relative.map_or((false, false), |r| (r.content_to_position, r.position_to_content));
+        Ok(Layer {
+            position_key: term(c2p, &key, "attention.self.pos_key_proj")?,
+            position_query: term(p2c, &query, "attention.self.pos_query_proj")?,
+            query,
+            key,
+            value: self.dense(&name("attention.self.value_proj"))?,
+            output: self.dense(&name("attention.output.dense"))?,
+            attention_norm: self.norm(&name("attention.output.LayerNorm"))?,
+            ffn_in: self.dense(&name("intermediate.dense"))?,
+            ffn_out: self.dense(&name("output.dense"))?,
+            ffn_norm: self.norm(&name("output.LayerNorm"))?,
+        })
+    }
+
+    fn dense(&self, name: &str) -> anyhow::Result<Dense> {
+        Ok(Dense { weight: self.matrix(&format!("{name}.weight"))?, bias: self.vector(&format!("{name}.bias"))? })
+    }
+
+    fn norm(&self, name: &str) -> anyhow::Result<Norm> {
+        Ok(Norm { weight: self.vector(&format!("{name}.weight"))?, bias: self.vector(&format!("{name}.bias"))? })
+    }
+
+    fn matrix(&self, name: &str) -> anyhow::Result<Matrix> {
+        let (shape, data) = self.values(name)?;
+        let [rows, cols] = shape[..] else { bail!("tensor {name} has shape {shape:?} instead of two dimensions") };
+        Ok(Matrix { rows, cols, data })
+    }
+
+    fn vector(&self, name: &str) -> anyhow::Result<Vec<f32>> {
+        let (shape, data) = self.values(name)?;
+        ensure!(shape.len() == 1, "tensor {name} has shape {shape:?} instead of one dimension");
+        Ok(data)
+    }
+
+    fn values(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
+        let Ok(tensor) = self.tensors.tensor(name) else { bail!("tensor {name} is missing") };
+        let bytes = tensor.data();
+        let data = match tensor.dtype() {
+            Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+            other => bail!("tensor {name} has type {other:?}: only F32, F16 and BF16 weights can be converted"),
+        };
+        Ok((tensor.shape().to_vec(), data))
+    }
+}

@@ -1,0 +1,72 @@
+//! Weights of an ONNX graph, found by the flow of data.
+//!
+//! Exporters name and arrange things differently, so nothing here depends on names: [`graph`] answers which node makes a value
+//! and what is constant, [`pattern`] recognises linear layers, LayerNorms and GELU in all the forms exporters write,
+//! [`encoder`] walks from the logits back to the embeddings.
+
+mod encoder;
+mod graph;
+mod pattern;
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use tract_onnx::pb::ModelProto;
+use tract_onnx::tract_hir::internal::Framework;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::SourceConfig;
+
+/// Reads the protobuf of an ONNX file. External data stay in their files.
+///
+/// # Errors
+/// If the file cannot be read or is no ONNX model, or holds operators that only occur in already quantised or fused graphs.
+pub fn read(path: &Path) -> anyhow::Result<ModelProto> {
+    ensure!(path.is_file(), "cannot open {}: no such file", path.display());
+    let model = tract_onnx::onnx()
+        .proto_model_for_path(path)
+        .with_context(|| format!("{} is no ONNX model", path.display()))?;
+    refuse_foreign_operators(&model).with_context(|| format!("{} is not supported", path.display()))?;
+    Ok(model)
+}
+
+fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
+    let Some(graph) = &model.graph else { bail!("the file holds no graph") };
+    const QUANTIZED: [&str; 7] = [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "ConvInteger",
+        "QLinearConv",
+    ];
+    for node in &graph.node {
+        if QUANTIZED.contains(&node.op_type.as_str()) {
+            bail!("node {:?} is a {}: the graph is already quantised, export it in fp32", node.name, node.op_type);
+        }
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+            bail!(
+                "node {:?} is a {} of domain {:?}: the graph was optimised for one runtime, export it without fusion",
+                node.name,
+                node.op_type,
+                node.domain
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Finds all weights of the model that `config` describes.
+///
+/// # Errors
+/// If the data flow is not that of a DeBERTa question-answering model; the message says where it departs from it.
+pub fn import(model: &ModelProto, path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
+    let import = || {
+        let graph = graph::Graph::new(model, path)?;
+        let checkpoint = encoder::Walk { graph: &graph, config }.checkpoint()?;
+        checkpoint.validate()?;
+        Ok::<_, anyhow::Error>(checkpoint)
+    };
+    import().with_context(|| format!("cannot import {}", path.display()))
+}

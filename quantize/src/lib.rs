@@ -1,0 +1,23 @@
+//! Converts DeBERTa-v2/v3 question-answering models to edgeqa's memory-mapped int8 artifact.
+//!
+//! The modules, in the order the data flow:
+//!
+//! - [`hub`]: fetches a model's files
+//! - [`config`]: `config.json` to the model's shapes, or a refusal by name
+//! - [`import`]: an ONNX graph or a Hugging Face folder to a [`checkpoint`] of fp32 weights
+//! - [`float`]: the checkpoint as a runnable fp32 model
+//! - [`proof`]: that model against the original graph
+//! - [`quantize`]: the checkpoint to int8 tensors
+//! - [`noise`]: the int8 model against the fp32 one, layer by layer
+//! - [`convert`]: all of it in order, with a summary
+
+pub mod checkpoint;
+pub mod config;
+pub mod convert;
+pub mod float;
+pub mod hub;
+pub mod import;
+pub mod noise;
+pub mod proof;
+pub mod quantize;
+mod random;

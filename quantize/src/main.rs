@@ -1,0 +1,50 @@
+//! The `edgeqa-quantize` command: parse, convert, print.
+
+mod args;
+mod report;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::Args;
+use clap::Parser;
+use edgeqa_quantize::convert::{Input, Options, Summary, convert};
+use edgeqa_quantize::hub;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("error,edgeqa=info,edgeqa_quantize=info"),
+    )
+    .format_timestamp(None)
+    .init();
+    match run(&args).and_then(|summary| print(&args, &summary)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgeqa-quantize: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<Summary> {
+    let input = match (&args.hub, &args.input) {
+        (Some(repo), _) => Input::downloaded(hub::download(repo, Some(&args.revision), &hub::HubOptions::default())?),
+        (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,
+        (None, None) => anyhow::bail!("nothing to convert; see --help"),
+    };
+    let options = Options { license: args.license.clone(), null_threshold: args.null_threshold, dry_run: args.dry_run };
+    let progress = report::Progress::new();
+    let summary = convert(&input, &args.out, &options, |stage, done, all| progress.stage(stage, done, all));
+    progress.finish();
+    summary
+}
+
+/// Prints the summary; a reader that stops reading is no error.
+fn print(args: &Args, summary: &Summary) -> anyhow::Result<()> {
+    let text = if args.json { serde_json::to_string_pretty(summary)? + "\n" } else { report::text(summary) };
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,63 @@
+//! How far the int8 model is from the fp32 one, layer by layer.
+
+use edgeqa::model::graph::Taps;
+use edgeqa::model::{ModelError, ModelWeights, Session};
+use serde::Serialize;
+
+use crate::random::{Random, Sample};
+
+/// Noise of the quantised model on random inputs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Noise {
+    /// Sequence lengths of the inputs.
+    pub lengths: Vec<usize>,
+    /// Signal-to-noise ratio of every encoder layer's output in decibels, noise of the layers before included:
+    /// `10 log10(sum y^2 / sum (y - y_int8)^2)`.
+    pub layer_snr_db: Vec<f64>,
+    /// RMS difference of the logits, as a share of the standard deviation of the fp32 logits.
+    pub logit_error: f64,
+}
+
+/// Evaluates both models on random inputs.
+///
+/// # Errors
+/// Those of [`Session::run`].
+pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> Result<Noise, ModelError> {
+    let max = float.config.max_positions;
+    let mut lengths: Vec<usize> = [24, 64, 128].iter().map(|l| (*l).min(max)).collect();
+    lengths.dedup();
+    let (float, int8) = (Session::with_taps(float, Taps::Layers)?, Session::with_taps(int8, Taps::Layers)?);
+    let mut random = Random(0x0150);
+    let mut layers: Vec<(f64, f64)> = Vec::new();
+    let (mut logits, mut squares) = (Vec::new(), 0.0);
+    for &length in &lengths {
+        let sample = Sample::new(float.config(), length, &mut random);
+        let want = float.run(&sample.ids, sample.types.as_deref())?;
+        let got = int8.run(&sample.ids, sample.types.as_deref())?;
+        layers.resize(want.len() - 2, (0.0, 0.0));
+        for (i, (want, got)) in want.iter().zip(&got).enumerate() {
+            let (signal, noise) = energies(want, got);
+            if let Some(layer) = i.checked_sub(2).and_then(|l| layers.get_mut(l)) {
+                layer.0 += signal;
+                layer.1 += noise;
+            } else {
+                logits.extend(want.iter().map(|x| f64::from(*x)));
+                squares += noise;
+            }
+        }
+    }
+    let count = logits.len() as f64;
+    let mean = logits.iter().sum::<f64>() / count;
+    let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+    Ok(Noise {
+        lengths,
+        layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).collect(),
+        logit_error: (squares / count / variance).sqrt(),
+    })
+}
+
+fn energies(want: &[f32], got: &[f32]) -> (f64, f64) {
+    want.iter().zip(got).fold((0.0, 0.0), |(signal, noise), (want, got)| {
+        (signal + f64::from(*want).powi(2), noise + (f64::from(*want) - f64::from(*got)).powi(2))
+    })
+}

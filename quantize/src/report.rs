@@ -1,0 +1,76 @@
+//! What people see: progress on a terminal, the summary at the end.
+
+use std::fmt::Write;
+
+use edgeqa_quantize::convert::Summary;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A progress line on stderr, drawn only on a terminal.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        Self { bar }
+    }
+
+    pub fn stage(&self, name: &str, done: usize, all: usize) {
+        let count = if all > 0 { format!(" {done}/{all}") } else { String::new() };
+        self.bar.set_message(format!("{name}{count}"));
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The summary as text.
+pub fn text(s: &Summary) -> String {
+    let mut out = String::new();
+    let mega = |bytes: f64| bytes / 1e6;
+    let state = if s.written { "written" } else { "dry run, not written" };
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(out, "{label:<12} {value}");
+    };
+    line("model", format!("{} ({state})", s.out.display()));
+    let from = s.source.repo.as_ref().map_or_else(String::new, |repo| {
+        format!(" from {repo} at {}", s.source.revision.as_deref().unwrap_or("an unknown revision"))
+    });
+    line("source", format!("{}{from}", s.source.kind));
+    line("parameters", format!("{:.1} M, {} encoder layers", s.parameters as f64 / 1e6, s.layers));
+    line(
+        "size",
+        format!(
+            "{:.1} MB -> {:.1} MB ({:.2}x smaller)",
+            mega(s.source_bytes as f64),
+            mega(s.artifact_bytes as f64),
+            s.source_bytes as f64 / s.artifact_bytes as f64
+        ),
+    );
+    line("data sha256", s.data_sha256.clone());
+    line(
+        "import",
+        match &s.proof {
+            Some(p) => format!(
+                "proven against the graph at lengths {:?}: logits differ by at most {:.1e} ({:.1e} of their range)",
+                p.lengths,
+                p.max_difference,
+                p.relative()
+            ),
+            None => "by the names of the weights; a folder has no graph to prove it against".into(),
+        },
+    );
+    line("noise", "signal-to-noise ratio of int8 against fp32 layer outputs, on random tokens".into());
+    for (layer, snr) in s.noise.layer_snr_db.iter().enumerate() {
+        line("", format!("layer {layer:>2}  {snr:5.1} dB"));
+    }
+    line("", format!("logits    {:.3} relative RMS error", s.noise.logit_error));
+    line("accuracy", "not measured: F1 and EM against fp32 are a separate evaluation".into());
+    out
+}
