@@ -1,0 +1,221 @@
+//! Every exporter variant in `tests/fixtures/exports` (made by `tests/tools/make_exports.py`) converts, or is refused with a
+//! reason; what converts computes what torch computed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use edgeqa::artifact::Artifact;
+use edgeqa::model::Session;
+use edgeqa_quantize::config::SourceConfig;
+use edgeqa_quantize::convert::{Input, Options, Summary, convert};
+use edgeqa_quantize::{float, import};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
+}
+
+#[derive(serde::Deserialize)]
+struct Variant {
+    folder: String,
+    hf: String,
+    expect: String,
+}
+
+fn variants() -> BTreeMap<String, Variant> {
+    let text = std::fs::read_to_string(fixtures().join("index.json")).expect("index");
+    let variants: BTreeMap<String, Variant> = serde_json::from_str(&text).expect("index");
+    assert!(variants.len() >= 50, "only {} variants", variants.len());
+    variants
+}
+
+fn run(path: &Path, out: &Path) -> anyhow::Result<Summary> {
+    let input = Input::local(path, None, Some(fixtures().join("tokenizer.json")))?;
+    convert(&input, out, &Options::default(), |_, _, _| {})
+}
+
+/// Variants that cannot be converted, and the words that must say why.
+const REFUSED: [(&str, &str); 7] = [
+    ("cfg-conv3", "conv_kernel_size is 3"),
+    ("cfg-embproj", "embedding_size 24 differs"),
+    ("cfg-gelunew", "hidden_act is \"gelu_new\""),
+    ("int8-dynamic", "already quantised"),
+    ("ort-extended", "optimised for one runtime"),
+    ("fp16", "computes in fp16 cannot be proven"),
+    ("dynamo4-noopt", "tract cannot run"),
+];
+
+/// Exporters that replaced the relative-position embedding by its projections. These are torch's or the optimiser's
+/// floating-point results, so the artifact cannot have the very bytes of the folder's.
+const PROJECTED: [&str; 6] = ["dynamo4-mix", "dynamo5-mix", "onnxsim", "onnxslim", "ort-basic", "ort-basic-op14"];
+
+#[test]
+fn every_variant_converts_to_the_bytes_of_its_folder_or_says_why_not() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let mut folders: BTreeMap<String, String> = BTreeMap::new();
+    for (name, variant) in variants() {
+        let out = temp.path().join("onnx.safetensors");
+        let result = run(&fixtures().join(&variant.folder).join("model.onnx"), &out);
+        assert_eq!(variant.expect == "refuse", REFUSED.iter().any(|(refused, _)| *refused == name), "{name}");
+        if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            let error = format!("{:#}", result.expect_err(&name));
+            assert!(error.contains(reason), "{name}: {error}");
+            assert!(!out.exists(), "{name}: a refused model left a file");
+            continue;
+        }
+        let summary = result.unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let proof = summary.proof.as_ref().expect("a graph is proven");
+        assert!(proof.max_difference <= 1e-5 && proof.range > 0.1, "{name}: {proof:?}");
+        let folder = folders.entry(variant.hf.clone()).or_insert_with(|| {
+            let out = temp.path().join("folder.safetensors");
+            run(&fixtures().join(&variant.hf), &out).unwrap_or_else(|e| panic!("{}: {e:#}", variant.hf)).data_sha256
+        });
+        assert_eq!(
+            summary.data_sha256 == *folder,
+            !PROJECTED.contains(&name.as_str()),
+            "{name} against {}",
+            variant.hf
+        );
+        std::fs::remove_file(&out).expect("the artifact");
+    }
+    assert!(folders.len() >= 20, "only {} folders", folders.len());
+}
+
+#[test]
+fn a_wrong_configuration_of_the_right_shapes_is_not_proven() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let config = std::fs::read_to_string(fixtures().join("dynamo4/config.json")).expect("config.json");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    for (key, value) in [
+        ("num_attention_heads", serde_json::json!(2)),
+        ("max_relative_positions", serde_json::json!(24)),
+        ("layer_norm_eps", serde_json::json!(1e-3)),
+    ] {
+        let mut wrong = config.clone();
+        wrong[key] = value;
+        let path = temp.path().join("config.json");
+        std::fs::write(&path, wrong.to_string()).expect("write");
+        let model = fixtures().join("dynamo4/model.onnx");
+        let input = Input::local(&model, Some(path), Some(fixtures().join("tokenizer.json"))).expect("input");
+        let out = temp.path().join("out.safetensors");
+        let error = convert(&input, &out, &Options::default(), |_, _, _| {}).expect_err(key);
+        assert!(format!("{error:#}").contains("the imported model is not the graph"), "{key}: {error:#}");
+        assert!(!out.exists());
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    input_ids: Vec<i64>,
+    token_type_ids: Option<Vec<i64>>,
+    start_logits: Vec<f32>,
+    end_logits: Vec<f32>,
+}
+
+#[test]
+fn imported_models_compute_what_torch_computed() {
+    let mut compared = 0;
+    for (name, variant) in variants() {
+        let folder = fixtures().join(&variant.folder);
+        // Without a proof, the fp16 and the unoptimised dynamo graphs can be imported too.
+        if REFUSED[..5].iter().any(|(refused, _)| *refused == name) {
+            continue;
+        }
+        let config = SourceConfig::read(&folder.join("config.json")).expect("config");
+        let path = folder.join("model.onnx");
+        let proto = import::onnx::read(&path).expect("ONNX");
+        let checkpoint = import::onnx::import(&proto, &path, &config).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let session = Session::new(&float::weights(&checkpoint)).expect("session");
+        let text = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
+        let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for case in expected.cases {
+            let zeros = vec![0; case.input_ids.len()];
+            let types = (config.model.type_vocab_size > 0).then(|| case.token_type_ids.unwrap_or(zeros));
+            let got = session.logits(&case.input_ids, types.as_deref()).expect("logits");
+            for (want, got) in [(&case.start_logits, &got.start), (&case.end_logits, &got.end)] {
+                assert_eq!(want.len(), got.len());
+                for (want, got) in want.iter().zip(got) {
+                    assert!((want - got).abs() <= 2e-5, "{name} length {}: {want} {got}", case.input_ids.len());
+                }
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 200, "only {compared} comparisons");
+}
+
+#[test]
+fn same_input_gives_same_bytes_and_a_refusal_keeps_the_old_file() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let (a, b) = (temp.path().join("a.safetensors"), temp.path().join("b.safetensors"));
+    let model = fixtures().join("ts4-op17/model.onnx");
+    run(&model, &a).expect("converts");
+    run(&model, &b).expect("converts");
+    let bytes = std::fs::read(&a).expect("artifact");
+    assert!(bytes == std::fs::read(&b).expect("artifact"), "two runs differ");
+    run(&fixtures().join("fp16/model.onnx"), &a).expect_err("refused");
+    assert!(bytes == std::fs::read(&a).expect("artifact"), "the old file changed");
+    let left: Vec<_> = std::fs::read_dir(temp.path()).expect("folder").collect();
+    assert_eq!(left.len(), 2, "temporary files were left: {left:?}");
+}
+
+#[test]
+fn dry_run_leaves_nothing_and_an_input_is_never_overwritten() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let folder = fixtures().join("base-hf");
+    let input = Input::local(&folder, None, Some(fixtures().join("tokenizer.json"))).expect("input");
+    let options = Options { dry_run: true, ..Options::default() };
+    let summary = convert(&input, &out, &options, |_, _, _| {}).expect("converts");
+    assert!(!summary.written && summary.proof.is_none());
+    assert_eq!(std::fs::read_dir(temp.path()).expect("folder").count(), 0);
+    let error = convert(&input, &folder.join("model.safetensors"), &options, |_, _, _| {}).expect_err("refused");
+    assert!(error.to_string().contains("is an input"), "{error:#}");
+}
+
+#[test]
+fn metadata_keep_where_the_model_comes_from() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let input =
+        Input::local(&fixtures().join("dynamo4-external/model.onnx"), None, Some(fixtures().join("tokenizer.json")));
+    let options = Options { license: Some("cc-by-4.0".into()), null_threshold: Some(-1.5), ..Options::default() };
+    convert(&input.expect("input"), &out, &options, |_, _, _| {}).expect("converts");
+    let artifact = Artifact::open(&out).expect("opens");
+    let metadata = artifact.metadata();
+    assert_eq!((metadata.license.as_str(), metadata.null_threshold), ("cc-by-4.0", Some(-1.5)));
+    assert_eq!(metadata.source.kind, "onnx");
+    let files: Vec<&str> = metadata.source.sha256.keys().map(String::as_str).collect();
+    assert!(files.contains(&"model.onnx") && files.contains(&"config.json") && files.contains(&"tokenizer.json"));
+    assert!(files.iter().any(|f| f.contains("data")), "external data are a source too: {files:?}");
+}
+
+#[test]
+fn damaged_graphs_are_errors() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let folder = fixtures().join("ts4-op17");
+    let bytes = std::fs::read(folder.join("model.onnx")).expect("model");
+    std::fs::copy(folder.join("config.json"), temp.path().join("config.json")).expect("copy");
+    let (model, out) = (temp.path().join("model.onnx"), temp.path().join("out.safetensors"));
+    for i in 0..60 {
+        let mut damaged = bytes.clone();
+        if i % 2 == 0 {
+            damaged.truncate(bytes.len() * (i + 1) / 61);
+        } else {
+            let at = bytes.len() * i / 60;
+            damaged[at..(at + 16).min(bytes.len())].fill(0xa5);
+        }
+        std::fs::write(&model, &damaged).expect("write");
+        // Damage to a weight can go unnoticed (it is the same in both models); it must never panic or leave a partial file.
+        if let Err(error) = run(&model, &out) {
+            assert!(!format!("{error:#}").is_empty());
+            assert!(!out.exists());
+        } else {
+            std::fs::remove_file(&out).expect("artifact");
+        }
+    }
+}

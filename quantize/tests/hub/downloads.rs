@@ -1,0 +1,196 @@
+//! Downloads that succeed, at once or after a break.
+
+use crate::fake_hub::{Answer, FakeHub, Request, sha256};
+use crate::*;
+use edgeqa_quantize::hub::{HubError, Weights, download};
+
+#[test]
+fn fresh_download_then_nothing_more() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    let options = options(&hub, &cache);
+
+    let found = download(ID, None, &options).expect("the download");
+    check(&found, &repo, WEIGHTS);
+    assert!(matches!(found.weights, Weights::Safetensors(_)));
+    assert_eq!(found.requested_revision, "main");
+    let folder = cache.path().join("hub/models--owner--model-squad2");
+    assert_eq!(fs::read_to_string(folder.join("refs/main")).ok().as_deref(), Some(FIRST));
+    let log = hub.take_log();
+    assert_eq!(log[0].path, format!("/api/models/{ID}/revision/main?blobs=true"));
+    assert!(!log.iter().any(|r| r.path.contains("README") || r.path.contains(".bin")));
+
+    assert_eq!(download(ID, None, &options).expect("again"), found);
+    let log = hub.take_log();
+    assert!(log.len() == 1 && !log[0].is_for_file(), "{log:?}");
+
+    // Without the hub: the commit and the branch, tried or not.
+    drop(hub);
+    for (revision, offline) in [(FIRST, false), (FIRST, true), ("main", false), ("main", true)] {
+        let options = HubOptions { offline: Some(offline), ..options.clone() };
+        let found = download(ID, Some(revision), &options).expect("the cache");
+        check(&found, &repo, WEIGHTS);
+        assert_eq!(found.requested_revision, revision);
+    }
+    let error = download(ID, Some(SECOND), &options).expect_err("not there");
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    let options = HubOptions { offline: Some(true), ..options };
+    let error = download(ID, Some("v2"), &options).expect_err("not there");
+    assert!(matches!(error, HubError::NotCached { .. }), "{error}");
+}
+
+#[test]
+fn pinned_commit_asks_nothing_once_cached() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    let options = options(&hub, &cache);
+    check(&download(ID, Some(FIRST), &options).expect("the download"), &repo, WEIGHTS);
+    assert!(!hub.take_log().is_empty());
+    check(&download(ID, Some(FIRST), &options).expect("again"), &repo, WEIGHTS);
+    assert!(hub.take_log().is_empty());
+}
+
+#[test]
+fn new_commit_with_the_same_weights_transfers_only_the_rest() {
+    let (mut repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    download(ID, None, &options(&hub, &cache)).expect("the download");
+    repo.commit = SECOND.to_owned();
+    repo.files[1].1.push(b' ');
+    let hub = FakeHub::new(&repo);
+    let found = download(ID, None, &options(&hub, &cache)).expect("the second commit");
+    check(&found, &repo, WEIGHTS);
+    if cfg!(unix) {
+        let log = hub.take_log();
+        assert!(log.iter().all(|r| !r.path.starts_with("/store/")), "{log:?}");
+    }
+}
+
+/// Cuts the first transfer of the weights' content.
+fn cut_once(at: usize) -> impl FnMut(&Request, Answer) -> Answer + Send {
+    let mut done = false;
+    move |request, mut answer| {
+        if !done && request.path.starts_with("/store/") && request.open_range().is_some() {
+            done = true;
+            answer.sent = at;
+        }
+        answer
+    }
+}
+
+/// Where the transfers of the weights' content began.
+fn starts(hub: &FakeHub) -> Vec<usize> {
+    let log = hub.take_log();
+    let store = log.iter().filter(|r| r.path.starts_with("/store/"));
+    store.filter_map(Request::open_range).collect()
+}
+
+#[test]
+fn broken_transfer_is_continued_by_the_next_call() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::with_twist(&repo, cut_once(150_000));
+    let options = options(&hub, &cache);
+    let error = download(ID, None, &options).expect_err("cut");
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    assert!(error.to_string().contains(WEIGHTS), "{error}");
+    assert_eq!(starts(&hub), [0]);
+
+    check(&download(ID, None, &options).expect("the rest"), &repo, WEIGHTS);
+    let starts = starts(&hub);
+    assert!(matches!(starts[..], [start] if start > 100_000 && start <= 150_000), "{starts:?}");
+}
+
+#[test]
+fn broken_transfer_is_continued_in_the_same_call() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::with_twist(&repo, cut_once(150_000));
+    let options = HubOptions { retries: 1, ..options(&hub, &cache) };
+    check(&download(ID, None, &options).expect("the download"), &repo, WEIGHTS);
+    let starts = starts(&hub);
+    assert!(matches!(starts[..], [0, start] if start > 100_000), "{starts:?}");
+}
+
+#[test]
+fn partial_files_that_cannot_be_continued_are_replaced() {
+    let repo = model();
+    let right = repo.data(WEIGHTS);
+    // Complete, too long, of other content, and continued by a server without ranges.
+    for (part, ranges) in [
+        (right.to_vec(), true),
+        (vec![1; right.len() + 1], true),
+        (vec![1; 1000], true),
+        (right[..1000].to_vec(), false),
+    ] {
+        let cache = temp();
+        let blobs = cache.path().join("hub/models--owner--model-squad2/blobs");
+        fs::create_dir_all(&blobs).expect("a folder");
+        fs::write(blobs.join(format!("{}.part", sha256(right))), &part).expect("a file");
+        let whole = right.to_vec();
+        let hub = FakeHub::with_twist(&repo, move |request, answer| match request.open_range() {
+            Some(1..) if !ranges => Answer::new(200, whole.clone()),
+            _ => answer,
+        });
+        let found = download(ID, None, &options(&hub, &cache)).expect("the download");
+        check(&found, &repo, WEIGHTS);
+        assert!(starts(&hub).contains(&0));
+    }
+}
+
+#[test]
+fn onnx_is_taken_with_its_external_data() {
+    for (files, weights, data) in [
+        (vec!["onnx/model.onnx", "onnx/model.onnx_data", "model.onnx"], "onnx/model.onnx", true),
+        (vec!["model.onnx.data", "model.onnx", "onnx/other.onnx"], "model.onnx", true),
+        (vec!["model.onnx"], "model.onnx", false),
+    ] {
+        let mut list = vec![("config.json", 200), ("tokenizer.json", 300)];
+        list.extend(files.iter().map(|name| (*name, 5000)));
+        let (repo, cache) = (repo(&list), temp());
+        let hub = FakeHub::new(&repo);
+        let options = options(&hub, &cache);
+        let found = download(ID, Some(FIRST), &options).expect("the download");
+        check(&found, &repo, weights);
+        assert!(matches!(found.weights, Weights::Onnx(_)));
+        for name in files.iter().filter(|name| name.ends_with("data")) {
+            assert!(fs::read(found.dir.join(name)).expect("the data") == repo.data(name));
+        }
+        assert!(!found.dir.join("onnx/other.onnx").exists());
+        assert_eq!(files.iter().any(|name| name.ends_with("data")), data);
+        drop(hub);
+        assert_eq!(download(ID, Some(FIRST), &options).expect("the cache"), found);
+    }
+}
+
+#[test]
+fn token_is_used_where_it_is_needed() {
+    let (repo, bearer) = (model(), Some("Bearer hf_secret"));
+    for private in [false, true] {
+        let (cache, store) = (temp(), FakeHub::new(&repo));
+        let target = store.address.clone();
+        let hub = FakeHub::with_twist(&repo, move |request, mut answer| {
+            if private && request.header("authorization") != bearer {
+                return Answer::new(401, "").with("X-Error-Code", "RepoNotFound");
+            }
+            for (name, value) in &mut answer.headers {
+                if *name == "Location" {
+                    let hash = value.rsplit('/').next().unwrap_or_default();
+                    *value = format!("{target}/store/{hash}");
+                }
+            }
+            answer
+        });
+        let options = HubOptions { token: Some("hf_secret".to_owned()), ..options(&hub, &cache) };
+        assert!(!format!("{options:?}").contains("hf_secret"));
+        check(&download(ID, None, &options).expect("the download"), &repo, WEIGHTS);
+        let has_token = |request: &Request| request.header("authorization") == bearer;
+        let log = hub.take_log();
+        assert!(has_token(&log[0]));
+        assert_eq!(log[1..].iter().any(has_token), private);
+        let log = store.take_log();
+        assert!(!log.is_empty() && (private || !log.iter().any(has_token)));
+
+        let options = HubOptions { token: Some("hf_wrong".to_owned()), ..options };
+        let again = download(ID, None, &options);
+        assert_eq!(matches!(again, Err(HubError::AccessDenied { .. })), private);
+    }
+}

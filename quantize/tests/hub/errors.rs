@@ -1,0 +1,176 @@
+//! What a download says when it fails.
+
+use crate::fake_hub::{Answer, Request};
+use crate::*;
+use edgeqa_quantize::hub::{HubError, download};
+use std::path::Path;
+
+/// What one download from a hub with a `twist` ends in, into an empty cache.
+fn failure(repo: &Repo, twist: impl FnMut(&Request, Answer) -> Answer + Send + 'static) -> (HubError, String) {
+    let (hub, cache) = (FakeHub::with_twist(repo, twist), temp());
+    let error = download(ID, None, &options(&hub, &cache)).expect_err("must fail");
+    let text = error.to_string();
+    assert!(text.contains(ID) && text.contains(&hub.address), "{text}");
+    assert!(text.contains("revision main"), "{text}");
+    (error, text)
+}
+
+#[test]
+fn missing_files_are_explained() {
+    let plain = |_: &Request, answer: Answer| answer;
+    let files = [("config.json", 9), ("spm.model", 9), (WEIGHTS, 9)];
+    let (error, text) = failure(&repo(&files), plain);
+    assert!(matches!(error, HubError::MissingTokenizer { .. }), "{text}");
+    assert!(text.contains("spm.model") && text.contains("fast tokenizer"), "{text}");
+    assert!(text.contains("AutoTokenizer.from_pretrained('owner/model-squad2')"), "{text}");
+
+    let files = [("config.json", 9), ("tokenizer.json", 9), ("pytorch_model.bin", 9)];
+    let (error, text) = failure(&repo(&files), plain);
+    assert!(matches!(error, HubError::NoUsableWeights { .. }), "{text}");
+    assert!(text.contains("pytorch_model.bin") && text.contains("save_pretrained"), "{text}");
+
+    let (error, text) = failure(&repo(&[("tokenizer.json", 9)]), plain);
+    assert!(matches!(error, HubError::MissingFile { .. }), "{text}");
+    let (error, text) = failure(&repo(&[("config.json", 9), ("tokenizer.json", 9)]), plain);
+    assert!(matches!(error, HubError::NoUsableWeights { .. }) && text.contains("none"), "{text}");
+}
+
+#[test]
+fn http_errors_are_told_apart() {
+    let info = |status: u16, code: &'static str| {
+        move |_: &Request, _: Answer| Answer::new(status, "no").with("X-Error-Code", code)
+    };
+    let (error, text) = failure(&model(), info(404, "RepoNotFound"));
+    assert!(matches!(error, HubError::RepoNotFound { .. }), "{text}");
+    let (error, text) = failure(&model(), info(404, ""));
+    assert!(matches!(error, HubError::RepoNotFound { .. }), "{text}");
+    let (error, text) = failure(&model(), info(404, "RevisionNotFound"));
+    assert!(matches!(error, HubError::RevisionNotFound { .. }), "{text}");
+    let (error, text) = failure(&model(), info(401, "RepoNotFound"));
+    assert!(matches!(error, HubError::AccessDenied { status: 401, .. }), "{text}");
+    assert!(text.contains("HF_TOKEN"), "{text}");
+    let (error, text) = failure(&model(), info(500, ""));
+    assert!(matches!(error, HubError::HttpStatus { status: 500, .. }), "{text}");
+
+    // A gated repo shows its list, not its files; the store may fail on its own.
+    let (error, text) = failure(&model(), |request, answer| match request.is_for_file() {
+        true => Answer::new(403, "").with("X-Error-Code", "GatedRepo"),
+        false => answer,
+    });
+    assert!(matches!(error, HubError::AccessDenied { status: 403, .. }), "{text}");
+    assert!(text.contains("GatedRepo"), "{text}");
+    let (error, text) = failure(&model(), |request, answer| match request.path.starts_with("/store/") {
+        true => Answer::new(503, ""),
+        false => answer,
+    });
+    assert!(matches!(error, HubError::HttpStatus { status: 503, .. }), "{text}");
+}
+
+#[test]
+fn unusable_answers_are_errors() {
+    for body in ["<html>", "", "null", "[]", r#"{"sha":"x","siblings":[]}"#, r#"{"siblings":[]}"#] {
+        let (error, text) = failure(&model(), move |_, _| Answer::new(200, body));
+        assert!(matches!(error, HubError::BadResponse { .. }), "{text}");
+    }
+    let (error, text) = failure(&model(), |_, mut answer| {
+        answer.sent = 20;
+        answer
+    });
+    assert!(matches!(error, HubError::Network { .. }), "{text}");
+
+    type File = fn(Answer) -> Answer;
+    let twists: [(&str, File); 8] = [
+        ("no commit", |answer| answer.without("X-Repo-Commit")),
+        ("path as commit", |a| a.without("X-Repo-Commit").with("X-Repo-Commit", "../../..")),
+        ("no ETag", |answer| answer.without("ETag")),
+        ("path as ETag", |a| a.without("ETag").with("ETag", "\"../../x\"")),
+        ("no range", |answer| answer.without("Content-Range")),
+        ("range without total", |a| a.without("Content-Range").with("Content-Range", "bytes 0-0/*")),
+        ("redirect to nowhere", |mut answer| {
+            answer.status = 302;
+            answer
+        }),
+        ("endless redirect", |mut answer| {
+            answer.status = 307;
+            answer.with("Location", "/owner/model-squad2/elsewhere")
+        }),
+    ];
+    for (name, twist) in twists {
+        let (error, text) = failure(&model(), move |request, answer| {
+            let answer = if request.path.ends_with("/elsewhere") { Answer::new(200, "") } else { answer };
+            if request.is_for_file() { twist(answer) } else { answer }
+        });
+        assert!(matches!(error, HubError::BadResponse { .. }), "{name}: {text}");
+        assert!(text.contains("config.json"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn server_that_changes_its_mind_ends_no_program() {
+    // The check before the transfer gets a good answer, the client itself a redirect to nowhere.
+    let mut asked = 0;
+    let (error, text) = failure(&model(), move |request, answer| {
+        asked += usize::from(request.is_for_file());
+        match asked {
+            2 => Answer::new(302, "").with("X-Repo-Commit", FIRST).with("ETag", "\"a\""),
+            _ => answer,
+        }
+    });
+    assert!(matches!(error, HubError::BadResponse { .. }), "{text}");
+}
+
+#[test]
+fn damaged_files_do_not_stay() {
+    type Damage = fn(&Request, Answer) -> Answer;
+    let flip: Damage = |request, mut answer| {
+        if request.path.starts_with("/store/") && request.open_range().is_some() {
+            answer.body[77] ^= 1;
+        }
+        answer
+    };
+    let shorten: Damage = |request, mut answer| {
+        if request.path.ends_with("/config.json") && request.open_range().is_some() {
+            answer.body.pop();
+        }
+        answer
+    };
+    for (damage, file, word) in [(flip, WEIGHTS, "SHA-256"), (shorten, "config.json", "299 bytes")] {
+        let (repo, cache) = (model(), temp());
+        let hub = FakeHub::with_twist(&repo, damage);
+        let error = download(ID, None, &options(&hub, &cache)).expect_err("damaged");
+        assert!(matches!(error, HubError::Integrity { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(file) && text.contains(word), "{text}");
+        // A sound hub is asked again, and its file is taken.
+        let hub = FakeHub::new(&repo);
+        check(&download(ID, None, &options(&hub, &cache)).expect("sound"), &repo, WEIGHTS);
+        assert!(hub.take_log().iter().any(|r| r.path.ends_with(file)));
+    }
+}
+
+#[test]
+fn ids_revisions_and_endpoints_are_checked() {
+    let offline = HubOptions {
+        cache_dir: Some(Path::new("never-made").to_owned()),
+        offline: Some(true),
+        ..HubOptions::default()
+    };
+    for repo in ["", "/", "a/", "/b", "a/b/c", "a/..", "../a", "a/b--c", "a b/c", "a/b\n", ".a/b"] {
+        let error = download(repo, None, &offline).expect_err(repo);
+        assert!(matches!(error, HubError::InvalidRepo { .. }), "{repo:?}: {error}");
+    }
+    for revision in ["", "..", "a/../b", "/a", "a/", "a//b", "a b", "a?b", "-a", "a/./b"] {
+        let error = download(ID, Some(revision), &offline).expect_err(revision);
+        assert!(matches!(error, HubError::InvalidRevision { .. }), "{revision:?}: {error}");
+    }
+    for revision in ["main", "refs/pr/1", "v1.0", FIRST] {
+        let error = download(ID, Some(revision), &offline).expect_err(revision);
+        assert!(matches!(error, HubError::NotCached { .. }), "{revision:?}: {error}");
+    }
+    for endpoint in ["", "hub", "ftp://hub", "http://", "https://me:pw@hub", "https://hub/?q"] {
+        let options = HubOptions { endpoint: Some(endpoint.to_owned()), ..offline.clone() };
+        let error = download(ID, None, &options).expect_err(endpoint);
+        assert!(matches!(error, HubError::InvalidEndpoint { .. }), "{endpoint:?}: {error}");
+        assert!(!error.to_string().contains("pw"), "{error}");
+    }
+}

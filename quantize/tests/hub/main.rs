@@ -1,0 +1,63 @@
+//! Downloads from a hub on the loopback interface.
+
+mod downloads;
+mod errors;
+mod fake_hub;
+mod program;
+
+use edgeqa_quantize::hub::{Downloaded, HubOptions};
+use fake_hub::{FakeHub, Repo};
+use std::fs;
+use tempfile::TempDir;
+
+const ID: &str = "owner/model-squad2";
+const FIRST: &str = "0123456789abcdef0123456789abcdef01234567";
+const SECOND: &str = "89abcdef0123456789abcdef0123456789abcdef";
+const WEIGHTS: &str = "model.safetensors";
+
+fn repo(files: &[(&'static str, usize)]) -> Repo {
+    let content = |(name, length): &(&'static str, usize)| {
+        let seed = name.bytes().map(usize::from).sum::<usize>();
+        let data = (0..*length).map(|i| ((i * 7 + i / 251 + seed) % 256) as u8);
+        (*name, data.collect())
+    };
+    Repo { id: ID, commit: FIRST.to_owned(), files: files.iter().map(content).collect() }
+}
+
+fn model() -> Repo {
+    repo(&[
+        ("README.md", 10),
+        ("config.json", 300),
+        ("onnx/model.onnx", 99),
+        ("pytorch_model.bin", 99),
+        ("tokenizer.json", 5_000),
+        (WEIGHTS, 400_000),
+    ])
+}
+
+fn options(hub: &FakeHub, cache: &TempDir) -> HubOptions {
+    HubOptions {
+        endpoint: Some(hub.address.clone()),
+        cache_dir: Some(cache.path().join("hub")),
+        token: None,
+        progress: false,
+        retries: 0,
+        offline: Some(false),
+    }
+}
+
+fn temp() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[track_caller]
+fn check(found: &Downloaded, repo: &Repo, weights: &str) {
+    assert_eq!((found.repo.as_str(), &found.commit), (repo.id, &repo.commit));
+    assert!(found.dir.ends_with(format!("snapshots/{}", repo.commit)));
+    for (path, name) in
+        [(found.config.as_path(), "config.json"), (&found.tokenizer, "tokenizer.json"), (found.weights.path(), weights)]
+    {
+        assert_eq!(path, found.dir.join(name));
+        assert!(fs::read(path).expect("the file") == repo.data(name));
+    }
+}

@@ -1,0 +1,68 @@
+//! The program itself with `--hub`, configured through the environment.
+
+use super::{FIRST, ID, WEIGHTS, temp};
+use crate::fake_hub::{FakeHub, Repo};
+use edgeqa::artifact::Artifact;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A real, small model in the hub's layout.
+fn converted_repo() -> Repo {
+    let exports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
+    let read = |name: &str| std::fs::read(exports.join(name)).expect("a fixture");
+    let files = vec![
+        ("config.json", read("base-hf/config.json")),
+        ("tokenizer.json", read("tokenizer.json")),
+        (WEIGHTS, read("base-hf/model.safetensors")),
+    ];
+    Repo { id: ID, commit: FIRST.to_owned(), files: files.into_iter().collect() }
+}
+
+#[test]
+fn environment_is_followed_and_the_artifact_names_its_commit() {
+    let (home, hub) = (temp(), FakeHub::new(&converted_repo()));
+    let out = home.path().join("model.safetensors");
+    let run = |offline: &str| -> Output {
+        Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+            .args(["--hub", ID, "--revision", "main", "--license", "cc-by-4.0", "--out"])
+            .arg(&out)
+            .env("HF_HOME", home.path())
+            .env("HF_ENDPOINT", format!("{}/", hub.address))
+            .env("HF_TOKEN", "hf_of_the_environment")
+            .env("HF_HUB_OFFLINE", offline)
+            .output()
+            .expect("the program runs")
+    };
+    let first = run("0");
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let log = hub.take_log();
+    assert_eq!(log[0].header("authorization"), Some("Bearer hf_of_the_environment"));
+    assert!(log.iter().filter(|r| r.is_for_file()).count() >= 3);
+    let artifact = Artifact::open(&out).expect("an artifact");
+    let source = &artifact.metadata().source;
+    assert_eq!((source.repo.as_deref(), source.revision.as_deref()), (Some(ID), Some(FIRST)));
+    assert_eq!(source.kind, "safetensors");
+
+    std::fs::remove_file(&out).expect("the artifact");
+    assert!(run("1").status.success() && out.is_file());
+    assert!(hub.take_log().is_empty(), "an offline run asks nothing");
+}
+
+#[test]
+fn a_repo_without_a_tokenizer_is_refused_with_the_way_out() {
+    let mut repo = converted_repo();
+    repo.files.retain(|(name, _)| *name != "tokenizer.json");
+    let (home, hub) = (temp(), FakeHub::new(&repo));
+    let out = home.path().join("model.safetensors");
+    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+        .args(["--hub", ID, "--out"])
+        .arg(&out)
+        .env("HF_HOME", home.path())
+        .env("HF_ENDPOINT", &hub.address)
+        .output()
+        .expect("the program runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("tokenizer.json") && error.contains("save_pretrained"), "{error}");
+    assert!(!out.exists());
+}

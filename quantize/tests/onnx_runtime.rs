@@ -1,0 +1,101 @@
+//! The fp32 path and the int8 artifact against logits that ONNX Runtime computed (`tests/tools/ort_logits.py`).
+
+use std::path::{Path, PathBuf};
+
+use edgeqa::artifact::Artifact;
+use edgeqa::model::{ModelWeights, Session};
+use edgeqa_quantize::config::SourceConfig;
+use edgeqa_quantize::{float, import};
+
+fn repo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    input_ids: Vec<i64>,
+    start: Vec<f32>,
+    end: Vec<f32>,
+}
+
+impl Golden {
+    fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let golden: Self = serde_json::from_str(&text).expect("a golden file");
+        assert!(golden.cases.len() >= 7, "{}: too few cases", path.display());
+        golden
+    }
+}
+
+/// Largest absolute difference, and RMS difference relative to the standard deviation, of one case.
+fn errors(case: &Case, session: &Session) -> (f32, f64) {
+    let got = session.logits(&case.input_ids, None).expect("logits");
+    assert_eq!((got.start.len(), got.end.len()), (case.start.len(), case.end.len()));
+    let want: Vec<f32> = case.start.iter().chain(&case.end).copied().collect();
+    let got: Vec<f32> = got.start.iter().chain(&got.end).copied().collect();
+    let max = want.iter().zip(&got).map(|(w, g)| (w - g).abs()).fold(0.0, f32::max);
+    let n = want.len() as f64;
+    let mean = want.iter().map(|w| f64::from(*w)).sum::<f64>() / n;
+    let variance = want.iter().map(|w| (f64::from(*w) - mean).powi(2)).sum::<f64>() / n;
+    let square = want.iter().zip(&got).map(|(w, g)| f64::from(w - g).powi(2)).sum::<f64>() / n;
+    (max, (square / variance).sqrt())
+}
+
+fn check_float(model: &Path, config: &Path, golden: &Path) {
+    let config = SourceConfig::read(config).expect("config");
+    let proto = import::onnx::read(model).expect("ONNX");
+    let checkpoint = import::onnx::import(&proto, model, &config).expect("import");
+    let session = Session::new(&float::weights(&checkpoint)).expect("session");
+    for case in Golden::read(golden).cases {
+        let (max, _) = errors(&case, &session);
+        println!("{} fp32, length {}: max difference {max:.2e}", model.display(), case.input_ids.len());
+        assert!(max <= 1e-4, "{} at length {}: {max:e}", model.display(), case.input_ids.len());
+    }
+}
+
+fn check_int8(artifact: &Path, golden: &Path, bound: f64) {
+    let artifact = Artifact::open(artifact).expect("artifact");
+    let session = Session::new(&ModelWeights::from_artifact(&artifact).expect("weights")).expect("session");
+    let golden = Golden::read(golden);
+    for case in golden.cases.iter().filter(|c| c.input_ids.len() >= 24) {
+        let (_, rms) = errors(case, &session);
+        println!("int8, length {}: relative RMS error {rms:.3}", case.input_ids.len());
+        assert!(rms <= bound, "length {}: {rms}", case.input_ids.len());
+    }
+}
+
+#[test]
+fn shipped_int8_model_is_close_to_onnx_runtime_fp32() {
+    check_int8(&repo().join("models/demo/model.safetensors"), &repo().join("tests/golden/demo_logits.json"), 0.10);
+}
+
+#[test]
+fn fp32_path_equals_onnx_runtime_on_the_demo_model() {
+    let demo = repo().join("../shared/demo");
+    if !demo.is_dir() {
+        println!("SKIPPED fp32_path_equals_onnx_runtime_on_the_demo_model: no ../shared/demo");
+        return;
+    }
+    let golden = repo().join("tests/golden/demo_logits.json");
+    check_float(&demo.join("model.onnx"), &demo.join("config.json"), &golden);
+}
+
+/// Measures a graph of the real shapes: a folder with `model.onnx`, `outliers.onnx` (both from `fill.py`), their int8 artifacts
+/// `*.safetensors`, goldens `*.json`, and `config.json`.
+#[test]
+fn real_shapes_are_within_the_bars() {
+    let Some(folder) = std::env::var_os("EDGEQA_REAL_SHAPES").map(PathBuf::from) else {
+        println!("SKIPPED real_shapes_are_within_the_bars: EDGEQA_REAL_SHAPES names no folder");
+        return;
+    };
+    for (name, bound) in [("model", 0.20), ("outliers", 0.05)] {
+        let file = |extension| folder.join(name).with_extension(extension);
+        check_float(&file("onnx"), &folder.join("config.json"), &file("json"));
+        check_int8(&file("safetensors"), &file("json"), bound);
+    }
+}

@@ -1,0 +1,119 @@
+//! The program as a user runs it: exit codes, messages, output, and what a kill leaves behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+}
+
+fn convert(weights: &str, out: &Path) -> Command {
+    let mut command = program();
+    command
+        .arg(fixtures().join(weights))
+        .arg("--tokenizer")
+        .arg(fixtures().join("tokenizer.json"))
+        .arg("--out")
+        .arg(out);
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn summary_is_text_or_json() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let text = convert("ts4-op17/model.onnx", &out).output().expect("runs");
+    assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
+    let words = String::from_utf8(text.stdout).expect("UTF-8");
+    for word in ["proven against the graph", "layer  1", " dB", "relative RMS error", "smaller", "not measured"] {
+        assert!(words.contains(word), "{word:?} is missing in\n{words}");
+    }
+    let json = convert("ts4-op17/model.onnx", &out).arg("--json").output().expect("runs");
+    let summary: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(summary["artifact_bytes"], std::fs::metadata(&out).expect("artifact").len());
+    assert_eq!(summary["noise"]["layer_snr_db"].as_array().map(Vec::len), Some(2));
+    assert!(summary["proof"]["max_difference"].as_f64().is_some_and(|d| d < 1e-4));
+}
+
+#[test]
+fn failures_exit_1_and_say_what_to_do() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let fails = |command: &mut Command, words: &[&str]| {
+        let output = command.output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{word:?} is missing in {}", stderr(&output));
+        }
+        assert!(!out.exists());
+    };
+    fails(&mut convert("no-such-file.onnx", &out), &["no-such-file.onnx", "no such file"]);
+    fails(&mut convert("cfg-conv3/model.onnx", &out), &["config.json", "conv_kernel_size is 3"]);
+    fails(program().arg(fixtures().join("ts4-op17")).arg("--out").arg(&out), &["tokenizer.json", "--tokenizer"]);
+    let folder = temp.path().join("old");
+    std::fs::create_dir(&folder).expect("folder");
+    std::fs::write(folder.join("pytorch_model.bin"), "x").expect("write");
+    fails(program().arg(&folder).arg("--out").arg(&out), &["pytorch_model.bin", "save_pretrained"]);
+    std::fs::write(folder.join("model.safetensors"), "no tensors").expect("write");
+    std::fs::copy(fixtures().join("base-hf/config.json"), folder.join("config.json")).expect("copy");
+    std::fs::copy(fixtures().join("tokenizer.json"), folder.join("tokenizer.json")).expect("copy");
+    fails(program().arg(&folder).arg("--out").arg(&out), &["model.safetensors", "no safetensors file"]);
+    std::fs::copy(fixtures().join("odd-hf/model.safetensors"), folder.join("model.safetensors")).expect("copy");
+    fails(program().arg(&folder).arg("--out").arg(&out), &["word embeddings", "101 x 36", "120 x 32"]);
+    std::fs::copy(fixtures().join("base-hf/model.safetensors"), folder.join("model.safetensors")).expect("copy");
+    std::fs::write(folder.join("tokenizer.json"), "{}").expect("write");
+    fails(program().arg(&folder).arg("--out").arg(&out), &["tokenizer.json"]);
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for arguments in
+        [&[][..], &["a.onnx", "--hub", "b/c"], &["a.onnx", "--null-threshold", "much"], &["a.onnx", "--no"]]
+    {
+        let output = program().args(arguments).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+    }
+    assert_eq!(program().arg("--help").output().expect("runs").status.code(), Some(0));
+}
+
+/// A kill at any moment leaves the old file or the complete new one under the name of the artifact.
+#[test]
+fn a_killed_run_leaves_a_whole_file() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let whole = |model: &str| {
+        let output = convert(model, &out).output().expect("runs");
+        assert!(output.status.success(), "{}", stderr(&output));
+        std::fs::read(&out).expect("artifact")
+    };
+    let new = whole("ts4-op17/model.onnx");
+    let old = whole("cfg-heads2/model.onnx");
+    assert!(old != new);
+    let (mut kept, mut replaced) = (0, 0);
+    for step in 0..40 {
+        let mut child =
+            convert("ts4-op17/model.onnx", &out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+        std::thread::sleep(Duration::from_millis(step * 8));
+        let _ = child.kill(); // it may have ended already
+        child.wait().expect("ends");
+        let found = std::fs::read(&out).expect("an artifact is always there");
+        if found == old {
+            kept += 1;
+        } else {
+            assert!(found == new, "a partial file after {} ms", step * 8);
+            replaced += 1;
+            std::fs::write(&out, &old).expect("write");
+        }
+    }
+    assert!(kept > 0, "no run was killed before it replaced the file");
+    println!("killed 40 runs: {kept} left the old file, {replaced} the new one");
+}

@@ -1,0 +1,309 @@
+//! The file format: determinism, alignment, and one clear error per kind of damage.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Random, metadata, write_model};
+use edgeqa::artifact::write::write;
+use edgeqa::artifact::{ALIGNMENT, Artifact, ArtifactError};
+use edgeqa::model::{ModelWeights, Session};
+use edgeqa::tokenizer::QaTokenizer;
+use serde_json::{Value, json};
+
+struct Temp {
+    folder: tempfile::TempDir,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Temp {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = write_model(folder.path(), &metadata());
+        let bytes = std::fs::read(&path).expect("artifact");
+        Self { folder, path, bytes }
+    }
+
+    fn header_len(&self) -> usize {
+        u64::from_le_bytes(self.bytes[..8].try_into().expect("8 bytes")) as usize
+    }
+
+    fn open(&self, bytes: &[u8]) -> Result<Artifact, ArtifactError> {
+        let path = self.folder.path().join("damaged.safetensors");
+        std::fs::write(&path, bytes).expect("write");
+        Artifact::open(&path)
+    }
+
+    /// The file with its header changed; data and alignment stay.
+    fn edit(&self, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let end = 8 + self.header_len();
+        let mut header: Value = serde_json::from_slice(&self.bytes[8..end]).expect("JSON");
+        change(&mut header);
+        let mut json = serde_json::to_vec(&header).expect("JSON");
+        json.resize((8 + json.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
+        let mut file = (json.len() as u64).to_le_bytes().to_vec();
+        file.extend(json);
+        file.extend(&self.bytes[end..]);
+        file
+    }
+
+    fn edited(&self, change: impl FnOnce(&mut Value)) -> ArtifactError {
+        self.open(&self.edit(change)).expect_err("a changed header is refused")
+    }
+}
+
+fn message(error: &ArtifactError, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn a_written_file_is_aligned_verified_deterministic_and_standard() {
+    let temp = Temp::new();
+    let opened = Artifact::open(&temp.path).expect("opens");
+    opened.verify().expect("verifies");
+    assert_eq!(opened.metadata(), &metadata());
+    for (name, info) in opened.tensors().iter().filter(|(n, _)| !n.ends_with(".pad")) {
+        assert_eq!(info.bytes.start % ALIGNMENT, 0, "{name}");
+    }
+    let again = temp.folder.path().join("again.safetensors");
+    write(&again, &metadata(), &common::tensors(&metadata().config)).expect("written").publish().expect("renamed");
+    assert!(std::fs::read(again).expect("artifact") == temp.bytes, "two writes differ");
+    let parsed = safetensors::SafeTensors::deserialize(&temp.bytes).expect("a valid safetensors file");
+    assert!(parsed.len() > 50);
+}
+
+#[test]
+fn an_unpublished_file_is_removed_and_the_old_one_stays() {
+    let temp = Temp::new();
+    let pending = write(&temp.path, &metadata(), &common::tensors(&metadata().config)).expect("written");
+    assert!(pending.path().exists());
+    drop(pending);
+    assert_eq!(std::fs::read_dir(temp.folder.path()).expect("folder").count(), 1);
+    assert!(std::fs::read(&temp.path).expect("artifact") == temp.bytes);
+}
+
+#[test]
+fn writing_checks_its_tensors() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let path = temp.path().join("x");
+    let refused = |change: &dyn Fn(&mut edgeqa::artifact::write::TensorData)| {
+        let mut data = common::tensors(&metadata().config);
+        change(&mut data);
+        write(&path, &metadata(), &data).expect_err("refused")
+    };
+    let missing = refused(&|d| drop(d.remove("head.bias")));
+    assert!(matches!(&missing, ArtifactError::Missing { tensor } if tensor == "head.bias"));
+    let superfluous = refused(&|d| drop(d.insert("extra".into(), vec![])));
+    assert!(matches!(&superfluous, ArtifactError::Superfluous { tensor } if tensor == "extra"));
+    let shape = refused(&|d| d.get_mut("head.weight").expect("there").truncate(4));
+    assert!(matches!(&shape, ArtifactError::Shape { tensor, .. } if tensor == "head.weight"));
+    let nowhere = write(Path::new("/nonexistent/folder/x"), &metadata(), &common::tensors(&metadata().config))
+        .expect_err("refused");
+    message(&nowhere, &["cannot create", "/nonexistent/folder"]);
+    assert_eq!(std::fs::read_dir(temp.path()).expect("folder").count(), 0);
+}
+
+#[test]
+fn every_truncation_is_an_error_and_names_the_tensor() {
+    let temp = Temp::new();
+    let data = 8 + temp.header_len();
+    let lengths = (0..data).step_by(13).chain((data..temp.bytes.len()).step_by(101)).chain([temp.bytes.len() - 1]);
+    for length in lengths {
+        let error = temp.open(&temp.bytes[..length]).expect_err("truncated");
+        match error {
+            ArtifactError::NotSafetensors(_) if length < data => {}
+            // An empty file cannot be mapped on every system.
+            ArtifactError::Io { .. } if length == 0 => {}
+            ArtifactError::Truncated { ref tensor, expected, found } if length >= data => {
+                assert_eq!((expected, found), (temp.bytes.len() as u64, length as u64));
+                message(&error, &[tensor, "copy or download it again"]);
+            }
+            other => panic!("length {length}: {other}"),
+        }
+    }
+    let mut longer = temp.bytes.clone();
+    longer.push(0);
+    assert!(matches!(temp.open(&longer), Err(ArtifactError::NotSafetensors(_))));
+}
+
+#[test]
+fn foreign_files_and_versions_are_told_apart() {
+    let temp = Temp::new();
+    assert!(matches!(temp.open(b"GGUF rubbish that is long enough"), Err(ArtifactError::NotSafetensors(_))));
+    assert!(matches!(Artifact::open(temp.folder.path()), Err(ArtifactError::Io { action: "open", .. })));
+    assert!(matches!(Artifact::open(Path::new("no-such-file")), Err(ArtifactError::Io { action: "open", .. })));
+    let set = |key: &'static str, value: &'static str| temp.edited(move |h| h["__metadata__"][key] = json!(value));
+    let remove =
+        |key: &'static str| temp.edited(move |h| drop(h["__metadata__"].as_object_mut().expect("object").remove(key)));
+    assert!(matches!(remove("format"), ArtifactError::NotEdgeqa));
+    assert!(matches!(
+        temp.edited(|h| drop(h.as_object_mut().expect("object").remove("__metadata__"))),
+        ArtifactError::NotEdgeqa
+    ));
+    message(&set("format_version", "2"), &["format version 2", "reads version 1", "convert"]);
+    message(&set("layout", "i8-panel8-k4"), &["i8-panel8-k4", "i8-panel16-k4", "convert"]);
+    for key in ["config", "source", "license", "tool", "data_sha256", "layout", "format_version"] {
+        let error = remove(key);
+        assert!(matches!(&error, ArtifactError::Metadata { key: k, .. } if *k == key), "{key}: {error}");
+    }
+    message(&set("config", "{}"), &["config", "missing field"]);
+    message(&set("null_threshold", "NaN"), &["null_threshold", "finite"]);
+    message(&set("data_sha256", "abc"), &["data_sha256", "sha256"]);
+}
+
+#[test]
+fn impossible_configurations_are_refused() {
+    let temp = Temp::new();
+    let changes: [(&str, Value, &str); 8] = [
+        ("num_heads", json!(0), "num_heads"),
+        ("num_heads", json!(5), "divisible"),
+        ("hidden_size", json!(u64::MAX), "config"),
+        ("vocab_size", json!(1u64 << 40), "vocab_size"),
+        ("num_layers", json!(1_000_000), "num_layers"),
+        ("layer_norm_eps", json!(-1.0), "layer_norm_eps"),
+        ("unknown", json!(1), "unknown field"),
+        (
+            "relative",
+            json!({"position_buckets": 1, "max_relative_positions": 4, "content_to_position": true,
+            "position_to_content": true}),
+            "position_buckets",
+        ),
+    ];
+    for (key, value, word) in changes {
+        let error = temp.edited(|header| {
+            let text = header["__metadata__"]["config"].as_str().expect("text").to_owned();
+            let mut config: Value = serde_json::from_str(&text).expect("JSON");
+            config[key] = value.clone();
+            header["__metadata__"]["config"] = json!(config.to_string());
+        });
+        message(&error, &[word]);
+    }
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let temp = Temp::new();
+    let name = "encoder.1.ffn.in.scale";
+    let rename = |to: &'static str| {
+        temp.edited(move |h| {
+            let info = h.as_object_mut().expect("object").remove(name).expect("there");
+            h[to] = info;
+        })
+    };
+    let missing = rename("encoder.9.ffn.in.scale");
+    assert!(matches!(&missing, ArtifactError::Missing { tensor } if tensor == name), "{missing}");
+    let superfluous = temp.edited(|h| {
+        let end = h.as_object().expect("object").values().filter_map(|i| i["data_offsets"][1].as_u64()).max();
+        h["extra"] = json!({"dtype": "U8", "shape": [0], "data_offsets": [end, end]});
+    });
+    assert!(matches!(&superfluous, ArtifactError::Superfluous { tensor } if tensor == "extra"), "{superfluous}");
+    let dtype = temp.edited(|h| h[name]["dtype"] = json!("I32"));
+    assert!(matches!(&dtype, ArtifactError::Dtype { tensor, .. } if tensor == name), "{dtype}");
+    let shape = temp.edited(|h| h[name]["shape"] = json!([1, 32]));
+    assert!(matches!(&shape, ArtifactError::Shape { tensor, .. } if tensor == name), "{shape}");
+    // One space more in the header moves every tensor by a byte.
+    let mut moved = temp.bytes.clone();
+    let header_len = temp.header_len();
+    moved[..8].copy_from_slice(&(header_len as u64 + 1).to_le_bytes());
+    moved.insert(8 + header_len, b' ');
+    let moved = temp.open(&moved).expect_err("refused");
+    assert!(matches!(moved, ArtifactError::Alignment { .. }), "{moved}");
+    message(&moved, &["no multiple of 64"]);
+    let hole = temp.edited(|h| h[name]["data_offsets"][0] = json!(0));
+    assert!(matches!(hole, ArtifactError::NotSafetensors(_)), "{hole}");
+}
+
+#[test]
+fn damaged_values_are_named() {
+    let temp = Temp::new();
+    let opened = Artifact::open(&temp.path).expect("opens");
+    let start = |name: &str| opened.tensors()[name].bytes.start;
+    let with = |at: usize, value: &[u8]| {
+        let mut bytes = temp.bytes.clone();
+        bytes[at..at + value.len()].copy_from_slice(value);
+        temp.open(&bytes)
+    };
+    for name in ["embeddings.word.scale", "encoder.0.attention.qkv.scale", "head.bias"] {
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = with(start(name) + 4, &value.to_le_bytes()).expect_err("refused");
+            assert!(matches!(&error, ArtifactError::NonFinite { tensor, index: 1, .. } if tensor == name), "{error}");
+        }
+    }
+    let flipped = with(start("encoder.1.ffn.out.weight"), &[99]).expect("a start does not read the weights");
+    assert!(matches!(flipped.verify(), Err(ArtifactError::Checksum { .. })));
+    let pad = opened.tensors().iter().find(|(n, _)| n.ends_with(".pad")).expect("a filler").1.bytes.start;
+    assert!(matches!(with(pad, &[1]).expect("opens").verify(), Err(ArtifactError::Checksum { .. })));
+}
+
+#[test]
+fn verify_checks_what_kernels_rely_on_beyond_the_checksum() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let path = temp.path().join("x");
+    let verify = |change: &dyn Fn(&mut edgeqa::artifact::write::TensorData)| {
+        let mut data = common::tensors(&metadata().config);
+        change(&mut data);
+        write(&path, &metadata(), &data).expect("written").publish().expect("renamed");
+        Artifact::open(&path).expect("opens").verify().expect_err("refused")
+    };
+    let range = verify(&|d| d.get_mut("encoder.0.ffn.in.weight").expect("there")[3] = 0x80);
+    assert!(matches!(&range, ArtifactError::WeightRange { tensor, index: 3 } if tensor == "encoder.0.ffn.in.weight"));
+    let sum = verify(&|d| d.get_mut("encoder.0.ffn.in.column_sum").expect("there")[4] ^= 1);
+    assert!(matches!(&sum, ArtifactError::ColumnSum { tensor, channel: 1 } if tensor == "encoder.0.ffn.in.column_sum"));
+}
+
+/// 10,000 random damages, half of them in the tensor data alone, where most files still open, and half of them in header,
+/// data and length: whatever opens must run.
+#[test]
+fn random_corruption_never_panics() {
+    let temp = Temp::new();
+    let mut random = Random(2024);
+    let header_end = 8 + temp.header_len();
+    let (mut refused, mut opened, mut answered) = (0, 0, 0);
+    for i in 0..10_000 {
+        let mut bytes = temp.bytes.clone();
+        let data_only = i % 2 == 0;
+        for _ in 0..=random.below(4) {
+            let at = match random.below(3) {
+                _ if data_only => header_end + random.below(bytes.len() - header_end),
+                0 => random.below(bytes.len()),
+                _ => random.below(header_end.min(bytes.len())),
+            };
+            match if data_only { 6 } else { random.below(8) } {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, random.next() as u8),
+                2 => drop(bytes.drain(at..(at + 1 + random.below(16)).min(bytes.len()))),
+                3 => bytes[..8.min(at)].fill(random.next() as u8),
+                4 => bytes[at..].iter_mut().take(8).for_each(|b| *b = [0, 0x7f, 0x80, 0xff][random.below(4)]),
+                // A digit in the JSON stays a digit: sizes and offsets that parse but lie.
+                5 => {
+                    if let Some(digit) = bytes.iter_mut().skip(at).find(|b| b.is_ascii_digit()) {
+                        *digit = b'0' + random.below(10) as u8;
+                    }
+                }
+                _ => {
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte ^= 1 << random.below(8);
+                    }
+                }
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        let Ok(artifact) = temp.open(&bytes) else {
+            refused += 1;
+            continue;
+        };
+        opened += 1;
+        let _ = artifact.verify();
+        let _ = QaTokenizer::from_artifact(&artifact);
+        let weights = ModelWeights::from_artifact(&artifact).expect("a validated file has all weights");
+        let ids = [2, 50, 3, 100, 7, 3];
+        answered += usize::from(Session::new(&weights).expect("builds").logits(&ids, None).is_ok());
+    }
+    assert!(refused > 2000 && opened > 1000 && answered > 500, "{refused} refused, {opened} opened, {answered} ran");
+}

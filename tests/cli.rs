@@ -1,0 +1,314 @@
+//! The `edgeqa` command as people and scripts use it.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+const TEXT: &str = "Ada Morrow — the keeper ☕ — kept the light.\nShe kept a log of ships.\n";
+
+/// A folder with a model in it, and the program started there without any settings of this machine.
+struct Bench {
+    folder: TempDir,
+    model: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempdir().expect("a folder");
+        let model = common::write_model(folder.path(), &common::metadata());
+        Self { folder, model }
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeqa"));
+        command.args(args).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
+        command
+    }
+
+    /// Runs `ask` with the model and windows that fit it.
+    fn ask(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> Output {
+        let model = self.model.to_str().expect("UTF-8");
+        run(self.command(&["ask", "--model", model, "--doc-stride", "16"]).args(args), stdin)
+    }
+}
+
+fn run(command: &mut Command, stdin: impl AsRef<[u8]>) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("started");
+    // A program that stops early does not read everything.
+    let _ = child.stdin.take().expect("piped").write_all(stdin.as_ref());
+    child.wait_with_output().expect("ended")
+}
+
+fn success(output: Output) -> String {
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors, "");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn failure(output: Output, code: i32) -> String {
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    errors
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn range(value: &Value) -> std::ops::Range<usize> {
+    let number = |key| value[key].as_u64().expect("a number") as usize;
+    number("start")..number("end")
+}
+
+#[test]
+fn json_says_everything() {
+    let bench = Bench::new();
+    let context = bench.file("light.txt", TEXT);
+    let questions = bench.file("questions.txt", "\u{feff}What log?\r\n\n  Which light?\n");
+    let args =
+        ["Who?", "--questions", &questions, "--context-file", &context, "--json", "--top-k", "4", "--always-answer"];
+    let lines = json_lines(&success(bench.ask(&args, "")));
+    let asked: Vec<&str> = lines.iter().filter_map(|line| line["question"].as_str()).collect();
+    assert_eq!(asked, ["Who?", "What log?", "Which light?"]);
+    for line in &lines {
+        let answer = line["answer"].as_str().expect("a string");
+        assert_eq!(answer, &TEXT[range(&line["bytes"])]);
+        let chars = range(&line["chars"]);
+        assert_eq!(answer, TEXT.chars().skip(chars.start).take(chars.len()).collect::<String>());
+        assert_eq!(line["answered"], true);
+        assert_eq!(line["null_threshold"], Value::Null);
+        assert_eq!(line["model"], bench.model.to_str().expect("UTF-8"));
+        for key in ["score", "probability", "null_score", "null_odds"] {
+            assert!(line[key].is_f64(), "{key} in {line}");
+        }
+        let candidates = line["candidates"].as_array().expect("a list");
+        assert!((1..=4).contains(&candidates.len()));
+        assert_eq!(candidates[0]["text"], *answer);
+        assert!(candidates.iter().all(|c| c["text"] == TEXT[range(&c["bytes"])]));
+    }
+}
+
+#[test]
+fn control_characters_reach_json_and_no_terminal() {
+    let bench = Bench::new();
+    let question = "Who\u{1b}[31m is \u{9b}1m\u{7f}?";
+    let args = [question, "Who?", "--context", TEXT];
+    let line = &json_lines(&success(bench.ask(&[&args[..], &["--json"]].concat(), "")))[0];
+    assert_eq!(line["question"], question);
+    let text = success(bench.ask(&args, ""));
+    assert!(text.starts_with("Who\u{fffd}[31m is \u{fffd}1m\u{fffd}?\n"), "{text:?}");
+}
+
+#[test]
+fn no_answer_is_a_success() {
+    let bench = Bench::new();
+    let args = ["Who?", "--context", TEXT, "--null-threshold", "-1e9"];
+    let text = success(bench.ask(&args, ""));
+    assert!(text.starts_with("No answer in this text.\n  null odds "), "{text}");
+    let line = &json_lines(&success(bench.ask(&[&args[..], &["--json"]].concat(), "")))[0];
+    assert_eq!((&line["answer"], &line["answered"]), (&"".into(), &false.into()));
+    assert_eq!((&line["bytes"], &line["chars"]), (&Value::Null, &Value::Null));
+    assert_eq!(line["null_threshold"], -1e9);
+    assert_eq!(line["candidates"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn text_marks_the_answer_in_its_sentence() {
+    let bench = Bench::new();
+    let args = ["Who?", "--context", TEXT, "--always-answer"];
+    let text = success(bench.ask(&args, ""));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[1].starts_with("  score ") && lines[1].ends_with(" %"), "{text}");
+    assert!(lines[2].contains(&format!("[{}]", lines[0])), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours outside a terminal");
+
+    let several = success(bench.ask(&["Who?", "What?", "--context", TEXT, "--always-answer"], ""));
+    assert!(several.starts_with("Who?\n") && several.contains("\n\nWhat?\n"), "{several}");
+    let best = success(bench.ask(&["Who?", "--top-k", "3", "--context", TEXT, "--always-answer"], ""));
+    assert!(best.starts_with("1. ") && best.contains("\n2. "), "{best}");
+}
+
+#[test]
+fn the_text_can_come_from_standard_input() {
+    let bench = Bench::new();
+    let file = bench.file("light.txt", TEXT);
+    let args = ["Who?", "--json", "--always-answer"];
+    let from_stdin = success(bench.ask(&args, TEXT));
+    assert_eq!(from_stdin, success(bench.ask(&[&args[..], &["--context", TEXT]].concat(), "")));
+    assert_eq!(from_stdin, success(bench.ask(&[&args[..], &["--context-file", &file]].concat(), "")));
+    assert_eq!(from_stdin, success(bench.ask(&args, format!("\u{feff}{TEXT}"))), "offsets start after the mark");
+}
+
+#[test]
+fn texts_that_cannot_be_read_are_named() {
+    let bench = Bench::new();
+    let latin = bench.file("latin.txt", b"Caf\xe9 Zo\xe9");
+    let error = failure(bench.ask(&["Who?", "--context-file", &latin], ""), 1);
+    assert!(
+        error.starts_with("edgeqa: error: ") && error.contains("latin.txt is not UTF-8: byte 3 is 0xE9"),
+        "{error}"
+    );
+    assert!(failure(bench.ask(&["Who?", "--questions", &latin, "--context", "x"], ""), 1).contains("latin.txt"));
+    assert!(failure(bench.ask(&["Who?"], b"\xff"), 1).contains("standard input is not UTF-8: byte 0"));
+    assert!(failure(bench.ask(&["Who?"], " \n"), 1).contains("standard input holds no text"));
+    assert!(failure(bench.ask(&["Who?", "--context", ""], ""), 1).contains("--context holds no text"));
+    let error = failure(bench.ask(&["Who?", "--context-file", "absent.txt"], ""), 1);
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
+    assert!(error.contains("absent.txt"), "{error}");
+    assert!(failure(bench.ask(&[" ", "--context", TEXT], ""), 1).contains("the question is empty"));
+    let long = "why ".repeat(60);
+    assert!(failure(bench.ask(&[&long, "--context", TEXT], ""), 1).contains("shorten the question"));
+}
+
+#[test]
+fn wrong_usage_has_its_exit_code() {
+    let bench = Bench::new();
+    let blank = bench.file("blank.txt", "\n\n");
+    for args in [
+        &["--context", TEXT][..],
+        &["--context", TEXT, "--questions", &blank],
+        &["Who?", "--context", TEXT, "--context-file", "x"],
+        &["Who?", "--context", TEXT, "--top-k", "0"],
+        &["Who?", "--context", TEXT, "--top-k", "21"],
+        &["Who?", "--context", TEXT, "--max-answer-len", "0"],
+        &["Who?", "--context", TEXT, "--max-seq-len", "97"],
+        &["Who?", "--context", TEXT, "--null-threshold", "nan"],
+        &["Who?", "--context", TEXT, "--null-threshold", "1", "--always-answer"],
+        &["Who?", "--context", TEXT, "--frobnicate"],
+    ] {
+        let error = failure(bench.ask(args, ""), 2);
+        assert!(error.contains("error: "), "{args:?}: {error}");
+    }
+    let error = failure(bench.ask(&["--context", TEXT], ""), 2);
+    assert!(error.contains("there is no question") && error.contains("Usage: edgeqa ask"), "{error}");
+}
+
+#[test]
+fn help_has_defaults_and_examples() {
+    let bench = Bench::new();
+    let help = success(run(&mut bench.command(&["ask", "--help"]), ""));
+    for part in ["Examples:", "[default: 128]", "[default: 30]", "384", "EDGEQA_MODEL", "[default: standard input]"] {
+        assert!(help.contains(part), "{part:?} in {help}");
+    }
+    assert!(success(run(&mut bench.command(&["inspect", "--help"]), "")).contains("Example:"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    for args in [&["ask", "Who?", "--doc-stride", "1", "--model", model][..], &["inspect", model]] {
+        let mut command = bench.command(args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        drop(child.stdout.take());
+        let _ = child.stdin.take().expect("piped").write_all(TEXT.as_bytes());
+        assert_eq!(success(child.wait_with_output().expect("ended")), "");
+    }
+}
+
+#[test]
+fn models_are_found() {
+    let bench = Bench::new();
+    let ask = |variables: &[(&str, &Path)]| {
+        let mut command = bench.command(&["ask", "Who?", "--json", "--context", TEXT]);
+        run(command.envs(variables.iter().copied()), "")
+    };
+    let used = |output| json_lines(&success(output))[0]["model"].as_str().map(PathBuf::from);
+    let error = failure(ask(&[]), 1);
+    for part in ["found no model", "./models/demo/model.safetensors", ".local/share/edgeqa/model.safetensors", "--hub"]
+    {
+        assert!(error.contains(part), "{part:?} in {error}");
+    }
+
+    let put = |place: &Path| {
+        fs::create_dir_all(place.parent().expect("a folder")).expect("made");
+        fs::copy(&bench.model, place).expect("copied");
+        place.to_owned()
+    };
+    let data = put(&bench.folder.path().join(".local/share/edgeqa/model.safetensors"));
+    assert_eq!(used(ask(&[])), Some(data));
+    let xdg = put(&bench.folder.path().join("xdg/edgeqa/model.safetensors"));
+    assert_eq!(used(ask(&[("XDG_DATA_HOME", &bench.folder.path().join("xdg"))])), Some(xdg));
+    put(&bench.folder.path().join("models/demo/model.safetensors"));
+    assert_eq!(used(ask(&[])), Some("./models/demo/model.safetensors".into()));
+    assert_eq!(used(ask(&[("EDGEQA_MODEL", &bench.model)])), Some(bench.model.clone()));
+    let error = failure(ask(&[("EDGEQA_MODEL", Path::new("absent"))]), 1);
+    assert!(error.contains("EDGEQA_MODEL names absent"), "no fallback: {error}");
+}
+
+#[test]
+fn inspect_shows_and_checks() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let inspect = |args: &[&str]| run(bench.command(&["inspect", model]).args(args), "");
+    let text = success(inspect(&[]));
+    for part in [
+        "onnx, ada/tiny at abc123",
+        "model.onnx sha256 5e5e",
+        "CC0-1.0",
+        "test 1.0",
+        "2 layers, hidden 16",
+        "verified (",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(!text.contains("encoder.0.attention.qkv.weight"));
+    assert!(success(inspect(&["--tensors"])).contains("encoder.0.attention.qkv.weight I8 ["));
+
+    let report: Value = serde_json::from_str(&success(inspect(&["--json"]))).expect("JSON");
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["config"]["vocab_size"], 101);
+    let size = fs::metadata(&bench.model).expect("a file").len();
+    assert_eq!(report["file_bytes"], size);
+    let parts = report["bytes"].as_object().expect("parts");
+    assert_eq!(parts.values().filter_map(Value::as_u64).sum::<u64>(), size, "the parts add up to the file: {parts:?}");
+    assert!(!parts.contains_key("other"));
+    let tensors = report["tensors"].as_array().expect("tensors");
+    let word = tensors.iter().find(|t| t["name"] == "embeddings.word.weight").expect("a tensor");
+    assert_eq!((&word["dtype"], &word["shape"]), (&"I8".into(), &serde_json::json!([101, 16])));
+    assert_eq!(word["bytes"], 101 * 16);
+}
+
+#[test]
+fn damaged_models_are_refused() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let sound = fs::read(&bench.model).expect("read");
+    let mut damaged = sound.clone();
+    // In the middle of the data lie weights, which are only read when they are used.
+    let middle = sound.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(&bench.model, &damaged).expect("written");
+    let output = run(&mut bench.command(&["inspect", model]), "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("NOT VERIFIED"));
+    let error = failure(output, 1);
+    assert!(error.contains("checksum mismatch") && error.contains(model), "{error}");
+    let output = run(&mut bench.command(&["inspect", "--json", model]), "");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["verified"], false);
+    let error = failure(bench.ask(&["Who?", "--context", TEXT, "--verify"], ""), 1);
+    assert!(error.contains("checksum mismatch"), "{error}");
+
+    fs::write(&bench.model, &sound[..sound.len() - 1]).expect("written");
+    assert!(failure(bench.ask(&["Who?", "--context", TEXT], ""), 1).contains("truncated"));
+    fs::write(&bench.model, "no model").expect("written");
+    assert!(failure(run(&mut bench.command(&["inspect", model]), ""), 1).contains("not a safetensors file"));
+    fs::remove_file(&bench.model).expect("removed");
+    let error = failure(bench.ask(&["Who?", "--context", TEXT], ""), 1);
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
+}

@@ -1,0 +1,102 @@
+//! A tiny model with made-up weights, for tests of everything around the model.
+
+// Each test program uses its part of this.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use edgeqa::artifact::write::{TensorData, write};
+use edgeqa::artifact::{Metadata, Source, schema};
+use edgeqa::config::{ModelConfig, RelativeConfig};
+use edgeqa::kernels::pack::{column_sums, pack};
+use safetensors::Dtype;
+
+/// Two layers, with relative positions and without token types, for the tokenizer of `tests/fixtures/exports`.
+pub fn metadata() -> Metadata {
+    let config = ModelConfig {
+        vocab_size: 101,
+        hidden_size: 16,
+        num_layers: 2,
+        num_heads: 2,
+        intermediate_size: 32,
+        max_positions: 96,
+        type_vocab_size: 0,
+        position_biased_input: true,
+        layer_norm_eps: 1e-7,
+        score_terms: 3,
+        relative: Some(RelativeConfig {
+            position_buckets: 8,
+            max_relative_positions: 32,
+            content_to_position: true,
+            position_to_content: true,
+        }),
+    };
+    let sha256 = [("model.onnx".to_owned(), "5e".repeat(32))].into();
+    let source = Source { kind: "onnx".into(), repo: Some("ada/tiny".into()), revision: Some("abc123".into()), sha256 };
+    Metadata { config, source, license: "CC0-1.0".into(), tool: "test 1.0".into(), null_threshold: None }
+}
+
+/// Writes a model of these metadata to `folder` and returns its path.
+pub fn write_model(folder: &Path, metadata: &Metadata) -> PathBuf {
+    let path = folder.join("model.safetensors");
+    write(&path, metadata, &tensors(&metadata.config)).and_then(|pending| pending.publish()).expect("written");
+    path
+}
+
+/// Tensors of the right shapes: made-up weights, their column sums, the tokenizer of the fixtures.
+pub fn tensors(config: &ModelConfig) -> TensorData {
+    let mut data = TensorData::new();
+    let mut random = Random(7);
+    for spec in schema::tensors(config).into_iter().filter(|spec| spec.required) {
+        let count: usize = spec.shape.as_ref().map_or(0, |shape| shape.iter().product());
+        let floats = |value: &mut dyn FnMut() -> f32| (0..count).flat_map(|_| value().to_le_bytes()).collect();
+        let bytes = match spec.dtype {
+            Dtype::U8 => tokenizer(),
+            Dtype::I8 => random.weights(count).iter().map(|&w| w as u8).collect(),
+            Dtype::F32 if spec.name == "head.weight" => floats(&mut || random.below(200) as f32 / 100.0 - 1.0),
+            Dtype::F32 if spec.name.ends_with(".bias") => floats(&mut || 0.0),
+            Dtype::F32 if spec.name.ends_with(".scale") => floats(&mut || 0.01),
+            Dtype::F32 => floats(&mut || 1.0),
+            // Column sums follow from the weights below.
+            _ => continue,
+        };
+        data.insert(spec.name, bytes);
+    }
+    for spec in (0..config.num_layers).flat_map(|layer| schema::linears(config, layer)) {
+        let weights = random.weights(spec.shape.n * spec.shape.k);
+        let packed = pack(spec.shape, &weights).iter().map(|&w| w as u8).collect();
+        let sums = column_sums(spec.shape, &weights).iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        data.insert(format!("{}.weight", spec.name), packed);
+        data.insert(format!("{}.column_sum", spec.name), sums);
+    }
+    data
+}
+
+fn tokenizer() -> Vec<u8> {
+    let json = include_bytes!("../fixtures/exports/tokenizer.json");
+    let mut packed = Vec::new();
+    let mut gzip = flate2::read::GzEncoder::new(json.as_slice(), flate2::Compression::fast());
+    std::io::Read::read_to_end(&mut gzip, &mut packed).expect("in memory");
+    packed
+}
+
+/// The same numbers in every run (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// Weights in -127..=127.
+    fn weights(&mut self, count: usize) -> Vec<i8> {
+        (0..count).map(|_| (self.below(255) as i16 - 127) as i8).collect()
+    }
+}
