@@ -5,8 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Random, metadata, write_model};
-use edgeqa::artifact::write::write;
-use edgeqa::artifact::{ALIGNMENT, Artifact, ArtifactError};
+use edgeqa::artifact::write::{TensorData, write};
+use edgeqa::artifact::{ALIGNMENT, Artifact, ArtifactError, schema};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::tokenizer::QaTokenizer;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn an_unpublished_file_is_removed_and_the_old_one_stays() {
 fn writing_checks_its_tensors() {
     let temp = tempfile::tempdir().expect("temporary folder");
     let path = temp.path().join("x");
-    let refused = |change: &dyn Fn(&mut edgeqa::artifact::write::TensorData)| {
+    let refused = |change: &dyn Fn(&mut TensorData)| {
         let mut data = common::tensors(&metadata().config);
         change(&mut data);
         write(&path, &metadata(), &data).expect_err("refused")
@@ -103,7 +103,7 @@ fn writing_checks_its_tensors() {
     assert!(matches!(&shape, ArtifactError::Shape { tensor, .. } if tensor == "head.weight"));
     let nowhere = write(Path::new("/nonexistent/folder/x"), &metadata(), &common::tensors(&metadata().config))
         .expect_err("refused");
-    message(&nowhere, &["cannot create", "/nonexistent/folder"]);
+    message(&nowhere, &["cannot create a file in", "/nonexistent/folder"]);
     assert_eq!(std::fs::read_dir(temp.path()).expect("folder").count(), 0);
 }
 
@@ -243,7 +243,7 @@ fn damaged_values_are_named() {
 fn verify_checks_what_kernels_rely_on_beyond_the_checksum() {
     let temp = tempfile::tempdir().expect("temporary folder");
     let path = temp.path().join("x");
-    let verify = |change: &dyn Fn(&mut edgeqa::artifact::write::TensorData)| {
+    let verify = |change: &dyn Fn(&mut TensorData)| {
         let mut data = common::tensors(&metadata().config);
         change(&mut data);
         write(&path, &metadata(), &data).expect("written").publish().expect("renamed");
@@ -253,6 +253,37 @@ fn verify_checks_what_kernels_rely_on_beyond_the_checksum() {
     assert!(matches!(&range, ArtifactError::WeightRange { tensor, index: 3 } if tensor == "encoder.0.ffn.in.weight"));
     let sum = verify(&|d| d.get_mut("encoder.0.ffn.in.column_sum").expect("there")[4] ^= 1);
     assert!(matches!(&sum, ArtifactError::ColumnSum { tensor, channel: 1 } if tensor == "encoder.0.ffn.in.column_sum"));
+}
+
+/// `input_factor` multiplies a layer's inputs before they are quantised; with factors of 2 and weight scales halved, not a
+/// single bit of the logits may change.
+#[test]
+fn input_factors_move_scale_from_weights_to_inputs() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let config = metadata().config;
+    let logits = |change: &dyn Fn(&mut TensorData)| {
+        let mut data = common::tensors(&config);
+        change(&mut data);
+        let path = temp.path().join("x");
+        write(&path, &metadata(), &data).expect("written").publish().expect("renamed");
+        let weights = ModelWeights::from_artifact(&Artifact::open(&path).expect("opens")).expect("weights");
+        Session::new(&weights).expect("builds").logits(&[2, 50, 3, 100, 7, 3], None).expect("logits")
+    };
+    let floats = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let plain = logits(&|_| {});
+    let factored = |scale_by: f32| {
+        logits(&|data| {
+            for spec in (0..config.num_layers).flat_map(|layer| schema::linears(&config, layer)) {
+                let scale = data.get_mut(&format!("{}.scale", spec.name)).expect("a scale");
+                let values = scale.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b) * scale_by);
+                *scale = floats(&mut values.collect::<Vec<_>>().into_iter());
+                let factor = floats(&mut std::iter::repeat_n(2.0, spec.shape.k));
+                data.insert(format!("{}.input_factor", spec.name), factor);
+            }
+        })
+    };
+    assert_eq!(factored(0.5), plain);
+    assert_ne!(factored(1.0), plain, "the factor has no effect");
 }
 
 /// 10,000 random damages, half of them in the tensor data alone, where most files still open, and half of them in header,

@@ -202,7 +202,8 @@ fn wrong_usage_has_its_exit_code() {
 fn help_has_defaults_and_examples() {
     let bench = Bench::new();
     let help = success(run(&mut bench.command(&["ask", "--help"]), ""));
-    for part in ["Examples:", "[default: 128]", "[default: 30]", "384", "EDGEQA_MODEL", "[default: standard input]"] {
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["Examples:", "[default: 128", "[default: 30]", "384", "EDGEQA_MODEL", "[default: standard input]"] {
         assert!(help.contains(part), "{part:?} in {help}");
     }
     assert!(success(run(&mut bench.command(&["inspect", "--help"]), "")).contains("Example:"));
@@ -311,4 +312,36 @@ fn damaged_models_are_refused() {
     fs::remove_file(&bench.model).expect("removed");
     let error = failure(bench.ask(&["Who?", "--context", TEXT], ""), 1);
     assert_eq!(error.matches("No such file").count(), 1, "{error}");
+}
+
+#[test]
+fn a_question_that_cannot_be_answered_does_not_stop_the_others() {
+    let bench = Bench::new();
+    let long = "why ".repeat(200);
+    let args = ["--context", TEXT, "Who?", &long, "What?"];
+    let text = bench.ask(&args, "");
+    let shown = String::from_utf8(text.stdout.clone()).expect("UTF-8");
+    assert!(shown.contains("Who?") && shown.contains("What?"), "{shown}");
+    let errors = failure(text, 1);
+    assert!(errors.contains("1 of 3 questions") && errors.contains("cannot answer \"why why"), "{errors}");
+    assert!(errors.lines().all(|line| line.len() < 400), "{errors}");
+    let output = bench.ask(&[&args[..], &["--json"]].concat(), "");
+    let lines = json_lines(std::str::from_utf8(&output.stdout).expect("UTF-8"));
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1]["error"].is_string() && lines[2]["answer"].is_string());
+    failure(output, 1);
+}
+
+#[test]
+fn a_dash_is_standard_input_and_the_default_overlap_fits_small_windows() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let ask = |args: &[&str], stdin: &str| run(bench.command(&["ask", "--json", "--model", model]).args(args), stdin);
+    let from_file = json_lines(&success(ask(&["Who?", "--context-file", "-"], TEXT)));
+    assert_eq!(from_file, json_lines(&success(ask(&["Who?", "--context", TEXT], ""))));
+    let questions = json_lines(&success(ask(&["--questions", "-", "--context", TEXT], "Who?\nWhat?\n")));
+    assert_eq!(questions.len(), 2);
+    let long = TEXT.repeat(20);
+    let windows = json_lines(&success(ask(&["Who?", "--max-seq-len", "40", "--context", &long], "")));
+    assert!(windows[0]["windows"].as_u64().is_some_and(|n| n > 5), "{windows:?}");
 }

@@ -12,7 +12,7 @@ use tempfile::tempdir;
 const TEXT: &str = "Ada Morrow — the keeper ☕ — kept the light on Kelp Rock for nine winters, and a log of ships. ";
 
 fn options() -> AskOptions {
-    AskOptions { doc_stride: 16, top_k: 5, always_answer: true, ..AskOptions::default() }
+    AskOptions { doc_stride: Some(16), top_k: 5, always_answer: true, ..AskOptions::default() }
 }
 
 fn check(answer: &Answer, text: &str) {
@@ -80,7 +80,7 @@ fn the_threshold_decides() {
         check(&answer, TEXT);
         answer
     };
-    let default = AskOptions { doc_stride: 16, ..AskOptions::default() };
+    let default = AskOptions { doc_stride: Some(16), ..AskOptions::default() };
     let with = |null_threshold| AskOptions { null_threshold, ..default.clone() };
     let odds = ask(None, default.clone()).null_odds.expect("a candidate");
 
@@ -133,7 +133,7 @@ fn impossible_requests_are_refused() {
         let error = error("Who?", TEXT, changed);
         assert!(matches!(error, QaError::Option { .. }) && error.to_string().contains(option), "{error}");
     }
-    let stride = AskOptions { doc_stride: 128, ..options() };
+    let stride = AskOptions { doc_stride: Some(128), ..options() };
     let found = error("Who?", &TEXT.repeat(3), stride);
     assert!(matches!(found, QaError::Tokenizer(TokenizerError::Stride { .. })), "{found}");
     let found = error(&"Who? ".repeat(60), TEXT, options());

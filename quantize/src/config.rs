@@ -19,7 +19,6 @@ pub struct SourceConfig {
 
 #[derive(Deserialize)]
 struct Raw {
-    model_type: Option<String>,
     vocab_size: usize,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -108,7 +107,6 @@ impl SourceConfig {
 
 impl Raw {
     fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        debug_assert!(self.model_type.is_some());
         ensure!(self.hidden_act == "gelu", "hidden_act is {:?}: only \"gelu\" (erf) is supported", self.hidden_act);
         if let Some(size) = self.conv_kernel_size {
             ensure!(size <= 0, "conv_kernel_size is {size}: the convolution layer is not supported");
@@ -122,7 +120,7 @@ impl Raw {
         }
         if let Some(size) = self.attention_head_size {
             ensure!(
-                size * self.num_attention_heads == self.hidden_size,
+                size.checked_mul(self.num_attention_heads) == Some(self.hidden_size),
                 "attention_head_size {size} x {} heads is not hidden_size {}: this is not supported",
                 self.num_attention_heads,
                 self.hidden_size

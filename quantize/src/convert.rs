@@ -2,24 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use edgeqa::artifact::read::hex;
 use edgeqa::artifact::{Artifact, Metadata, Source, write};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::tokenizer::QaTokenizer;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use tract_onnx::pb::ModelProto;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
 use crate::hub::Downloaded;
+use crate::import::onnx::OnnxModel;
 use crate::noise::{self, Noise};
 use crate::proof::{self, Proof};
-use crate::{float, import, quantize};
+use crate::{checksum, float, import, quantize};
 
 /// Which files to convert.
 #[derive(Clone, Debug)]
@@ -135,8 +132,38 @@ pub struct Summary {
     pub noise: Noise,
 }
 
-/// Converts `input` to the artifact `out`. `stage` is called with the name of each stage, and inside the long ones with the
-/// finished and total steps.
+/// A stage of a conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Importing the weights.
+    Reading,
+    /// Comparing the import with the graph.
+    Proving,
+    /// Making int8 tensors, layer by layer.
+    Quantizing,
+    /// Writing the file beside its name.
+    Writing,
+    /// Verifying the file and measuring its noise.
+    Checking,
+}
+
+/// All stages, in order.
+pub const STAGES: [Stage; 5] = [Stage::Reading, Stage::Proving, Stage::Quantizing, Stage::Writing, Stage::Checking];
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stage::Reading => "reading the model",
+            Stage::Proving => "proving the import",
+            Stage::Quantizing => "quantising",
+            Stage::Writing => "writing",
+            Stage::Checking => "checking what was written",
+        })
+    }
+}
+
+/// Converts `input` to the artifact `out`. `stage` is called when a stage begins, and inside of one that goes layer by layer with
+/// the finished and all layers.
 ///
 /// # Errors
 /// If anything cannot be read, is not supported, or does not prove equal; no file is left behind and an existing one is kept.
@@ -144,10 +171,10 @@ pub fn convert(
     input: &Input,
     out: &Path,
     options: &Options,
-    mut stage: impl FnMut(&str, usize, usize),
+    mut stage: impl FnMut(Stage, usize, usize),
 ) -> anyhow::Result<Summary> {
     refuse_overwriting(input, out)?;
-    stage("reading", 0, 0);
+    stage(Stage::Reading, 0, 0);
     let config = SourceConfig::read(&input.config)?;
     let tokenizer = fs::read_to_string(&input.tokenizer)
         .with_context(|| format!("cannot read {} as UTF-8 text", input.tokenizer.display()))?;
@@ -156,14 +183,14 @@ pub fn convert(
     let float = float::weights(&checkpoint);
     let proof = match &graph {
         Some(graph) => {
-            stage("proving the import", 0, 0);
-            Some(proof::prove(graph, &input.weights, &Session::new(&float)?)?)
+            stage(Stage::Proving, 0, 0);
+            Some(proof::prove(graph, &Session::new(&float)?)?)
         }
         None => None,
     };
     let source = source(input, &files, graph.is_some())?;
     drop(graph);
-    let tensors = quantize::tensors(&checkpoint, &tokenizer, |done, all| stage("quantising", done, all))
+    let tensors = quantize::tensors(&checkpoint, &tokenizer, |done, all| stage(Stage::Quantizing, done, all))
         .with_context(|| format!("{} is not valid JSON", input.tokenizer.display()))?;
     let parameters = parameters(&checkpoint);
     drop(checkpoint);
@@ -174,11 +201,11 @@ pub fn convert(
         tool: concat!("edgeqa-quantize ", env!("CARGO_PKG_VERSION")).into(),
         null_threshold: options.null_threshold,
     };
-    stage("writing", 0, 0);
+    stage(Stage::Writing, 0, 0);
     let pending = write::write(out, &metadata, &tensors)?;
     drop(tensors);
     // What is published is the file itself, so the file is what gets checked.
-    stage("checking the artifact", 0, 0);
+    stage(Stage::Checking, 0, 0);
     let artifact = Artifact::open(pending.path())?;
     artifact.verify()?;
     QaTokenizer::from_artifact(&artifact).with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
@@ -213,10 +240,10 @@ fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
 
-fn import(input: &Input, config: &SourceConfig) -> anyhow::Result<(Checkpoint, Option<ModelProto>)> {
+fn import(input: &Input, config: &SourceConfig) -> anyhow::Result<(Checkpoint, Option<OnnxModel>)> {
     if is_onnx(&input.weights) {
         let model = import::onnx::read(&input.weights)?;
-        let checkpoint = import::onnx::import(&model, &input.weights, config)?;
+        let checkpoint = import::onnx::import(&model, config)?;
         Ok((checkpoint, Some(model)))
     } else {
         Ok((import::folder::import(&input.weights, config)?, None))
@@ -232,16 +259,9 @@ fn parameters(c: &Checkpoint) -> usize {
 }
 
 /// Every file that is read: weights, configuration, tokenizer, and where an ONNX model keeps data outside of itself.
-fn files(input: &Input, graph: Option<&ModelProto>) -> Vec<PathBuf> {
-    let folder = input.weights.parent().unwrap_or(Path::new(""));
-    let entries = graph.and_then(|g| g.graph.as_ref()).into_iter().flat_map(|g| &g.initializer);
-    let external =
-        entries.flat_map(|t| &t.external_data).filter(|e| e.key == "location").map(|e| folder.join(&e.value));
-    let mut files: Vec<PathBuf> =
-        [&input.weights, &input.config, &input.tokenizer].into_iter().cloned().chain(external).collect();
-    files.sort();
-    files.dedup();
-    files
+fn files(input: &Input, graph: Option<&OnnxModel>) -> Vec<PathBuf> {
+    let external = graph.into_iter().flat_map(|g| &g.external);
+    [&input.weights, &input.config, &input.tokenizer].into_iter().chain(external).cloned().collect()
 }
 
 fn is_json(path: &Path) -> bool {
@@ -252,24 +272,12 @@ fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow::Result<So
     let mut sums = BTreeMap::new();
     for path in files {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        sums.insert(name, sha256(path)?);
+        let sum = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+        sums.insert(name, sum);
     }
     let (repo, revision) = input.hub.clone().unzip();
     let kind = if is_graph { "onnx" } else { "safetensors" };
     Ok(Source { kind: kind.into(), repo, revision, sha256: sums })
-}
-
-fn sha256(path: &Path) -> anyhow::Result<String> {
-    let context = || format!("cannot read {}", path.display());
-    let mut file = fs::File::open(path).with_context(context)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut buffer).with_context(context)?;
-        if read == 0 {
-            return Ok(hex(&digest.finalize()));
-        }
-        digest.update(&buffer[..read]);
-    }
 }
 
 fn size(path: &Path) -> anyhow::Result<u64> {

@@ -12,6 +12,7 @@
 //! - [`convert`]: all of it in order, with a summary
 
 pub mod checkpoint;
+mod checksum;
 pub mod config;
 pub mod convert;
 pub mod float;

@@ -12,10 +12,10 @@ pub struct Noise {
     /// Sequence lengths of the inputs.
     pub lengths: Vec<usize>,
     /// Signal-to-noise ratio of every encoder layer's output in decibels, noise of the layers before included:
-    /// `10 log10(sum y^2 / sum (y - y_int8)^2)`.
-    pub layer_snr_db: Vec<f64>,
-    /// RMS difference of the logits, as a share of the standard deviation of the fp32 logits.
-    pub logit_error: f64,
+    /// `10 log10(sum y^2 / sum (y - y_int8)^2)`; `None` if there is no noise at all.
+    pub layer_snr_db: Vec<Option<f64>>,
+    /// RMS difference of the logits, as a share of the standard deviation of the fp32 logits; `None` if these are all equal.
+    pub logit_error: Option<f64>,
 }
 
 /// Evaluates both models on random inputs.
@@ -51,9 +51,13 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> Result<Noise, Model
     let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
     Ok(Noise {
         lengths,
-        layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).collect(),
-        logit_error: (squares / count / variance).sqrt(),
+        layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).map(finite).collect(),
+        logit_error: finite((squares / count / variance).sqrt()),
     })
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
 }
 
 fn energies(want: &[f32], got: &[f32]) -> (f64, f64) {

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use edgeqa::guard::guard;
 use edgeqa::model::{Logits, Session};
 use serde::Serialize;
 use tract_onnx::pb::{ModelProto, tensor_shape_proto::dimension::Value, type_proto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::import::onnx::OnnxModel;
 use crate::random::{Random, Sample};
 
 /// Largest difference allowed, as a share of the range of all logits seen.
@@ -37,9 +39,17 @@ impl Proof {
 ///
 /// # Errors
 /// If tract cannot run the graph, or the logits differ by more than [`TOLERANCE`] of their range.
-pub fn prove(model: &ModelProto, path: &Path, imported: &Session) -> anyhow::Result<Proof> {
-    let original = Original::new(model, path)?;
+pub fn prove(model: &OnnxModel, imported: &Session) -> anyhow::Result<Proof> {
+    let path = &model.path;
+    let original = Original::new(&model.proto, path)?;
     let max = imported.config().max_positions;
+    if let Some(length) = original.fixed_length {
+        ensure!(
+            length <= max,
+            "{} was exported for exactly {length} tokens, but config.json says that the model takes {max}",
+            path.display()
+        );
+    }
     let unproven = |e: anyhow::Error| {
         e.context(format!("tract cannot run {}, so the import cannot be proven; try another exporter", path.display()))
     };
@@ -73,20 +83,27 @@ pub fn prove(model: &ModelProto, path: &Path, imported: &Session) -> anyhow::Res
         }
     }
     let proof = Proof { lengths, max_difference, range: high - low };
+    ensure!(
+        proof.range.is_finite() && proof.range > 0.0,
+        "all logits of {} are {high}: nothing can be proven about it, and nothing could be answered with it",
+        path.display()
+    );
     if proof.max_difference <= TOLERANCE * proof.range {
         return Ok(proof);
     }
     bail!(
         "the imported model is not the graph in {}: logits differ by up to {:.3e}, {:.1e} of their range (allowed: {TOLERANCE:.0e}). \
-         A graph that computes in fp16 cannot be proven: export it in fp32. Otherwise its architecture is not the one in config.json",
+         A graph that computes in fp16 cannot be proven: export it in fp32. Otherwise its architecture is not the one in \
+         config.json, or its outputs are named the wrong way round",
         path.display(),
         proof.max_difference,
         proof.relative()
     );
 }
 
-/// Sequence lengths from one token to most of what the model takes.
+/// Sequence lengths from one token to most of what the model takes, or 512 if that is less: attention costs the square.
 fn lengths(max: usize) -> Vec<usize> {
+    let max = max.min(512);
     let mut lengths: Vec<usize> = [1, 2, 7, 24, max / 3, max * 2 / 3].iter().map(|l| (*l).clamp(1, max)).collect();
     lengths.sort_unstable();
     lengths.dedup();
@@ -115,8 +132,7 @@ impl Original {
         let graph = proto.graph.as_ref().context("the file holds no graph")?;
         // Shapes noted by exporters are hints, and sometimes wrong for other lengths.
         let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-        let folder = path.parent().and_then(Path::to_str);
-        let parsed = quiet(|| onnx.parse(proto, folder)).with_context(|| {
+        let parsed = call(|| onnx.parse(proto, None)).with_context(|| {
             format!("tract cannot read {}, so the import could not be proven; try another exporter", path.display())
         })?;
         let model = parsed.model;
@@ -148,8 +164,10 @@ impl Original {
             Some(Value::DimValue(v)) => usize::try_from(v).ok().filter(|v| *v > 0),
             _ => None,
         };
+        let batch = fixed(0).unwrap_or(1);
+        ensure!(batch <= 64, "{} was exported for batches of {batch}; export it for 1", path.display());
         let has_types = inputs.contains(&Role::Types);
-        Ok(Self { model, inputs, outputs, fixed_length: fixed(1), batch: fixed(0).unwrap_or(1), has_types })
+        Ok(Self { model, inputs, outputs, fixed_length: fixed(1), batch, has_types })
     }
 
     fn input_type(&self, input: usize) -> TractResult<DatumType> {
@@ -158,7 +176,7 @@ impl Original {
 
     /// A plan for sequences of `length`, which may be a symbol of the model's.
     fn plan(&self, length: &TDim) -> anyhow::Result<Arc<TypedRunnableModel>> {
-        quiet(|| {
+        call(|| {
             let mut model = self.model.clone();
             for input in 0..self.inputs.len() {
                 let fact = InferenceFact::dt_shape(self.input_type(input)?, [self.batch.to_dim(), length.clone()]);
@@ -169,7 +187,7 @@ impl Original {
     }
 
     fn logits(&self, plan: &Arc<TypedRunnableModel>, sample: &Sample) -> anyhow::Result<Logits> {
-        quiet(|| {
+        call(|| {
             let (batch, length) = (self.batch, sample.ids.len());
             let mut values = tvec!();
             for (input, role) in self.inputs.iter().enumerate() {
@@ -193,10 +211,7 @@ impl Original {
     }
 }
 
-/// Runs code of tract on an untrusted graph; a panic there becomes an error here.
-fn quiet<T>(f: impl FnOnce() -> TractResult<T>) -> anyhow::Result<T> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
-        Ok(result) => result,
-        Err(_) => bail!("tract panicked on this graph"),
-    }
+/// Calls into tract, which panics on some graphs.
+fn call<T>(f: impl FnOnce() -> TractResult<T>) -> anyhow::Result<T> {
+    guard(f).unwrap_or_else(|panic| bail!("tract fails on this graph: {panic}"))
 }

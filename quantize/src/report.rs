@@ -2,27 +2,31 @@
 
 use std::fmt::Write;
 
-use edgeqa_quantize::convert::Summary;
+use edgeqa_quantize::convert::{STAGES, Stage, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A progress line on stderr, drawn only on a terminal.
+/// A progress bar on stderr, drawn only on a terminal: one step per stage.
 pub struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
-            bar.set_style(style);
+        let stages = STAGES.len() as u64;
+        let bar = ProgressBar::with_draw_target(Some(stages), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {msg} [{elapsed}]") {
+            bar.set_style(style.progress_chars("=> "));
         }
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
         Self { bar }
     }
 
-    pub fn stage(&self, name: &str, done: usize, all: usize) {
-        let count = if all > 0 { format!(" {done}/{all}") } else { String::new() };
-        self.bar.set_message(format!("{name}{count}"));
+    /// Shows a stage and, if it has steps, how many of them are done.
+    pub fn stage(&self, stage: Stage, done: usize, all: usize) {
+        let finished = STAGES.iter().position(|s| *s == stage).unwrap_or(0);
+        let count = if all > 0 { format!(", {done} of {all} layers") } else { String::new() };
+        self.bar.set_position(finished as u64);
+        self.bar.set_message(format!("{stage}{count}"));
     }
 
     pub fn finish(&self) {
@@ -68,9 +72,13 @@ pub fn text(s: &Summary) -> String {
     );
     line("noise", "signal-to-noise ratio of int8 against fp32 layer outputs, on random tokens".into());
     for (layer, snr) in s.noise.layer_snr_db.iter().enumerate() {
-        line("", format!("layer {layer:>2}  {snr:5.1} dB"));
+        line("", format!("layer {layer:>2}  {} dB", snr.map_or_else(|| "    -".into(), |snr| format!("{snr:5.1}"))));
     }
-    line("", format!("logits    {:.3} relative RMS error", s.noise.logit_error));
+    let error = s.noise.logit_error.map_or_else(|| "no".into(), |error| format!("{error:.3}"));
+    line("", format!("logits    {error} relative RMS error"));
     line("accuracy", "not measured: F1 and EM against fp32 are a separate evaluation".into());
+    if s.written {
+        line("next", format!("edgeqa ask \"Who ...?\" --context-file text.txt --model {}", s.out.display()));
+    }
     out
 }

@@ -127,8 +127,8 @@ fn imported_models_compute_what_torch_computed() {
         }
         let config = SourceConfig::read(&folder.join("config.json")).expect("config");
         let path = folder.join("model.onnx");
-        let proto = import::onnx::read(&path).expect("ONNX");
-        let checkpoint = import::onnx::import(&proto, &path, &config).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let model = import::onnx::read(&path).expect("ONNX");
+        let checkpoint = import::onnx::import(&model, &config).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         let session = Session::new(&float::weights(&checkpoint)).expect("session");
         let text = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
         let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -195,6 +195,41 @@ fn metadata_keep_where_the_model_comes_from() {
 }
 
 #[test]
+fn external_data_are_followed_through_links_and_checked() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let source = fixtures().join("dynamo4-external");
+    let (model, data) = (temp.path().join("model.onnx"), temp.path().join("model.onnx.data"));
+    let bytes = std::fs::read(source.join("model.onnx")).expect("model");
+    std::fs::write(&model, &bytes).expect("write");
+    std::fs::copy(source.join("config.json"), temp.path().join("config.json")).expect("copy");
+    let out = temp.path().join("out.safetensors");
+    let fails = |words: &str| {
+        let error = format!("{:#}", run(&model, &out).expect_err(words));
+        assert!(error.contains(words) && error.contains("external data of"), "{error}");
+    };
+    fails("cannot open");
+    let stored = source.canonicalize().expect("path").join("model.onnx.data");
+    #[cfg(unix)]
+    {
+        // As in a hub cache, where every file is a link to a blob elsewhere.
+        std::os::unix::fs::symlink(&stored, &data).expect("link");
+        run(&model, &out).expect("converts");
+        std::fs::remove_file(&out).and_then(|()| std::fs::remove_file(&data)).expect("remove");
+    }
+    let whole = std::fs::read(&stored).expect("data");
+    std::fs::write(&data, &whole[..whole.len() - 1]).expect("write");
+    fails("too few");
+    let mut moved = bytes.clone();
+    let (from, to) = (b"model.onnx.data", b"../el.onnx.data");
+    while let Some(at) = moved.windows(from.len()).position(|w| w == from) {
+        moved[at..at + to.len()].copy_from_slice(to);
+    }
+    assert!(moved != bytes);
+    std::fs::write(&model, moved).expect("write");
+    fails("leads out of the model's folder");
+}
+
+#[test]
 fn damaged_graphs_are_errors() {
     let temp = tempfile::tempdir().expect("temporary folder");
     let folder = fixtures().join("ts4-op17");
@@ -212,7 +247,7 @@ fn damaged_graphs_are_errors() {
         std::fs::write(&model, &damaged).expect("write");
         // Damage to a weight can go unnoticed (it is the same in both models); it must never panic or leave a partial file.
         if let Err(error) = run(&model, &out) {
-            assert!(!format!("{error:#}").is_empty());
+            assert!(format!("{error:#}").contains("model.onnx"), "{error:#}");
             assert!(!out.exists());
         } else {
             std::fs::remove_file(&out).expect("artifact");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use edgeqa::artifact::Artifact;
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa_quantize::config::SourceConfig;
+use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::{float, import};
 
 fn repo() -> PathBuf {
@@ -48,8 +49,8 @@ fn errors(case: &Case, session: &Session) -> (f32, f64) {
 
 fn check_float(model: &Path, config: &Path, golden: &Path) {
     let config = SourceConfig::read(config).expect("config");
-    let proto = import::onnx::read(model).expect("ONNX");
-    let checkpoint = import::onnx::import(&proto, model, &config).expect("import");
+    let graph = import::onnx::read(model).expect("ONNX");
+    let checkpoint = import::onnx::import(&graph, &config).expect("import");
     let session = Session::new(&float::weights(&checkpoint)).expect("session");
     for case in Golden::read(golden).cases {
         let (max, _) = errors(&case, &session);
@@ -72,6 +73,27 @@ fn check_int8(artifact: &Path, golden: &Path, bound: f64) {
 #[test]
 fn shipped_int8_model_is_close_to_onnx_runtime_fp32() {
     check_int8(&repo().join("models/demo/model.safetensors"), &repo().join("tests/golden/demo_logits.json"), 0.10);
+}
+
+#[test]
+fn shipped_model_is_what_the_tool_makes() {
+    let demo = repo().join("../shared/demo");
+    if !demo.is_dir() {
+        println!("SKIPPED shipped_model_is_what_the_tool_makes: no ../shared/demo");
+        return;
+    }
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let made = |weights: &str| {
+        let out = temp.path().join("model.safetensors");
+        let input = Input::local(&demo.join(weights), None, None).expect("input");
+        let options = Options { license: Some("Apache-2.0".into()), null_threshold: Some(-3.3), ..Options::default() };
+        let summary = convert(&input, &out, &options, |_, _, _| {}).expect("converts");
+        (std::fs::read(out).expect("artifact"), summary.data_sha256)
+    };
+    let shipped = repo().join("models/demo/model.safetensors");
+    let (from_graph, data_sha256) = made("model.onnx");
+    assert!(from_graph == std::fs::read(&shipped).expect("the shipped model"), "not the bytes that are shipped");
+    assert_eq!(made("model.safetensors").1, data_sha256, "the folder's weights give other bytes");
 }
 
 #[test]

@@ -26,10 +26,11 @@ impl Mapping {
     /// If the file cannot be opened or mapped.
     pub fn open(path: &Path) -> Result<Arc<Self>, ArtifactError> {
         let io = |action| move |source| ArtifactError::Io { action, path: path.to_owned(), source };
-        let file = File::open(path).map_err(io("open"))?;
-        if file.metadata().map_err(io("read"))?.is_dir() {
-            return Err(io("open")(std::io::ErrorKind::IsADirectory.into()));
+        // Opening a pipe would wait for a writer, so the kind is looked at first.
+        if !std::fs::metadata(path).map_err(io("open"))?.is_file() {
+            return Err(io("open")(std::io::Error::other("it is no regular file")));
         }
+        let file = File::open(path).map_err(io("open"))?;
         // SAFETY: the map is read-only and private to this process's view. Rust's rule that the bytes behind `&[u8]` do not
         // change is the duty documented above: models are replaced by rename, never written in place. Nothing in
         // memory safety depends on the values: every offset and length is validated once and kept outside the map, and

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::map::Mapping;
 use super::metadata::Metadata;
 use super::schema::{self, TensorSpec};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex};
 use crate::kernels::layout::{KG, NR};
 
 /// An opened, validated model file.
@@ -73,14 +73,15 @@ impl Artifact {
         }
         let known: std::collections::HashSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
         for (name, info) in &self.tensors {
-            let filler = name.strip_suffix(PADDING_SUFFIX).is_some_and(|n| self.tensors.contains_key(n));
-            if filler {
-                if info.dtype != Dtype::U8 || info.bytes.len() >= ALIGNMENT {
-                    return Err(ArtifactError::Superfluous { tensor: name.clone() });
-                }
-            } else if !known.contains(name.as_str()) {
+            let padded = name.strip_suffix(PADDING_SUFFIX).filter(|padded| known.contains(padded));
+            let is_filler = padded.and_then(|padded| self.tensors.get(padded)).is_some_and(|padded| {
+                let end = padded.bytes.end;
+                info.dtype == Dtype::U8 && info.bytes == (end..end.next_multiple_of(ALIGNMENT))
+            });
+            if !is_filler && !known.contains(name.as_str()) {
                 return Err(ArtifactError::Superfluous { tensor: name.clone() });
-            } else if info.dtype == Dtype::F32 {
+            }
+            if info.dtype == Dtype::F32 {
                 let values: View<f32> = self.view(name)?;
                 if let Some(index) = values.iter().position(|v| !v.is_finite()) {
                     return Err(ArtifactError::NonFinite { tensor: name.clone(), index, value: values[index] });
@@ -91,16 +92,20 @@ impl Artifact {
     }
 
     /// Reads all tensor data and checks them against the checksum of the metadata, then that weights are in the kernels'
-    /// range and column sums are theirs.
+    /// range, column sums are theirs, and fillers are zero.
     ///
     /// # Errors
-    /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`] or [`ArtifactError::ColumnSum`].
+    /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`], [`ArtifactError::ColumnSum`], or
+    /// [`ArtifactError::Superfluous`] for a filler that holds something.
     pub fn verify(&self) -> Result<(), ArtifactError> {
         let found = hex(&Sha256::digest(self.data()));
         if !found.eq_ignore_ascii_case(&self.data_sha256) {
             return Err(ArtifactError::Checksum { found, expected: self.data_sha256.clone() });
         }
         for (name, info) in &self.tensors {
+            if name.ends_with(PADDING_SUFFIX) && self.map.bytes()[info.bytes.clone()].iter().any(|&b| b != 0) {
+                return Err(ArtifactError::Superfluous { tensor: name.clone() });
+            }
             if info.dtype == Dtype::I8 {
                 let weights: View<i8> = self.view(name)?;
                 if let Some(index) = weights.iter().position(|&w| w == i8::MIN) {
@@ -214,9 +219,4 @@ fn find_truncation(file: &[u8]) -> Option<ArtifactError> {
         expected: expected.saturating_add(8 + header_len as u64),
         found: file.len() as u64,
     })
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -1,55 +1,46 @@
 //! Writing an artifact: deterministic bytes, written beside the target, synced, then renamed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
-use super::read::hex;
 use super::schema::{self, TensorSpec};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.
 pub type TensorData = BTreeMap<String, Vec<u8>>;
 
-/// A complete file that does not carry its final name yet. Dropping it removes it.
+/// A complete file that does not carry its final name yet. Dropping it removes it; a killed process leaves it behind, named
+/// `.<target>.<random>.tmp`.
 #[derive(Debug)]
 pub struct Pending {
-    temporary: PathBuf,
+    file: NamedTempFile,
     target: PathBuf,
-    published: bool,
 }
 
 impl Pending {
     /// The file under its temporary name.
     pub fn path(&self) -> &Path {
-        &self.temporary
+        self.file.path()
     }
 
     /// Renames the file to its final name, replacing what was there.
     ///
     /// # Errors
     /// If the rename fails.
-    pub fn publish(mut self) -> Result<(), ArtifactError> {
-        fs::rename(&self.temporary, &self.target).map_err(io_error("rename to", &self.target))?;
-        self.published = true;
+    pub fn publish(self) -> Result<(), ArtifactError> {
+        self.file.persist(&self.target).map_err(|e| io_error("rename to", &self.target)(e.error))?;
         // The rename itself must reach the disk too. Some file systems cannot sync a directory; that loses nothing.
         if let Ok(folder) = File::open(folder_of(&self.target)) {
             let _ = folder.sync_all();
         }
         Ok(())
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::remove_file(&self.temporary);
-        }
     }
 }
 
@@ -61,17 +52,18 @@ impl Drop for Pending {
 pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pending, ArtifactError> {
     let (header, tensors) = layout(metadata, data)?;
     let name = target.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-    let temporary = folder_of(target).join(format!(".{name}.{}.tmp", std::process::id()));
-    let file = File::create(&temporary).map_err(io_error("create", &temporary))?;
-    // From here on, a failure removes the temporary file.
-    let pending = Pending { temporary, target: target.to_owned(), published: false };
-    let mut writer = BufWriter::with_capacity(1 << 20, file);
-    let written = write_all(&mut writer, &header, &tensors).and_then(|()| {
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()
-    });
-    written.map_err(io_error("write", &pending.temporary))?;
-    Ok(pending)
+    let prefix = format!(".{name}.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let folder = folder_of(target);
+    let mut file = builder.tempfile_in(folder).map_err(io_error("create a file in", folder))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    let written = write_all(&mut writer, &header, &tensors);
+    drop(writer);
+    written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", file.path()))?;
+    Ok(Pending { file, target: target.to_owned() })
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -47,7 +47,7 @@ pub struct AskArgs {
     #[arg(value_name = "QUESTION")]
     pub questions: Vec<String>,
 
-    /// File with more questions, one per line; empty lines are skipped
+    /// File with more questions, one per line, `-` for standard input; empty lines are skipped
     #[arg(long = "questions", value_name = "FILE")]
     pub questions_file: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "context_file")]
     pub context: Option<String>,
 
-    /// UTF-8 file with the text to read [default: standard input]
+    /// UTF-8 file with the text to read, `-` for standard input [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub context_file: Option<PathBuf>,
 
@@ -77,9 +77,10 @@ pub struct AskArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     pub max_seq_len: Option<usize>,
 
-    /// Overlap of consecutive windows, in tokens of the text
-    #[arg(long, value_name = "N", default_value_t = AskOptions::DOC_STRIDE)]
-    pub doc_stride: usize,
+    /// Overlap of consecutive windows, in tokens of the text [default: 128, or half of what a window holds of the text if
+    /// that is less]
+    #[arg(long, value_name = "N")]
+    pub doc_stride: Option<usize>,
 
     /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
     /// [default: the model's recommendation, or 0]

@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::Context;
-use edgeqa::qa::{Answer, Reader};
+use anyhow::{Context, ensure};
+use edgeqa::qa::{Answer, QaError, Reader};
 use serde::Serialize;
 
 use super::args::AskArgs;
+use super::excerpt::clean;
 use super::input::{self, Source};
 use super::progress::Progress;
 use super::show::Page;
-use super::{locate, open, print, verify};
+use super::{describe, locate, open, print, verify};
+
+/// How much of a question is repeated in an error, in characters.
+const SHOWN: usize = 80;
 
 /// One line of `--json`: the answer and where it comes from.
 #[derive(Serialize)]
@@ -31,11 +35,21 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let context = reader.context(text)?;
     let options = args.options();
     let mut page = Page::new(questions.len() > 1, args.top_k > 1);
+    let mut failed = 0;
     for question in &questions {
         let mut progress = Progress::start();
         let answer = reader.ask_observed(&context, question, &options, |done, all| progress.update(done, all));
         drop(progress);
-        let answer = answer.with_context(|| format!("cannot answer {question:?}"))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // The other questions are not to blame, unless nothing can be answered with these options.
+            Err(error @ QaError::Option { .. }) => return Err(error.into()),
+            Err(error) => {
+                failed += 1;
+                refuse(question, &error.into(), args.json)?;
+                continue;
+            }
+        };
         let text = if args.json {
             serde_json::to_string(&Record { answer: &answer, model: path.to_string_lossy() })? + "\n"
         } else {
@@ -43,6 +57,22 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
         };
         print(&text)?;
     }
+    ensure!(failed == 0, "{failed} of {} questions could not be answered", questions.len());
+    Ok(())
+}
+
+/// Says why one question has no result: as a record of `--json`, or in the log.
+fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<()> {
+    if json {
+        let record = serde_json::json!({ "question": question, "error": describe(error) });
+        return print(&(record.to_string() + "\n"));
+    }
+    let mut short: String = clean(question).chars().take(SHOWN + 1).collect();
+    if let Some((at, _)) = short.char_indices().nth(SHOWN) {
+        short.truncate(at);
+        short.push('…');
+    }
+    log::error!("cannot answer \"{short}\": {}", describe(error));
     Ok(())
 }
 

@@ -24,8 +24,11 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     let from = text.ceil_char_boundary(span.start.saturating_sub(REACH)).min(span.start);
     let to = text.floor_char_boundary(span.end.saturating_add(REACH).min(text.len())).max(span.end);
     // A line break ends no sentence, an empty line does.
-    let from = whole(from..span.start).rfind("\n\n").map_or(from, |at| from + at + 2);
-    let to = whole(span.end..to).find("\n\n").map_or(to, |at| span.end + at);
+    let breaks = ["\n\n", "\n\r\n"];
+    let before = whole(from..span.start);
+    let from = breaks.iter().filter_map(|b| Some(from + before.rfind(b)? + b.len())).max().unwrap_or(from);
+    let after = whole(span.end..to);
+    let to = breaks.iter().filter_map(|b| Some(span.end + after.find(b)?)).min().unwrap_or(to);
     let paragraph = whole(from..to).replace(['\n', '\r'], " ");
     let (mut start, mut end) = (0, paragraph.len());
     for (at, sentence) in paragraph.split_sentence_bound_indices() {
@@ -51,19 +54,24 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     Excerpt { before, span: clean(whole(span)), after }
 }
 
-/// `text` on one line: white space becomes single spaces, and control characters, which could command a terminal, become
-/// replacement characters.
+/// `text` on one line: white space becomes single spaces, and characters that could command a terminal or reorder what it
+/// shows become replacement characters.
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             c if c.is_whitespace() && cleaned.ends_with(' ') => {}
             c if c.is_whitespace() => cleaned.push(' '),
-            c if c.is_control() => cleaned.push(char::REPLACEMENT_CHARACTER),
+            c if c.is_control() || is_bidi_control(c) => cleaned.push(char::REPLACEMENT_CHARACTER),
             c => cleaned.push(c),
         }
     }
     cleaned
+}
+
+/// Embeddings, overrides and isolates: they change the order in which the text after them is shown.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -104,6 +112,8 @@ mod tests {
     fn control_characters_cannot_command_the_terminal() {
         assert_eq!(around("a \u{1b}[31mred\u{7} b", "red"), "a \u{fffd}[31m[red]\u{fffd} b");
         assert_eq!(clean(" a\t\r\n b\u{0}"), " a b\u{fffd}");
+        assert_eq!(clean("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(around("CHAPTER ONE\r\n\r\nShe was Ada.\r\n\r\nEnd", "Ada"), "She was [Ada].");
     }
 
     #[test]

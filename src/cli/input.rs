@@ -39,11 +39,7 @@ impl<'a> Source<'a> {
         let (name, text) = match self {
             Self::Argument(text) => ("--context".to_owned(), (*text).to_owned()),
             Self::File(path) => (path.display().to_string(), read_file(path)?),
-            Self::Stdin => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-                ("standard input".to_owned(), decode(bytes, "standard input")?)
-            }
+            Self::Stdin => ("standard input".to_owned(), read_stdin()?),
         };
         if text.trim().is_empty() {
             bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
@@ -68,9 +64,19 @@ fn lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
 }
 
+/// The text of a file, or of standard input if the file is called `-`.
 fn read_file(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        return read_stdin();
+    }
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     decode(bytes, &path.display().to_string())
+}
+
+fn read_stdin() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    decode(bytes, "standard input")
 }
 
 /// The text of `bytes` without a byte order mark; `name` is what they were read from.

@@ -7,6 +7,7 @@ use std::path::Path;
 use edgeqa::artifact::schema::TOKENIZER;
 use edgeqa::artifact::{Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
+use edgeqa::qa::Reader;
 use serde::Serialize;
 
 use super::args::InspectArgs;
@@ -47,7 +48,7 @@ struct Tensor<'a> {
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let path = locate::model(args.model.as_deref())?;
     let artifact = open(&path)?;
-    let verified = verify(&artifact, &path);
+    let verified = verify(&artifact, &path).and_then(|()| Reader::from_artifact(&artifact).map(drop));
     let report = Report::new(&artifact, &path, verified.is_ok());
     let text = if args.json {
         serde_json::to_string_pretty(&report)? + "\n"

@@ -11,10 +11,11 @@ const VARIABLE: &str = "EDGEQA_MODEL";
 const FILE: &str = "model.safetensors";
 const DEMO: &str = "models/demo/model.safetensors";
 const TWO_WAYS: &str = "\
-Get one in one of two ways, or name one with --model:
+Get one in one of two ways:
   - run edgeqa in a clone of its repository, which has models/demo/model.safetensors
   - edgeqa-quantize --hub nbroad/deberta-v3-xsmall-squad2 \\
-        --revision 04e561b801dc5648425c985d639e3bbfff268469 --license cc-by-4.0 --out model.safetensors";
+        --revision 04e561b801dc5648425c985d639e3bbfff268469 --license cc-by-4.0 --out model.safetensors
+    then give it with --model or EDGEQA_MODEL, or put it into one of these places";
 
 /// The model file to use: `named` if there is one, else `$EDGEQA_MODEL`, else the first that exists of the usual places.
 pub fn model(named: Option<&Path>) -> anyhow::Result<PathBuf> {

@@ -17,7 +17,8 @@ impl QuantizedRows {
     /// Quantises `x` (`[rows, k]`), replacing what was held before and keeping the allocation.
     ///
     /// Per row: `scale = max |x_k f_k| / 127`, `value = round_half_even(x_k f_k / scale)`, where `f` is the optional
-    /// per-input-channel factor whose inverse is folded into the weights. A row of zeros has scale 0.
+    /// per-input-channel factor whose inverse is folded into the weights. A row of zeros has scale 0; a row that holds an
+    /// infinity or NaN has a scale that is not finite, so that its outputs are not finite either.
     ///
     /// # Panics
     /// If `k` is 0, `x.len()` is no multiple of it, or `factor` does not have `k` values.
@@ -46,16 +47,16 @@ impl QuantizedRows {
 }
 
 /// Quantises one row symmetrically to `[-127, 127]` and returns its scale: `max |x| / 127`, or 0 for a row that is zero or
-/// too small for its inverse scale to be finite.
+/// too small for its inverse scale to be finite. If a value is not finite, the scale is not finite and the row is zero.
 pub fn quantize_row(x: &[f32], out: &mut [i8]) -> f32 {
     let scale = max_abs(x) / 127.0;
     let inverse = scale.recip();
-    if !inverse.is_finite() {
+    if !(scale.is_finite() && inverse.is_finite()) {
         out.fill(0);
-        return 0.0;
+        return if scale.is_finite() { 0.0 } else { scale };
     }
     for (q, &x) in out.iter_mut().zip(x) {
-        // The clamp catches the last-digit error of the division; `as` maps NaN to 0.
+        // The clamp catches the last-digit error of the division.
         *q = round_small(x * inverse).clamp(-127.0, 127.0) as i8;
     }
     scale
@@ -68,16 +69,20 @@ fn round_small(x: f32) -> f32 {
     (x + MAGIC) - MAGIC
 }
 
+/// The largest absolute value; NaN if there is one.
 fn max_abs(x: &[f32]) -> f32 {
     const LANES: usize = 16;
-    let mut lanes = [0.0f32; LANES];
+    // The bits of non-negative floats are ordered as the floats are, with NaN above infinity, so that NaN is kept.
+    let bits = |x: f32| x.abs().to_bits() as i32;
+    let mut lanes = [0i32; LANES];
     let (chunks, tail) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.max(x.abs());
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = bits(x).max(*lane);
         }
     }
-    lanes.iter().chain(tail).fold(0.0, |max, x| max.max(x.abs()))
+    let max = lanes.into_iter().chain(tail.iter().map(|&x| bits(x))).fold(0, i32::max);
+    f32::from_bits(max as u32)
 }
 
 #[cfg(test)]
@@ -102,12 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn zero_tiny_and_not_a_number_rows_do_not_panic() {
+    fn zero_and_tiny_rows_have_scale_0_and_others_are_not_made_finite() {
         let mut q = QuantizedRows::default();
         q.quantize(&[0.0, 0.0, f32::MIN_POSITIVE / 4.0, 0.0, f32::NAN, 1.0, f32::INFINITY, 1.0], 2, None);
         assert_eq!(q.scales[..2], [0.0, 0.0]);
-        assert_eq!(q.values.len(), 4 * 8);
-        assert_eq!(&q.values[16..18], [0, 127]);
+        assert!(q.scales[2].is_nan() && q.scales[3] == f32::INFINITY);
+        assert_eq!(q.values, [0; 4 * 8]);
+        for at in [0, 15, 16, 39] {
+            let mut long = [1.0; 40];
+            long[at] = f32::NAN;
+            assert!(max_abs(&long).is_nan(), "{at}");
+        }
     }
 
     #[test]

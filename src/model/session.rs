@@ -40,7 +40,7 @@ pub enum ModelError {
         types: usize,
     },
     /// The outputs are infinite or not a number.
-    #[error("the model's logits are not finite: its weights are damaged; check the file with `edgeqa inspect`")]
+    #[error("the model's logits are not finite: its weights are damaged or absurdly large; copy or convert it again")]
     NonFinite,
     /// tract failed; for a valid model this is a token id outside the vocabulary.
     #[error("cannot evaluate the model: {0:#}")]

@@ -1,4 +1,4 @@
-//! All weights of a model as views, independent of where they come from.
+//! All weights of a model as views, independent of where they come parts.
 
 use crate::artifact::schema::{self, LinearSpec, in_layer};
 use crate::artifact::{Artifact, ArtifactError, View};
@@ -46,34 +46,35 @@ impl ModelWeights {
     /// Those of [`Artifact::view`].
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, ArtifactError> {
         let config = artifact.metadata().config.clone();
-        let from = From { artifact, config: &config };
+        let parts = Parts { artifact, config: &config };
         let hidden = config.hidden_size;
         let embedding = Embedding {
-            word: from.table("embeddings.word", hidden, 1)?,
+            word: parts.table("embeddings.word", hidden, 1)?,
             position: if config.position_biased_input {
-                Some(from.table("embeddings.position", hidden, 1)?)
+                Some(parts.table("embeddings.position", hidden, 1)?)
             } else {
                 None
             },
             token_type: if config.type_vocab_size > 0 {
-                Some(from.table("embeddings.token_type", hidden, 1)?)
+                Some(parts.table("embeddings.token_type", hidden, 1)?)
             } else {
                 None
             },
         };
-        let embedding_norm = from.norm("embeddings.norm")?;
-        let layers = (0..config.num_layers).map(|layer| from.layer(layer)).collect::<Result<_, _>>()?;
+        let embedding_norm = parts.norm("embeddings.norm")?;
+        let layers = (0..config.num_layers).map(|layer| parts.layer(layer)).collect::<Result<_, _>>()?;
         let head = SpanHead { weight: artifact.view("head.weight")?, bias: artifact.view("head.bias")? };
         Ok(Self { embedding, embedding_norm, layers, head, config })
     }
 }
 
-struct From<'a> {
+/// Makes the parts of a model out of an artifact's tensors.
+struct Parts<'a> {
     artifact: &'a Artifact,
     config: &'a ModelConfig,
 }
 
-impl From<'_> {
+impl Parts<'_> {
     fn table(&self, name: &str, width: usize, parts: usize) -> Result<Table, ArtifactError> {
         let values: View<i8> = self.artifact.view(&format!("{name}.weight"))?;
         let scales = self.artifact.view(&format!("{name}.scale"))?;

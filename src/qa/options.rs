@@ -9,8 +9,9 @@ pub struct AskOptions {
     /// Longest window in tokens: question, part of the text and special tokens. `None` for
     /// [`AskOptions::MAX_SEQ_LEN`], or what the model can take if that is less.
     pub max_seq_len: Option<usize>,
-    /// Tokens of the text that consecutive windows share.
-    pub doc_stride: usize,
+    /// Tokens of the text that consecutive windows share. `None` for [`AskOptions::DOC_STRIDE`], or half of what a window
+    /// holds of the text if that is less.
+    pub doc_stride: Option<usize>,
     /// Longest answer in tokens.
     pub max_answer_len: usize,
     /// Number of candidates to return, 1 to 20.
@@ -61,7 +62,7 @@ impl Default for AskOptions {
     fn default() -> Self {
         Self {
             max_seq_len: None,
-            doc_stride: Self::DOC_STRIDE,
+            doc_stride: None,
             max_answer_len: Self::MAX_ANSWER_LEN,
             top_k: 1,
             null_threshold: None,

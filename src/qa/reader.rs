@@ -104,7 +104,9 @@ impl Reader {
     ) -> Result<Answer, QaError> {
         let max_seq_len = options.check(self.config().max_positions)?;
         let tokens = self.tokenizer.question(question)?;
-        let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, options.doc_stride)?;
+        let half = self.tokenizer.room(&tokens, max_seq_len) / 2;
+        let stride = options.doc_stride.unwrap_or(AskOptions::DOC_STRIDE.min(half));
+        let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
         let typed = self.config().type_vocab_size > 0;
         let mut decoder = Decoder::new(options.max_answer_len);
         observe(0, windows.len());

@@ -14,6 +14,7 @@ use tokenizers::{Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, To
 
 use crate::artifact::schema::TOKENIZER;
 use crate::artifact::{Artifact, ArtifactError, View};
+use crate::guard::guard;
 
 pub use error::TokenizerError;
 pub use windows::{Window, Windows};
@@ -59,7 +60,7 @@ impl QaTokenizer {
     /// [`TokenizerError::Invalid`] if it is no tokenizer or does not frame question and context with special tokens;
     /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`.
     pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
+        let mut tokenizer = call(|| Tokenizer::from_bytes(json)).map_err(TokenizerError::Invalid)?;
         if let Some(id) = first_foreign_id(&tokenizer, vocab_size) {
             let token = tokenizer.id_to_token(id).unwrap_or_default();
             return Err(TokenizerError::Vocabulary { token, id, vocab_size });
@@ -71,6 +72,7 @@ impl QaTokenizer {
         tokenizer.with_padding(None).with_post_processor(None::<PostProcessorWrapper>);
         tokenizer.with_truncation(None).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
         check_processor(&processor, vocab_size)?;
+        call(|| tokenizer.encode(PROBE, false)).map_err(TokenizerError::Invalid)?;
         Ok(Self { tokenizer: Arc::new(tokenizer), processor })
     }
 
@@ -94,11 +96,14 @@ impl QaTokenizer {
         if text.trim().is_empty() {
             return Err(TokenizerError::Empty { what });
         }
-        let tokens = self
-            .tokenizer
-            .encode(text, false)
-            .map_err(|e| TokenizerError::Tokenize { what, problem: e.to_string() })?;
+        let tokens = call(|| self.tokenizer.encode(text, false))
+            .map_err(|problem| TokenizerError::Tokenize { what, problem })?;
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
+    }
+
+    /// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`.
+    pub fn room(&self, question: &Tokens, max_seq_len: usize) -> usize {
+        max_seq_len.saturating_sub(question.len() + self.processor.added_tokens(true))
     }
 
     /// The windows over `context` for `question`: at most `max_seq_len` tokens each, special tokens included, where
@@ -116,6 +121,14 @@ impl QaTokenizer {
     ) -> Result<Windows<'a>, TokenizerError> {
         Windows::new(&self.processor, &question.0, &context.0, max_seq_len, stride)
     }
+}
+
+/// A tokenizer that cannot encode this is broken: words, digits, punctuation, accents, other scripts, an emoji.
+const PROBE: &str = "Who's there? \u{fb01} \u{c9} \u{5317}\u{4eac} 1,234 \u{1f989}\n";
+
+/// Calls into the tokenizers library, which panics on some files and texts.
+fn call<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    guard(f).and_then(|result| result.map_err(|e| e.to_string()))
 }
 
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
@@ -146,7 +159,7 @@ fn check_processor(processor: &PostProcessorWrapper, vocab_size: usize) -> Resul
     if !templates_are_closed(&serde_json::to_value(processor).unwrap_or_default()) {
         return invalid("its post-processor names a special token that it does not define");
     }
-    let Ok(framed) = processor.process(token(), Some(token()), true) else {
+    let Ok(framed) = call(|| processor.process(token(), Some(token()), true)) else {
         return invalid("its post-processor fails");
     };
     if framed.len() != processor.added_tokens(true) + 2 {

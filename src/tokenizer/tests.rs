@@ -294,3 +294,23 @@ fn only_sound_archives_unpack() {
         unpack(&gzip.finish().expect("memory")).expect_err("too large").to_string().contains("bytes when unpacked")
     );
 }
+
+/// Files on which the library panics, while it reads them or when it tokenizes.
+#[test]
+fn files_that_make_the_library_panic_are_refused() {
+    let broken = |key: &str, value: serde_json::Value| {
+        let text = include_str!("../../tests/fixtures/exports/tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        json[key] = value;
+        let error = QaTokenizer::from_json(json.to_string().as_bytes(), 101).map(drop).expect_err(key);
+        assert!(matches!(error, TokenizerError::Invalid(_)), "{key}: {error}");
+    };
+    broken("pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0}));
+    for charsmap in ["", "AAAA", "/////wAA", "BAAAAAAAAAD/"] {
+        broken("normalizer", serde_json::json!({"type": "Precompiled", "precompiled_charsmap": charsmap}));
+    }
+    let text = include_str!("../../tests/fixtures/exports/tokenizer.json");
+    let json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let twice = [json["post_processor"].clone(), json["post_processor"].clone()];
+    broken("post_processor", serde_json::json!({"type": "Sequence", "processors": twice}));
+}

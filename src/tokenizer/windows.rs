@@ -7,7 +7,7 @@
 
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
 
-use super::TokenizerError;
+use super::{TokenizerError, call};
 
 /// One sequence for the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,8 +71,7 @@ impl<'a> Windows<'a> {
         }
         let start = index * self.step;
         let part = part(self.context, start, (start + self.room).min(self.context.len()));
-        let framed =
-            self.processor.process(self.question.clone(), Some(part), true).map_err(|e| failed(e.to_string()))?;
+        let framed = call(|| self.processor.process(self.question.clone(), Some(part), true)).map_err(failed)?;
         Ok(Window::from_encoding(&framed))
     }
 

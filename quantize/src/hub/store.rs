@@ -3,9 +3,8 @@
 use super::HubError;
 use super::listing::FileEntry;
 use hf_hub::Cache;
-use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Opens the cache in `dir`, else where the environment says.
@@ -44,8 +43,7 @@ pub(super) fn keep_part(part: &Path, size: Option<u64>) -> io::Result<bool> {
 
 /// Says how the file differs from what was announced.
 pub(super) fn difference(path: &Path, expected: &FileEntry) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let length = fs::metadata(path)?.len();
     if let Some(size) = expected.size
         && size != length
     {
@@ -54,15 +52,7 @@ pub(super) fn difference(path: &Path, expected: &FileEntry) -> io::Result<Option
     let Some(sha256) = &expected.sha256 else {
         return Ok(None);
     };
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = crate::checksum::sha256(path)?;
     Ok((found != *sha256).then(|| format!("SHA-256 {found} instead of {sha256}")))
 }
 

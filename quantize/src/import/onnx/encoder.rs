@@ -1,5 +1,7 @@
 //! The walk from the logits back to the embeddings.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, bail, ensure};
 
 use super::graph::{Graph, trimmed_shape, values};
@@ -139,8 +141,11 @@ impl<'a> Walk<'a> {
 
     /// Collects the products that are summed to the value before the softmax.
     fn scores(&self, value: &'a str, scores: &mut Scores<'a>) -> anyhow::Result<()> {
+        let mut seen = HashSet::new();
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
+            // A sum that adds a value twice is no attention; following it again and again would not end.
+            ensure!(seen.insert(value), "value {value:?} is added twice to the attention scores");
             if let Some(next) = self.graph.step(value) {
                 stack.push(next);
                 continue;
@@ -212,8 +217,14 @@ impl<'a> Walk<'a> {
     fn embeddings(&self, value: &'a str) -> anyhow::Result<[Option<Matrix>; 3]> {
         let model = &self.config.model;
         let mut tables = [None, None, None];
+        let mut seen = HashSet::new();
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
+            if self.graph.constant(value)?.is_some_and(|c| c.len() == 1) {
+                // What a scalar zero adds is nothing; anything else shows in the proof.
+                continue;
+            }
+            ensure!(seen.insert(value), "value {value:?} is added twice to the embeddings");
             let node = self.graph.producer(value).with_context(|| format!("the embeddings read {value:?}"))?;
             match (node.op_type.as_str(), &node.input[..]) {
                 ("Add", [a, b]) => stack.extend([a.as_str(), b.as_str()]),
@@ -229,8 +240,6 @@ impl<'a> Walk<'a> {
                     };
                     ensure!(tables[slot].replace(table).is_none(), "two embedding tables for one purpose");
                 }
-                // What a scalar zero adds is nothing; anything else shows in the proof.
-                _ if self.graph.constant(value)?.is_some_and(|c| c.len() == 1) => {}
                 (op, _) => match self.graph.step(value) {
                     Some(next) => stack.push(next),
                     None => bail!("node {:?} ({op}) among the embeddings", node.name),

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
@@ -31,7 +30,6 @@ pub(super) const MOVES: [&str; 15] = [
 /// The top-level graph of a model.
 pub(super) struct Graph<'a> {
     proto: &'a GraphProto,
-    folder: Option<&'a str>,
     producers: HashMap<&'a str, &'a NodeProto>,
     initializers: HashMap<&'a str, &'a TensorProto>,
     /// Values that depend on the values (not merely the shapes) of token ids or token types.
@@ -40,12 +38,11 @@ pub(super) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    pub(super) fn new(model: &'a ModelProto, path: &'a Path) -> anyhow::Result<Self> {
+    pub(super) fn new(model: &'a ModelProto) -> anyhow::Result<Self> {
         let proto = model.graph.as_ref().context("the file holds no graph")?;
         let initializers: HashMap<_, _> = proto.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut graph = Self {
             proto,
-            folder: path.parent().and_then(Path::to_str),
             producers: HashMap::new(),
             data: HashSet::new(),
             constants: RefCell::default(),
@@ -130,33 +127,29 @@ impl<'a> Graph<'a> {
         Ok(constant)
     }
 
+    /// Follows the operators back to the constant, then applies the transpositions among them in their order.
     fn evaluate(&self, value: &str) -> anyhow::Result<Option<Tensor>> {
-        if let Some(proto) = self.initializers.get(value) {
-            return self.load(proto);
-        }
-        let Some(node) = self.producer(value) else { return Ok(None) };
-        let input = || match node.input.first() {
-            Some(input) => self.constant(input),
-            None => Ok(None),
-        };
-        match node.op_type.as_str() {
-            "Constant" => self.constant_node(node),
-            "Identity" | "Cast" | "CastLike" => Ok(input()?.map(|t| (*t).clone())),
-            "Transpose" => {
-                let Some(tensor) = input()? else { return Ok(None) };
-                let axes: Vec<usize> = match attribute(node, "perm") {
-                    Some(perm) => perm.ints.iter().filter_map(|&i| usize::try_from(i).ok()).collect(),
-                    None => (0..tensor.rank()).rev().collect(),
-                };
-                let mut sorted = axes.clone();
-                sorted.sort_unstable();
-                ensure!(sorted.iter().copied().eq(0..tensor.rank()), "Transpose by {axes:?}");
-                Ok(Some((*tensor).clone().permute_axes(&axes)?))
+        let (mut source, mut transpositions) = (value, Vec::new());
+        let mut tensor = loop {
+            if let Some(proto) = self.initializers.get(source) {
+                break self.load(proto)?;
             }
-            // Leading axes of length 1 come and go; the elements and their order stay.
-            "Unsqueeze" | "Squeeze" => Ok(input()?.map(|t| (*t).clone())),
-            _ => Ok(None),
+            let Some(node) = self.producer(source) else { return Ok(None) };
+            match node.op_type.as_str() {
+                "Constant" => break self.constant_node(node)?,
+                "Transpose" => transpositions.push(node),
+                // Axes of length 1 come and go at the front; the elements and their order stay.
+                "Identity" | "Cast" | "CastLike" | "Unsqueeze" | "Squeeze" => {}
+                _ => return Ok(None),
+            }
+            let Some(input) = node.input.first() else { return Ok(None) };
+            source = input;
+        };
+        for node in transpositions.into_iter().rev() {
+            let Some(input) = tensor else { break };
+            tensor = Some(transposed(input, node)?);
         }
+        Ok(tensor)
     }
 
     fn constant_node(&self, node: &NodeProto) -> anyhow::Result<Option<Tensor>> {
@@ -175,21 +168,21 @@ impl<'a> Graph<'a> {
         if !float.iter().any(|t| *t as i32 == proto.data_type) {
             return Ok(None);
         }
-        let dims = proto.dims.iter().map(|&d| usize::try_from(d).ok());
-        let len = dims.into_iter().try_fold(1usize, |len, d| len.checked_mul(d?));
-        let width = match proto.data_type {
-            t if t == DataType::Float16 as i32 => 2,
-            t if t == DataType::Double as i32 => 8,
-            _ => 4,
-        };
-        if !proto.raw_data.is_empty() {
-            ensure!(len.and_then(|l| l.checked_mul(width)) == Some(proto.raw_data.len()), "wrong length of data");
-        }
         let onnx = tract_onnx::onnx();
-        let tensor = tract_onnx::tensor::load_tensor(&*onnx.provider, proto, self.folder)?;
-        ensure!(Some(tensor.len()) == len, "wrong length of data");
+        let tensor = tract_onnx::tensor::load_tensor(&*onnx.provider, proto, None)?;
         Ok(Some(tensor.cast_to::<f32>()?.into_owned()))
     }
+}
+
+fn transposed(tensor: Tensor, node: &NodeProto) -> anyhow::Result<Tensor> {
+    let axes: Vec<usize> = match attribute(node, "perm") {
+        Some(perm) => perm.ints.iter().filter_map(|&i| usize::try_from(i).ok()).collect(),
+        None => (0..tensor.rank()).rev().collect(),
+    };
+    let mut sorted = axes.clone();
+    sorted.sort_unstable();
+    ensure!(sorted.iter().copied().eq(0..tensor.rank()), "Transpose of {:?} by {axes:?}", tensor.shape());
+    tensor.permute_axes(&axes)
 }
 
 /// The attribute of that name.

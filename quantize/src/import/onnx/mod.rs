@@ -1,14 +1,15 @@
 //! Weights of an ONNX graph, found by the flow of data.
 //!
-//! Exporters name and arrange things differently, so nothing here depends on names: [`graph`] answers which node makes a value
-//! and what is constant, [`pattern`] recognises linear layers, LayerNorms and GELU in all the forms exporters write,
-//! [`encoder`] walks from the logits back to the embeddings.
+//! Exporters name and arrange things differently, so nothing here depends on names: `graph` answers which node makes a value
+//! and what is constant, `pattern` recognises linear layers, LayerNorms and GELU in all the forms exporters write,
+//! `encoder` walks from the logits back to the embeddings.
 
 mod encoder;
+mod external;
 mod graph;
 mod pattern;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use tract_onnx::pb::ModelProto;
@@ -17,17 +18,30 @@ use tract_onnx::tract_hir::internal::Framework;
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
 
-/// Reads the protobuf of an ONNX file. External data stay in their files.
+/// An ONNX model, all of its data in memory.
+pub struct OnnxModel {
+    /// The model.
+    pub proto: ModelProto,
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Files beside it that held data.
+    pub external: Vec<PathBuf>,
+}
+
+/// Reads an ONNX file and its external data.
 ///
 /// # Errors
-/// If the file cannot be read or is no ONNX model, or holds operators that only occur in already quantised or fused graphs.
-pub fn read(path: &Path) -> anyhow::Result<ModelProto> {
+/// If a file cannot be read or is no ONNX model, or the graph holds operators that only occur in already quantised or fused
+/// graphs.
+pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     ensure!(path.is_file(), "cannot open {}: no such file", path.display());
-    let model = tract_onnx::onnx()
+    let mut proto = tract_onnx::onnx()
         .proto_model_for_path(path)
         .with_context(|| format!("{} is no ONNX model", path.display()))?;
-    refuse_foreign_operators(&model).with_context(|| format!("{} is not supported", path.display()))?;
-    Ok(model)
+    refuse_foreign_operators(&proto).with_context(|| format!("{} is not supported", path.display()))?;
+    let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(OnnxModel { proto, path: path.to_owned(), external })
 }
 
 fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
@@ -61,12 +75,12 @@ fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If the data flow is not that of a DeBERTa question-answering model; the message says where it departs from it.
-pub fn import(model: &ModelProto, path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
+pub fn import(model: &OnnxModel, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
     let import = || {
-        let graph = graph::Graph::new(model, path)?;
+        let graph = graph::Graph::new(&model.proto)?;
         let checkpoint = encoder::Walk { graph: &graph, config }.checkpoint()?;
         checkpoint.validate()?;
         Ok::<_, anyhow::Error>(checkpoint)
     };
-    import().with_context(|| format!("cannot import {}", path.display()))
+    import().with_context(|| format!("cannot import {}", model.path.display()))
 }

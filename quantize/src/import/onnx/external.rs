@@ -1,0 +1,56 @@
+//! Tensor data that an ONNX model keeps in other files.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{ModelProto, TensorProto};
+
+/// Reads all external data into the model and returns the files they were in.
+///
+/// Files lie in the model's folder or below it by name; links are followed, because hub caches are made of links.
+///
+/// # Errors
+/// If a location leads elsewhere, or a file is missing or too short; the message names tensor and file.
+pub(super) fn inline(model: &mut ModelProto, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+        if tensor.data_location == Some(DataLocation::External as i32) {
+            let (path, data) = read(tensor, folder).with_context(|| format!("external data of {:?}", tensor.name))?;
+            tensor.raw_data = data;
+            tensor.data_location = None;
+            tensor.external_data.clear();
+            files.push(path);
+        }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let number = |key: &str| entry(key).map(|v| v.parse::<u64>().with_context(|| format!("{key} {v:?}"))).transpose();
+    let location = Path::new(entry("location").context("no location")?);
+    ensure!(
+        location.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)),
+        "location {} leads out of the model's folder",
+        location.display()
+    );
+    let path = folder.join(location);
+    let mut file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
+    let offset = number("offset")?.unwrap_or(0);
+    let length = number("length")?.unwrap_or_else(|| size.saturating_sub(offset));
+    ensure!(
+        offset.checked_add(length).is_some_and(|end| end <= size),
+        "{} has {size} bytes, too few for {length} bytes from {offset} on; copy or download it again",
+        path.display()
+    );
+    let mut data = Vec::new();
+    let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length).read_to_end(&mut data));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((path, data))
+}

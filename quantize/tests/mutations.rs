@@ -1,0 +1,168 @@
+//! Graphs that no exporter writes: each converts rightly or is refused, in bounded time and without a panic.
+
+use std::path::{Path, PathBuf};
+
+use edgeqa_quantize::convert::{Input, Options, convert};
+use edgeqa_quantize::import::onnx;
+use prost::Message;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, type_proto};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
+}
+
+/// Converts the base graph after `change`; returns the checksum of the data, or the error.
+fn converted(change: impl FnOnce(&mut GraphProto)) -> Result<String, String> {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let source = fixtures().join("ts4-op17");
+    let mut model: ModelProto = onnx::read(&source.join("model.onnx")).expect("a graph").proto;
+    change(model.graph.as_mut().expect("a graph"));
+    let path = temp.path().join("model.onnx");
+    std::fs::write(&path, model.encode_to_vec()).expect("write");
+    let input = Input::local(&path, Some(source.join("config.json")), Some(fixtures().join("tokenizer.json")));
+    let out = temp.path().join("out.safetensors");
+    convert(&input.expect("input"), &out, &Options::default(), |_, _, _| {})
+        .map(|summary| summary.data_sha256)
+        .map_err(|error| format!("{error:#}"))
+}
+
+fn unchanged() -> String {
+    converted(|_| {}).expect("the base graph converts")
+}
+
+fn refused(words: &str, change: impl FnOnce(&mut GraphProto)) {
+    let error = converted(change).expect_err(words);
+    assert!(error.contains(words), "{words:?} is missing in {error}");
+}
+
+fn node(op: &str, inputs: [&str; 2], output: &str) -> NodeProto {
+    let input = inputs.iter().filter(|i| !i.is_empty()).map(|i| (*i).to_owned()).collect();
+    NodeProto { op_type: op.into(), name: output.into(), input, output: vec![output.into()], ..NodeProto::default() }
+}
+
+fn float(name: &str, dims: Vec<i64>, values: Vec<f32>) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims,
+        data_type: DataType::Float as i32,
+        float_data: values,
+        ..TensorProto::default()
+    }
+}
+
+/// The tensor that the node `op` before the start logits reads as its weight, and the position of that node.
+fn matmul_of_head(graph: &GraphProto) -> (usize, String) {
+    let at = graph.node.iter().rposition(|n| n.op_type == "MatMul").expect("the classifier");
+    (at, graph.node[at].input[1].clone())
+}
+
+#[test]
+fn names_and_order_of_operands_do_not_matter() {
+    let want = unchanged();
+    let renamed = converted(|graph| {
+        let names: Vec<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+        for (i, name) in names.iter().enumerate() {
+            graph.initializer[i].name = format!("t{i}");
+            for input in graph.node.iter_mut().flat_map(|n| &mut n.input).filter(|input| *input == name) {
+                *input = format!("t{i}");
+            }
+        }
+    });
+    assert_eq!(renamed, Ok(want.clone()));
+    let swapped = converted(|graph| {
+        graph.node.iter_mut().filter(|n| n.op_type == "Add").for_each(|n| n.input.reverse());
+    });
+    assert_eq!(swapped, Ok(want));
+}
+
+#[test]
+fn constant_logits_prove_nothing() {
+    refused("nothing can be proven", |graph| {
+        let (_, weight) = matmul_of_head(graph);
+        let tensor = graph.initializer.iter_mut().find(|t| t.name == weight).expect("the weight");
+        *tensor = float(&weight, vec![32, 2], vec![0.0; 64]);
+        let bias = graph.initializer.iter_mut().find(|t| t.name.starts_with("qa_outputs")).expect("the bias");
+        *bias = float(&bias.name.clone(), vec![2], vec![0.0; 2]);
+    });
+}
+
+#[test]
+fn swapped_outputs_are_refused() {
+    refused("named the wrong way round", |graph| {
+        for output in graph.node.iter_mut().flat_map(|n| &mut n.output) {
+            *output = match output.as_str() {
+                "start_logits" => "end_logits".into(),
+                "end_logits" => "start_logits".into(),
+                _ => continue,
+            };
+        }
+    });
+}
+
+#[test]
+fn a_chain_of_doubled_sums_ends() {
+    refused("added twice to the embeddings", |graph| {
+        let at = graph.node.iter().position(|n| n.op_type == "LayerNormalization").expect("the embedding norm");
+        let words = graph.node[at].input[0].clone();
+        let mut last = words;
+        for i in 0..60 {
+            let next = format!("double{i}");
+            graph.node.insert(at + i, node("Add", [&last, &last], &next));
+            last = next;
+        }
+        graph.node[at + 60].input[0] = last;
+    });
+}
+
+#[test]
+fn a_long_chain_before_a_weight_ends() {
+    let want = unchanged();
+    let graph = |graph: &mut GraphProto| {
+        let (_, weight) = matmul_of_head(graph);
+        let mut chain = Vec::new();
+        let mut last = weight.clone();
+        for i in 0..20_000 {
+            let next = format!("same{i}");
+            chain.push(node("Identity", [&last, ""], &next));
+            last = next;
+        }
+        let at = graph.node.iter().rposition(|n| n.op_type == "MatMul").expect("the classifier");
+        graph.node[at].input[1] = last;
+        graph.node.splice(0..0, chain);
+    };
+    // Whether tract can run so long a chain is its own affair; the import must not overflow the stack.
+    match converted(graph) {
+        Ok(sum) => assert_eq!(sum, want),
+        Err(error) => assert!(error.contains("tract"), "{error}"),
+    }
+}
+
+#[test]
+fn absurd_shapes_of_inputs_are_refused() {
+    let declare = |axis: usize, size: i64| {
+        move |graph: &mut GraphProto| {
+            for input in &mut graph.input {
+                let Some(type_proto::Value::TensorType(t)) = input.r#type.as_mut().and_then(|t| t.value.as_mut())
+                else {
+                    continue;
+                };
+                t.shape.as_mut().expect("a shape").dim[axis].value = Some(Value::DimValue(size));
+            }
+        }
+    };
+    refused("exported for exactly 1099511627776 tokens", declare(1, 1 << 40));
+    refused("exported for exactly 65 tokens", declare(1, 65));
+    refused("exported for batches of", declare(0, 1 << 62));
+    assert_eq!(converted(declare(0, 2)), Ok(unchanged()));
+}
+
+#[test]
+fn missing_and_unsorted_nodes_are_refused() {
+    refused("cannot import", |graph| {
+        let at = graph.node.iter().position(|n| n.op_type == "Softmax").expect("a softmax");
+        graph.node.remove(at);
+    });
+    refused("not sorted", |graph| graph.node.reverse());
+    refused("no output", |graph| graph.output.clear());
+}
