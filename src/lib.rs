@@ -7,12 +7,14 @@
 //! - [`kernels`]: int8 arithmetic and the `f32` parts, knowing neither tract nor files
 //! - [`ops`]: the tract operators made of them
 //! - [`model`]: artifact to tract graph to logits
+//! - [`errors`]: errors in one line
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
 
 pub mod artifact;
 pub mod config;
+pub mod errors;
 pub mod guard;
 pub mod kernels;
 pub mod model;

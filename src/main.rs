@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use edgeqa::errors::one_line;
 
 /// Exit code of a command line that asks for something impossible.
 const USAGE: u8 = 2;
@@ -28,6 +29,6 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // There is nobody to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "edgeqa: error: {}", cli::describe(error));
+    let _ = writeln!(io::stderr(), "edgeqa: error: {}", one_line(error.as_ref()));
     if cli::is_usage(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -173,7 +173,7 @@ pub fn convert(
     options: &Options,
     mut stage: impl FnMut(Stage, usize, usize),
 ) -> anyhow::Result<Summary> {
-    refuse_overwriting(input, out)?;
+    check_target(input, out)?;
     stage(Stage::Reading, 0, 0);
     let config = SourceConfig::read(&input.config)?;
     let tokenizer = fs::read_to_string(&input.tokenizer)
@@ -227,12 +227,19 @@ pub fn convert(
     })
 }
 
-fn refuse_overwriting(input: &Input, out: &Path) -> anyhow::Result<()> {
+/// Before any work is done: the target is a possible file and no input.
+fn check_target(input: &Input, out: &Path) -> anyhow::Result<()> {
     let same = |path: &Path| fs::canonicalize(path).ok().is_some_and(|p| fs::canonicalize(out).ok() == Some(p));
     for path in [&input.weights, &input.config, &input.tokenizer] {
         ensure!(!same(path), "{} is an input; give another file with --out", out.display());
     }
     ensure!(!out.is_dir(), "{} is a folder; give a file with --out", out.display());
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir(),
+        "the folder {} does not exist; make it first, or give another file with --out",
+        folder.display()
+    );
     Ok(())
 }
 

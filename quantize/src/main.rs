@@ -8,20 +8,19 @@ use std::process::ExitCode;
 
 use args::Args;
 use clap::Parser;
+use edgeqa::errors::one_line;
 use edgeqa_quantize::convert::{Input, Options, Summary, convert};
 use edgeqa_quantize::hub;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("error,edgeqa=info,edgeqa_quantize=info"),
-    )
-    .format_timestamp(None)
-    .init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tract_onnx=error"))
+        .format_timestamp(None)
+        .init();
     match run(&args).and_then(|summary| print(&args, &summary)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edgeqa-quantize: error: {error:#}");
+            eprintln!("edgeqa-quantize: error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use edgeqa_quantize::convert::{STAGES, Stage, Summary};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A progress bar on stderr, drawn only on a terminal: one step per stage.
 pub struct Progress {
@@ -37,7 +37,6 @@ impl Progress {
 /// The summary as text.
 pub fn text(s: &Summary) -> String {
     let mut out = String::new();
-    let mega = |bytes: f64| bytes / 1e6;
     let state = if s.written { "written" } else { "dry run, not written" };
     let mut line = |label: &str, value: String| {
         let _ = writeln!(out, "{label:<12} {value}");
@@ -47,13 +46,13 @@ pub fn text(s: &Summary) -> String {
         format!(" from {repo} at {}", s.source.revision.as_deref().unwrap_or("an unknown revision"))
     });
     line("source", format!("{}{from}", s.source.kind));
-    line("parameters", format!("{:.1} M, {} encoder layers", s.parameters as f64 / 1e6, s.layers));
+    line("parameters", format!("{}, {} encoder layers", HumanCount(s.parameters as u64), s.layers));
     line(
         "size",
         format!(
-            "{:.1} MB -> {:.1} MB ({:.2}x smaller)",
-            mega(s.source_bytes as f64),
-            mega(s.artifact_bytes as f64),
+            "{} -> {} ({:.2}x smaller)",
+            DecimalBytes(s.source_bytes),
+            DecimalBytes(s.artifact_bytes as u64),
             s.source_bytes as f64 / s.artifact_bytes as f64
         ),
     );

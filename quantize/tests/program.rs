@@ -56,6 +56,8 @@ fn failures_exit_1_and_say_what_to_do() {
         }
         assert!(!out.exists());
     };
+    let nowhere = temp.path().join("no/such/folder/model.safetensors");
+    fails(&mut convert("ts4-op17/model.onnx", &nowhere), &["no/such/folder does not exist", "--out"]);
     fails(&mut convert("no-such-file.onnx", &out), &["no-such-file.onnx", "no such file"]);
     fails(&mut convert("cfg-conv3/model.onnx", &out), &["config.json", "conv_kernel_size is 3"]);
     fails(program().arg(fixtures().join("ts4-op17")).arg("--out").arg(&out), &["tokenizer.json", "--tokenizer"]);

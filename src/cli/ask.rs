@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use edgeqa::errors::one_line;
 use edgeqa::qa::{Answer, QaError, Reader};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use super::excerpt::clean;
 use super::input::{self, Source};
 use super::progress::Progress;
 use super::show::Page;
-use super::{describe, locate, open, print, verify};
+use super::{locate, open, print, verify};
 
 /// How much of a question is repeated in an error, in characters.
 const SHOWN: usize = 80;
@@ -64,7 +65,7 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
 /// Says why one question has no result: as a record of `--json`, or in the log.
 fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<()> {
     if json {
-        let record = serde_json::json!({ "question": question, "error": describe(error) });
+        let record = serde_json::json!({ "question": question, "error": one_line(error.as_ref()) });
         return print(&(record.to_string() + "\n"));
     }
     let mut short: String = clean(question).chars().take(SHOWN + 1).collect();
@@ -72,7 +73,7 @@ fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<(
         short.truncate(at);
         short.push('…');
     }
-    log::error!("cannot answer \"{short}\": {}", describe(error));
+    log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));
     Ok(())
 }
 

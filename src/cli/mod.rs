@@ -39,17 +39,6 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|e| matches!(e.downcast_ref(), Some(QaError::Option { .. })))
 }
 
-/// The error and its causes in one line. A cause whose message is already part of the line is left out.
-pub fn describe(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !line.contains(&cause) {
-            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
-        }
-    }
-    line
-}
-
 /// An error that is shown with the usage of `command` and ends with the exit code of wrong usage.
 fn usage_error(command: &str, message: impl std::fmt::Display) -> anyhow::Error {
     let mut root = Cli::command();
