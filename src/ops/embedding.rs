@@ -31,8 +31,10 @@ impl EvalOp for Embedding {
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let ids = slice_of::<i64>(&inputs, 0)?;
-        let types = self.token_type.as_ref().map(|table| Ok((table, slice_of::<i64>(&inputs, 1)?)));
-        let types = types.transpose().map_err(|e: TractError| e)?;
+        let types = match &self.token_type {
+            Some(table) => Some((table, slice_of::<i64>(&inputs, 1)?)),
+            None => None,
+        };
         if let Some((_, types)) = types {
             ensure!(types.len() == ids.len(), "{} token types for {} tokens", types.len(), ids.len());
         }
