@@ -57,14 +57,7 @@ pub struct Candidate {
 impl Answer {
     /// Makes the answer to `question` of a decoded n-best list over `context`. Without `threshold` the best candidate is
     /// the answer.
-    pub(super) fn new(
-        question: &str,
-        context: &str,
-        decoded: &Decoded,
-        threshold: Option<f32>,
-        top_k: usize,
-        windows: usize,
-    ) -> Self {
+    pub(super) fn new(question: &str, context: &str, decoded: &Decoded, threshold: Option<f32>, top_k: usize) -> Self {
         let mut candidates: Vec<Candidate> = Vec::with_capacity(top_k);
         for candidate in decoded.n_best.iter().filter_map(|entry| Candidate::new(entry, context)) {
             if candidates.len() < top_k && candidates.iter().all(|seen| seen.bytes != candidate.bytes) {
@@ -87,7 +80,7 @@ impl Answer {
             null_score: decoded.null_score,
             null_odds: decoded.null_odds,
             null_threshold: threshold,
-            windows,
+            windows: decoded.windows,
             candidates,
         }
     }

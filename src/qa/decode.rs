@@ -77,6 +77,8 @@ pub struct Decoded {
     pub best: Option<usize>,
     /// Null score minus score of the best entry with text.
     pub null_odds: Option<f32>,
+    /// Number of windows that the text was read in.
+    pub windows: usize,
 }
 
 impl Decoded {
@@ -161,7 +163,7 @@ impl Decoder {
         let best = n_best.iter().position(|entry| !entry.bytes.is_empty());
         let span = best.and_then(|best| n_best.get(best)).and_then(|entry| entry.span);
         let null_odds = span.map(|span| self.null_score - span.start_logit - span.end_logit);
-        Decoded { n_best, null_score: self.null_score, best, null_odds }
+        Decoded { n_best, null_score: self.null_score, best, null_odds, windows: self.windows }
     }
 }
 

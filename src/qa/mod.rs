@@ -10,4 +10,4 @@ pub mod reader;
 pub use answer::{Answer, Candidate};
 pub use error::QaError;
 pub use options::AskOptions;
-pub use reader::{Context, Reader};
+pub use reader::{Context, Reader, Scorer};

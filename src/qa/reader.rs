@@ -3,18 +3,40 @@
 use std::path::Path;
 
 use super::answer::Answer;
-use super::decode::Decoder;
+use super::decode::{Decoded, Decoder};
 use super::{AskOptions, QaError};
 use crate::artifact::Artifact;
 use crate::config::ModelConfig;
-use crate::model::{ModelWeights, Session};
+use crate::model::{Logits, ModelError, ModelWeights, Session};
 use crate::tokenizer::{QaTokenizer, Tokens};
 
-/// A model with its tokenizer, ready to be asked. It can be shared between threads.
+/// What scores the tokens of a window: the runtime's own [`Session`], or another implementation to compare it with.
+pub trait Scorer {
+    /// The model's shapes.
+    fn config(&self) -> &ModelConfig;
+
+    /// Start and end scores of a sequence of token ids. `types` is given if and only if the model has token types.
+    ///
+    /// # Errors
+    /// [`ModelError`]; see its variants.
+    fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError>;
+}
+
+impl Scorer for Session {
+    fn config(&self) -> &ModelConfig {
+        self.config()
+    }
+
+    fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError> {
+        self.logits(ids, types)
+    }
+}
+
+/// A model with its tokenizer, ready to be asked. It can be shared between threads if its model can.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct Reader<M = Session> {
     tokenizer: QaTokenizer,
-    session: Session,
+    model: M,
     null_threshold: f32,
 }
 
@@ -50,12 +72,20 @@ impl Reader {
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, QaError> {
         let tokenizer = QaTokenizer::from_artifact(artifact)?;
         let session = Session::new(&ModelWeights::from_artifact(artifact)?)?;
-        Ok(Self { tokenizer, session, null_threshold: artifact.metadata().null_threshold.unwrap_or(0.0) })
+        Ok(Self::new(tokenizer, session, artifact.metadata().null_threshold.unwrap_or(0.0)))
+    }
+}
+
+impl<M: Scorer> Reader<M> {
+    /// A reader of `model`, whose token ids `tokenizer` makes. There is no answer above `null_threshold`, unless options say
+    /// otherwise.
+    pub fn new(tokenizer: QaTokenizer, model: M, null_threshold: f32) -> Self {
+        Self { tokenizer, model, null_threshold }
     }
 
     /// The model's shapes.
     pub fn config(&self) -> &ModelConfig {
-        self.session.config()
+        self.model.config()
     }
 
     /// The null odds above which there is no answer, unless options say otherwise: the model's recommendation, or 0.
@@ -91,7 +121,7 @@ impl Reader {
         self.ask_observed(context, question, options, |_, _| ())
     }
 
-    /// As [`Reader::ask_in`], and calls `observe(done, windows)` before the first window and after each.
+    /// As [`Reader::ask_in`], and calls `observe(done, windows)` after each window.
     ///
     /// # Errors
     /// As [`Reader::ask_in`].
@@ -102,6 +132,23 @@ impl Reader {
         options: &AskOptions,
         mut observe: impl FnMut(usize, usize),
     ) -> Result<Answer, QaError> {
+        let decoded = self.decode(context, question, options, |done, all, _| observe(done, all))?;
+        let threshold = (!options.always_answer).then(|| options.null_threshold.unwrap_or(self.null_threshold));
+        Ok(Answer::new(question, &context.text, &decoded, threshold, options.top_k))
+    }
+
+    /// The n-best list of `question`, from which [`Reader::ask_in`] makes the answer. Calls `observe(done, windows, logits)`
+    /// after each window.
+    ///
+    /// # Errors
+    /// As [`Reader::ask_in`].
+    pub fn decode(
+        &self,
+        context: &Context,
+        question: &str,
+        options: &AskOptions,
+        mut observe: impl FnMut(usize, usize, &Logits),
+    ) -> Result<Decoded, QaError> {
         let max_seq_len = options.check(self.config().max_positions)?;
         let tokens = self.tokenizer.question(question)?;
         let half = self.tokenizer.room(&tokens, max_seq_len) / 2;
@@ -109,15 +156,12 @@ impl Reader {
         let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
         let typed = self.config().type_vocab_size > 0;
         let mut decoder = Decoder::new(options.max_answer_len);
-        observe(0, windows.len());
         for (index, window) in windows.iter().enumerate() {
             let window = window?;
-            let logits = self.session.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))?;
+            let logits = self.model.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))?;
             decoder.push(&logits.start, &logits.end, &window.offsets);
-            observe(index + 1, windows.len());
+            observe(index + 1, windows.len(), &logits);
         }
-        let threshold = (!options.always_answer).then(|| options.null_threshold.unwrap_or(self.null_threshold));
-        let decoded = decoder.finish(&context.text);
-        Ok(Answer::new(question, &context.text, &decoded, threshold, options.top_k, windows.len()))
+        Ok(decoder.finish(&context.text))
     }
 }
