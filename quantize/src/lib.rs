@@ -7,10 +7,13 @@
 //! - [`import`]: an ONNX graph or a Hugging Face folder to a [`checkpoint`] of fp32 weights
 //! - [`float`]: the checkpoint as a runnable fp32 model
 //! - [`proof`]: that model against the original graph
-//! - [`quantize`]: the checkpoint to int8 tensors
+//! - [`calibrate`]: what the inputs of linear layers look like on real text, and what follows from it
+//! - [`linear`]: a linear layer to int8 or half precision
+//! - [`quantize`]: the checkpoint to the tensors of an artifact
 //! - [`noise`]: the int8 model against the fp32 one, layer by layer
 //! - [`convert`]: all of it in order, with a summary
 
+pub mod calibrate;
 pub mod checkpoint;
 mod checksum;
 pub mod config;
@@ -18,7 +21,9 @@ pub mod convert;
 pub mod float;
 pub mod hub;
 pub mod import;
+pub mod linear;
 pub mod noise;
+mod parallel;
 pub mod proof;
 pub mod quantize;
 mod random;

@@ -1,26 +1,40 @@
-//! A checkpoint as int8 tensors: symmetric, per output channel for weights, per row for tables.
+//! A checkpoint as the tensors of an artifact: tables with a scale per row, linear layers in int8 or half precision.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edgeqa::artifact::schema::{self, TOKENIZER, in_layer};
 use edgeqa::artifact::write::TensorData;
-use edgeqa::kernels::layout::PackedShape;
-use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::quantize_row;
 
-use crate::checkpoint::{Checkpoint, Dense, Matrix, Norm};
+use crate::calibrate::Calibration;
+use crate::checkpoint::{Checkpoint, Dense, Layer, Matrix, Norm};
 use crate::float::{normalized, project, stack};
+use crate::linear::{Choice, HalfLinear, Int8Linear};
+use crate::parallel;
 
-/// The tensors of an artifact. `tokenizer` is the text of `tokenizer.json`; `step` is called with the number of finished and all
-/// encoder layers.
+/// The tensors of an artifact and how they were chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Quantized {
+    /// All tensors.
+    pub tensors: TensorData,
+    /// What calibration chose, by linear layer.
+    pub choices: BTreeMap<String, Choice>,
+}
+
+/// Quantises a checkpoint, guided by `calibration` if there is one. `tokenizer` is the text of `tokenizer.json`; linear layers in
+/// `half` keep half precision; `step` is called with the number of finished and all encoder layers.
 ///
 /// # Errors
 /// If the tokenizer is no JSON.
-pub fn tensors(
+pub fn quantize(
     checkpoint: &Checkpoint,
     tokenizer: &str,
-    mut step: impl FnMut(usize, usize),
-) -> anyhow::Result<TensorData> {
+    calibration: Option<&Calibration>,
+    half: &BTreeSet<String>,
+    step: impl Fn(usize, usize) + Sync,
+) -> anyhow::Result<Quantized> {
     let config = &checkpoint.config;
     let mut out = Tensors(TensorData::new());
     out.0.insert(TOKENIZER.into(), compress_json(tokenizer)?);
@@ -33,25 +47,93 @@ pub fn tensors(
     }
     out.norm("embeddings.norm", &checkpoint.embedding_norm);
     let relative = checkpoint.relative.as_ref().map(|r| normalized(r, config));
-    for (l, layer) in checkpoint.layers.iter().enumerate() {
-        let denses = [&stack(&[&layer.query, &layer.key, &layer.value]), &layer.output, &layer.ffn_in, &layer.ffn_out];
-        for (spec, dense) in schema::linears(config, l).iter().zip(denses) {
-            out.linear(&spec.name, dense);
+    let quantizer = Quantizer { checkpoint, relative: relative.as_ref(), calibration, half };
+    let all = checkpoint.layers.len();
+    let mut layers: Vec<(TensorData, BTreeMap<String, Choice>)> = vec![Default::default(); all];
+    let done = AtomicUsize::new(0);
+    parallel::for_each(layers.iter_mut().enumerate().collect(), |(l, slot)| {
+        *slot = quantizer.layer(l);
+        step(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+    });
+    out.floats("head.weight", &checkpoint.head.weight.data);
+    out.floats("head.bias", &checkpoint.head.bias);
+    let mut quantized = Quantized { tensors: out.0, choices: BTreeMap::new() };
+    for (tensors, choices) in layers {
+        quantized.tensors.extend(tensors);
+        quantized.choices.extend(choices);
+    }
+    Ok(quantized)
+}
+
+/// What is needed to quantise any encoder layer.
+struct Quantizer<'a> {
+    checkpoint: &'a Checkpoint,
+    relative: Option<&'a Matrix>,
+    calibration: Option<&'a Calibration>,
+    half: &'a BTreeSet<String>,
+}
+
+impl Quantizer<'_> {
+    fn layer(&self, l: usize) -> (TensorData, BTreeMap<String, Choice>) {
+        let config = &self.checkpoint.config;
+        let layer = &self.checkpoint.layers[l];
+        let [qkv, output, ffn_in, ffn_out] = schema::linears(config, l).map(|spec| spec.name);
+        let mut out = Tensors(TensorData::new());
+        let mut choices = BTreeMap::new();
+        let (mut attended, choice) = self.linear(&output, &layer.output);
+        choices.extend(choice.map(|choice| (output.clone(), choice)));
+        // The inputs of the output projection are weighted means of values, channel by channel, so its factors can be applied to the
+        // values, and these have a scale per channel anyway.
+        let factors = match &mut attended {
+            Linear::Int8(linear) => linear.factors.take(),
+            Linear::Half(..) => None,
+        };
+        out.linear(&output, attended);
+        let denses = [(qkv, &stacked(layer, factors.as_deref())), (ffn_in, &layer.ffn_in), (ffn_out, &layer.ffn_out)];
+        for (name, dense) in denses {
+            let (linear, choice) = self.linear(&name, dense);
+            out.linear(&name, linear);
+            choices.extend(choice.map(|choice| (name, choice)));
         }
         let terms =
             [("attention.position_key", &layer.position_key), ("attention.position_query", &layer.position_query)];
         for (name, term) in terms {
             if let Some(term) = term {
-                out.table(&in_layer(l, name), &project(term, relative.as_ref()), config.num_heads);
+                out.table(&in_layer(l, name), &project(term, self.relative), config.num_heads);
             }
         }
         out.norm(&in_layer(l, "attention.norm"), &layer.attention_norm);
         out.norm(&in_layer(l, "ffn.norm"), &layer.ffn_norm);
-        step(l + 1, checkpoint.layers.len());
+        (out.0, choices)
     }
-    out.floats("head.weight", &checkpoint.head.weight.data);
-    out.floats("head.bias", &checkpoint.head.bias);
-    Ok(out.0)
+
+    fn linear(&self, name: &str, dense: &Dense) -> (Linear, Option<Choice>) {
+        if self.half.contains(name) {
+            return (Linear::Half(HalfLinear::new(dense), dense.bias.clone()), None);
+        }
+        let inputs = self.calibration.and_then(|c| c.inputs.get(name));
+        let (linear, choice) = Int8Linear::new(dense, inputs);
+        (Linear::Int8(linear), choice)
+    }
+}
+
+/// Query, key and value projection as one, with the channels of the values multiplied by `factors`.
+fn stacked(layer: &Layer, factors: Option<&[f32]>) -> Dense {
+    let mut value = layer.value.clone();
+    let rows = value.weight.data.chunks_exact_mut(value.weight.cols).zip(&mut value.bias);
+    for ((row, bias), f) in rows.zip(factors.unwrap_or_default()) {
+        *bias *= f;
+        for w in row {
+            *w *= f;
+        }
+    }
+    stack(&[&layer.query, &layer.key, &value])
+}
+
+/// A quantised linear layer; half precision with its bias.
+enum Linear {
+    Int8(Int8Linear),
+    Half(HalfLinear, Vec<f32>),
 }
 
 /// `text` without insignificant white space, gzip-compressed; the same bytes for the same text.
@@ -94,17 +176,25 @@ impl Tensors {
         self.floats(&format!("{name}.scale"), &scales);
     }
 
-    fn linear(&mut self, name: &str, dense: &Dense) {
-        let shape = PackedShape { n: dense.weight.rows, k: dense.weight.cols };
-        let (weights, mut scales) = quantize_rows(&dense.weight.data, shape.k);
-        let mut bias = dense.bias.clone();
-        scales.resize(shape.padded_n(), 0.0);
-        bias.resize(shape.padded_n(), 0.0);
-        self.0.insert(format!("{name}.weight"), bytemuck::cast_slice(&pack(shape, &weights)).to_vec());
-        self.floats(&format!("{name}.scale"), &scales);
-        self.floats(&format!("{name}.bias"), &bias);
-        let sums = column_sums(shape, &weights).iter().flat_map(|s| s.to_le_bytes()).collect();
-        self.0.insert(format!("{name}.column_sum"), sums);
+    fn linear(&mut self, name: &str, linear: Linear) {
+        match linear {
+            Linear::Int8(linear) => {
+                self.0.insert(format!("{name}.weight"), bytemuck::cast_slice(&linear.packed).to_vec());
+                self.floats(&format!("{name}.scale"), &linear.scales);
+                self.floats(&format!("{name}.bias"), &linear.bias);
+                let sums = linear.column_sums.iter().flat_map(|s| s.to_le_bytes()).collect();
+                self.0.insert(format!("{name}.column_sum"), sums);
+                if let Some(factors) = &linear.factors {
+                    self.floats(&format!("{name}.input_factor"), factors);
+                }
+            }
+            Linear::Half(linear, bias) => {
+                let values = linear.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                self.0.insert(format!("{name}.weight"), values);
+                self.floats(&format!("{name}.scale"), &linear.scales);
+                self.floats(&format!("{name}.bias"), &bias);
+            }
+        }
     }
 }
 
@@ -130,16 +220,5 @@ mod tests {
         flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).expect("gzip");
         assert_eq!(unpacked, "{\"a b\":[1,2],\"q\\\\\":\"x \\\" y\\\\\"}");
         assert!(compress_json("{").is_err());
-    }
-
-    #[test]
-    fn weights_are_within_half_a_step_and_in_range() {
-        let data: Vec<f32> = (0..300).map(|i| ((i * 7919 % 601) as f32 - 300.0) / 71.0).collect();
-        let (values, scales) = quantize_rows(&data, 50);
-        for (i, (&v, x)) in values.iter().zip(&data).enumerate() {
-            assert_ne!(v, i8::MIN);
-            let scale = scales[i / 50];
-            assert!((f32::from(v) * scale - x).abs() <= scale * 0.5001);
-        }
     }
 }

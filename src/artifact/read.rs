@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytemuck::Pod;
+use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::map::Mapping;
 use super::metadata::Metadata;
-use super::schema::{self, TensorSpec};
+use super::schema::{self, Precision, TensorSpec};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex};
 use crate::kernels::layout::{KG, NR};
 
@@ -63,7 +64,7 @@ impl Artifact {
     }
 
     fn check_tensors(&self) -> Result<(), ArtifactError> {
-        let specs = schema::tensors(&self.metadata.config);
+        let specs = schema::tensors(&self.metadata.config, |linear| self.precision(&linear.name));
         for spec in &specs {
             match self.tensors.get(&spec.name) {
                 Some(info) => check_tensor(spec, info)?,
@@ -92,11 +93,11 @@ impl Artifact {
     }
 
     /// Reads all tensor data and checks them against the checksum of the metadata, then that weights are in the kernels'
-    /// range, column sums are theirs, and fillers are zero.
+    /// range or finite, column sums are theirs, and fillers are zero.
     ///
     /// # Errors
-    /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`], [`ArtifactError::ColumnSum`], or
-    /// [`ArtifactError::Superfluous`] for a filler that holds something.
+    /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`], [`ArtifactError::ColumnSum`],
+    /// [`ArtifactError::NonFinite`], or [`ArtifactError::Superfluous`] for a filler that holds something.
     pub fn verify(&self) -> Result<(), ArtifactError> {
         let found = hex(&Sha256::digest(self.data()));
         if !found.eq_ignore_ascii_case(&self.data_sha256) {
@@ -105,6 +106,13 @@ impl Artifact {
         for (name, info) in &self.tensors {
             if name.ends_with(PADDING_SUFFIX) && self.map.bytes()[info.bytes.clone()].iter().any(|&b| b != 0) {
                 return Err(ArtifactError::Superfluous { tensor: name.clone() });
+            }
+            if info.dtype == Dtype::F16 {
+                let weights: View<f16> = self.view(name)?;
+                if let Some(index) = weights.iter().position(|w| !w.is_finite()) {
+                    let value = weights[index].to_f32();
+                    return Err(ArtifactError::NonFinite { tensor: name.clone(), index, value });
+                }
             }
             if info.dtype == Dtype::I8 {
                 let weights: View<i8> = self.view(name)?;
@@ -115,6 +123,9 @@ impl Artifact {
         }
         for layer in 0..self.metadata.config.num_layers {
             for spec in schema::linears(&self.metadata.config, layer) {
+                if self.precision(&spec.name) == Precision::F16 {
+                    continue;
+                }
                 let weights: View<i8> = self.view(&format!("{}.weight", spec.name))?;
                 let tensor = format!("{}.column_sum", spec.name);
                 let sums: View<i32> = self.view(&tensor)?;
@@ -130,6 +141,14 @@ impl Artifact {
             }
         }
         Ok(())
+    }
+
+    /// How the weights of a linear layer are stored: the type of the tensor decides.
+    pub fn precision(&self, linear: &str) -> Precision {
+        match self.tensors.get(&format!("{linear}.weight")) {
+            Some(info) if info.dtype == Dtype::F16 => Precision::F16,
+            _ => Precision::Int8,
+        }
     }
 
     /// What the header says about the model.

@@ -21,6 +21,15 @@ pub struct TensorSpec {
     pub required: bool,
 }
 
+/// How the weights of a linear layer are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Packed int8, one scale per output channel.
+    Int8,
+    /// Half precision with one scale per output channel: twice the size, for layers that int8 does not serve.
+    F16,
+}
+
 /// The shape of a linear layer called `name`, as [`linears`] lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinearSpec {
@@ -43,9 +52,14 @@ pub fn linears(config: &ModelConfig, layer: usize) -> [LinearSpec; 4] {
         .map(|(name, n, k)| LinearSpec { name: in_layer(layer, name), shape: PackedShape { n, k } })
 }
 
-/// Every tensor of a model, in file order. Filler tensors ([`super::PADDING_SUFFIX`]) are not listed.
-pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
+/// Every tensor of a model whose linear layers are stored in `precision`, in file order. Filler tensors
+/// ([`super::PADDING_SUFFIX`]) are not listed.
+pub fn tensors(config: &ModelConfig, precision: impl Fn(&LinearSpec) -> Precision) -> Vec<TensorSpec> {
     let mut specs = Specs(Vec::new());
+    let linear = |specs: &mut Specs, spec: &LinearSpec| match precision(spec) {
+        Precision::Int8 => specs.linear(spec),
+        Precision::F16 => specs.half_linear(spec),
+    };
     let hidden = config.hidden_size;
     specs.push(TOKENIZER.into(), Dtype::U8, None);
     specs.table("embeddings.word", config.vocab_size, hidden, 1);
@@ -58,7 +72,7 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
     specs.norm("embeddings.norm", hidden);
     for layer in 0..config.num_layers {
         let [qkv, output, ffn_in, ffn_out] = linears(config, layer);
-        specs.linear(&qkv);
+        linear(&mut specs, &qkv);
         if let Some(relative) = &config.relative {
             if relative.content_to_position {
                 specs.table(&in_layer(layer, "attention.position_key"), relative.rows(), hidden, config.num_heads);
@@ -67,10 +81,10 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
                 specs.table(&in_layer(layer, "attention.position_query"), relative.rows(), hidden, config.num_heads);
             }
         }
-        specs.linear(&output);
+        linear(&mut specs, &output);
         specs.norm(&in_layer(layer, "attention.norm"), hidden);
-        specs.linear(&ffn_in);
-        specs.linear(&ffn_out);
+        linear(&mut specs, &ffn_in);
+        linear(&mut specs, &ffn_out);
         specs.norm(&in_layer(layer, "ffn.norm"), hidden);
     }
     specs.push("head.weight".into(), Dtype::F32, Some(vec![2, hidden]));
@@ -107,5 +121,11 @@ impl Specs {
         if let Some(factor) = self.0.last_mut() {
             factor.required = false;
         }
+    }
+
+    fn half_linear(&mut self, LinearSpec { name, shape }: &LinearSpec) {
+        self.push(format!("{name}.weight"), Dtype::F16, Some(vec![shape.n, shape.k]));
+        self.push(format!("{name}.scale"), Dtype::F32, Some(vec![shape.n]));
+        self.push(format!("{name}.bias"), Dtype::F32, Some(vec![shape.n]));
     }
 }

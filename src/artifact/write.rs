@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
-use super::schema::{self, TensorSpec};
+use super::schema::{self, LinearSpec, Precision, TensorSpec};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.
@@ -94,7 +94,15 @@ fn write_all(out: &mut impl Write, header: &[u8], tensors: &[Placed<'_>]) -> io:
 }
 
 fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec<Placed<'a>>), ArtifactError> {
-    let specs = schema::tensors(&metadata.config);
+    let length = |tensor: String| data.get(&tensor).map(Vec::len);
+    let is_half = |spec: &LinearSpec| {
+        length(format!("{}.weight", spec.name)) == Some(2 * spec.shape.n * spec.shape.k)
+            && length(format!("{}.column_sum", spec.name)).is_none()
+    };
+    let specs = schema::tensors(&metadata.config, |linear| match is_half(linear) {
+        true => Precision::F16,
+        false => Precision::Int8,
+    });
     if let Some(name) = data.keys().find(|name| specs.iter().all(|s| s.name != **name)) {
         return Err(ArtifactError::Superfluous { tensor: name.clone() });
     }

@@ -1,5 +1,8 @@
 //! A linear layer over packed int8 weights: integer tiles, then scales, bias, GELU and residual while the tile is hot.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::gemm::{Accumulators, Kernel, MAX_ROWS, Tile};
 use super::layout::{NR, PackedShape};
 use super::math::gelu;
@@ -46,7 +49,21 @@ pub struct Int8Weights<'a> {
     pub column_sums: &'a [i32],
 }
 
-/// `out[m][n] = epilogue(a_scale[m] * w_scale[n] * sum_k a[m][k] w[n][k] + bias[n])`; `out` is `[rows, n]`.
+/// Borrowed weights of a linear layer in half precision.
+#[derive(Clone, Copy, Debug)]
+pub struct HalfWeights<'a> {
+    /// Output channels and inner dimension.
+    pub shape: PackedShape,
+    /// `[n, k]`.
+    pub values: &'a [f16],
+    /// Per output channel: `real weight = value * scale`.
+    pub scales: &'a [f32],
+    /// Per output channel.
+    pub bias: &'a [f32],
+}
+
+/// `out[m][n] = epilogue(w_scale[n] * (a_scale[m] * sum_k a[m][k] w[n][k] + a_offset[m] * sum_k w[n][k]) + bias[n])`; `out` is
+/// `[rows, n]`.
 ///
 /// # Panics
 /// If lengths do not agree with `weights.shape` and the number of rows.
@@ -78,8 +95,10 @@ pub fn linear_i8(
             for (i, acc_row) in acc.iter().enumerate().take(tile_rows) {
                 let m = m0 + i;
                 let out = &mut out[m * shape.n + n0..][..width];
+                let (scale, offset) = (a.scales[m], a.offsets[m]);
                 for (n, y) in out.iter_mut().enumerate() {
-                    *y = acc_row[n] as f32 * (a.scales[m] * scales[p][n]) + bias[p][n];
+                    let sum = acc_row[n] as f32 * scale + sums[p][n] as f32 * offset;
+                    *y = sum * scales[p][n] + bias[p][n];
                 }
                 epilogue.apply(out, m, n0, shape.n);
             }
@@ -92,22 +111,105 @@ pub fn linear_i8(
 /// # Panics
 /// If lengths do not agree.
 pub fn linear_f32(x: &[f32], k: usize, weights: &[f32], bias: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    assert_eq!(weights.len(), bias.len() * k, "weights do not match {} x {k}", bias.len());
+    linear_float(x, k, bias, epilogue, out, |channel, row| row.copy_from_slice(&weights[channel * k..][..k]));
+}
+
+/// The same layer with `f16` weights and one scale per output channel: `real weight = weight * scale`. Arithmetic is in `f32`.
+///
+/// # Panics
+/// If lengths do not agree.
+pub fn linear_f16(x: &[f32], weights: &HalfWeights<'_>, epilogue: Epilogue<'_>, out: &mut [f32]) {
+    let PackedShape { n, k } = weights.shape;
+    assert_eq!(weights.values.len(), n * k, "weights do not match {n} x {k}");
+    assert!(weights.scales.len() == n && weights.bias.len() == n, "scales or bias do not match {n} channels");
+    linear_float(x, k, weights.bias, epilogue, out, |channel, row| {
+        weights.values[channel * k..][..k].convert_to_f32_slice(row);
+        for value in row {
+            *value *= weights.scales[channel];
+        }
+    });
+}
+
+/// `load` writes the `k` weights of an output channel.
+fn linear_float(
+    x: &[f32],
+    k: usize,
+    bias: &[f32],
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+    load: impl Fn(usize, &mut [f32]),
+) {
     let n = bias.len();
     let rows = x.len() / k;
-    assert_eq!(weights.len(), n * k, "weights do not match {n} x {k}");
     assert_eq!(out.len(), rows * n, "output does not match {rows} rows of {n}");
     assert!(epilogue.residual.is_none_or(|r| r.len() == out.len()), "residual does not match the output");
+    let mut w = vec![0.0; k];
     // Blocks of rows, so that a block of inputs stays in cache while the weights stream through once per block.
     const BLOCK: usize = 32;
     for m0 in (0..rows).step_by(BLOCK) {
         let block = BLOCK.min(rows - m0);
-        for (j, (w, b)) in weights.chunks_exact(k).zip(bias).enumerate() {
+        for (j, b) in bias.iter().enumerate() {
+            load(j, &mut w);
             for m in m0..m0 + block {
-                out[m * n + j] = super::math::dot(&x[m * k..][..k], w) + b;
+                out[m * n + j] = super::math::dot(&x[m * k..][..k], &w) + b;
             }
         }
         for m in m0..m0 + block {
             epilogue.apply(&mut out[m * n..][..n], m, 0, n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_weights_give_the_products_of_their_values() {
+        for (rows, n, k) in [(1, 1, 1), (3, 5, 17), (33, 16, 8), (64, 3, 40)] {
+            let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
+            let values: Vec<f16> = (0..n * k).map(|i| f16::from_f32((i * 5 % 11) as f32 - 5.0)).collect();
+            let scales: Vec<f32> = (0..n).map(|i| 0.5 * (i + 1) as f32).collect();
+            let bias: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let weights = HalfWeights { shape: PackedShape { n, k }, values: &values, scales: &scales, bias: &bias };
+            let residual = vec![0.25; rows * n];
+            let mut out = vec![0.0; rows * n];
+            linear_f16(&x, &weights, Epilogue { gelu: false, residual: Some(&residual) }, &mut out);
+            for m in 0..rows {
+                for j in 0..n {
+                    let product: f32 = (0..k).map(|i| x[m * k + i] * values[j * k + i].to_f32()).sum();
+                    assert_eq!(out[m * n + j], product * scales[j] + bias[j] + 0.25, "{rows} {n} {k} ({m}, {j})");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_of_rows_reach_the_outputs() {
+        // Rows far from zero: without the column sums, the outputs would be off by the offsets.
+        let (rows, n, k) = (5, 19, 23);
+        let x: Vec<f32> = (0..rows * k).map(|i| 100.0 + (i * 7 % 13) as f32).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
+        let shape = PackedShape { n, k };
+        let padded = |values: Vec<f32>| [values, vec![0.0; shape.padded_n() - n]].concat();
+        let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
+        let (scales, bias) = (padded(vec![0.5; n]), padded((0..n).map(|i| i as f32).collect()));
+        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+        let mut quantized = QuantizedRows::default();
+        quantized.quantize(&x, k, None);
+        let mut out = vec![0.0; rows * n];
+        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| (kernel.is_available)()) {
+            linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
+            for m in 0..rows {
+                for j in 0..n {
+                    let terms = (0..k).map(|i| f64::from(x[m * k + i]) * f64::from(w[j * k + i]) * 0.5);
+                    let want = terms.sum::<f64>() + j as f64;
+                    let steps: f64 = (0..k).map(|i| f64::from(w[j * k + i]).abs() * 0.5).sum();
+                    let bound = 0.51 * f64::from(quantized.scales[m]) * steps + 1e-4 * want.abs();
+                    assert!((f64::from(out[m * n + j]) - want).abs() <= bound, "{} ({m}, {j})", kernel.name);
+                }
+            }
         }
     }
 }

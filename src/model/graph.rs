@@ -13,6 +13,8 @@ pub enum Taps {
     None,
     /// The hidden state after every encoder layer, `[S, hidden]` each, after the logits.
     Layers,
+    /// The inputs of every linear layer, in the order of [`crate::artifact::schema::linears`], after the logits.
+    LinearInputs,
 }
 
 /// Builds the model. Inputs: `input_ids` (`i64`, `[S]`) and, if the configuration has token types, `token_type_ids`. Outputs:
@@ -31,7 +33,7 @@ pub fn build(weights: &ModelWeights, taps: Taps) -> TractResult<TypedModel> {
     }
     let mut hidden = model.wire_node("embeddings", weights.embedding.clone(), &inputs)?[0];
     hidden = model.wire_node("embeddings.norm", weights.embedding_norm.clone(), &[hidden])?[0];
-    let mut layer_outputs = Vec::with_capacity(weights.layers.len());
+    let mut tapped = Vec::new();
     for (i, layer) in weights.layers.iter().enumerate() {
         let name = |part: &str| crate::artifact::schema::in_layer(i, part);
         let linear = |weights: &_, gelu, residual| Linear { weights: Clone::clone(weights), gelu, residual };
@@ -43,15 +45,18 @@ pub fn build(weights: &ModelWeights, taps: Taps) -> TractResult<TypedModel> {
         let normed = model.wire_node(name("attention.norm"), layer.attention_norm.clone(), &output)?[0];
         let inner = model.wire_node(name("ffn.in"), linear(&layer.ffn_in, true, false), &[normed])?[0];
         let output = model.wire_node(name("ffn.out"), linear(&layer.ffn_out, false, true), &[inner, normed])?;
+        let layer_input = hidden;
         hidden = model.wire_node(name("ffn.norm"), layer.ffn_norm.clone(), &output)?[0];
-        layer_outputs.push(hidden);
+        match taps {
+            Taps::None => {}
+            Taps::Layers => tapped.push(hidden),
+            Taps::LinearInputs => tapped.extend([layer_input, attended, normed, inner]),
+        }
     }
     let mut outputs = model.wire_node("head", weights.head.clone(), &[hidden])?;
     model.set_outlet_label(outputs[0], "start_logits".into())?;
     model.set_outlet_label(outputs[1], "end_logits".into())?;
-    if taps == Taps::Layers {
-        outputs.extend(layer_outputs);
-    }
+    outputs.extend(tapped);
     model.select_output_outlets(&outputs)?;
     Ok(model)
 }

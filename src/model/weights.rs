@@ -1,6 +1,6 @@
 //! All weights of a model as views, independent of where they come parts.
 
-use crate::artifact::schema::{self, LinearSpec, in_layer};
+use crate::artifact::schema::{self, LinearSpec, Precision, in_layer};
 use crate::artifact::{Artifact, ArtifactError, View};
 use crate::config::ModelConfig;
 use crate::ops::{Embedding, LayerNorm, LinearWeights, RelativeTables, SpanHead, Table};
@@ -90,6 +90,14 @@ impl Parts<'_> {
     }
 
     fn linear(&self, LinearSpec { name, shape }: &LinearSpec) -> Result<LinearWeights, ArtifactError> {
+        if self.artifact.precision(name) == Precision::F16 {
+            return Ok(LinearWeights::F16 {
+                shape: *shape,
+                weight: self.artifact.view(&format!("{name}.weight"))?,
+                scales: self.artifact.view(&format!("{name}.scale"))?,
+                bias: self.artifact.view(&format!("{name}.bias"))?,
+            });
+        }
         Ok(LinearWeights::Int8 {
             shape: *shape,
             packed: self.artifact.view(&format!("{name}.weight"))?,

@@ -1,12 +1,13 @@
 //! Linear layers with fused bias, GELU and residual.
 
+use half::f16;
 use tract_core::internal::*;
 
 use super::{rows_fact, slice_of};
 use crate::artifact::View;
 use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
-use crate::kernels::linear::{Epilogue, Int8Weights, linear_f32, linear_i8};
+use crate::kernels::linear::{Epilogue, HalfWeights, Int8Weights, linear_f16, linear_f32, linear_i8};
 use crate::kernels::rows::QuantizedRows;
 
 /// `y = act(x W^T + b) + residual`.
@@ -34,6 +35,17 @@ pub enum LinearWeights {
         /// `[n]`.
         bias: View<f32>,
     },
+    /// `f16`, output channel major, for layers that int8 does not serve.
+    F16 {
+        /// `n` and `k`.
+        shape: PackedShape,
+        /// `[n, k]`.
+        weight: View<f16>,
+        /// `[n]`: `real weight = weight * scale`.
+        scales: View<f32>,
+        /// `[n]`.
+        bias: View<f32>,
+    },
     /// Packed int8 per output channel; inputs are quantised per row. The vectors are padded to whole panels.
     Int8 {
         /// `n` and `k`.
@@ -55,7 +67,9 @@ impl LinearWeights {
     /// Output and input channels.
     pub fn shape(&self) -> PackedShape {
         match self {
-            LinearWeights::F32 { shape, .. } | LinearWeights::Int8 { shape, .. } => *shape,
+            LinearWeights::F32 { shape, .. } | LinearWeights::F16 { shape, .. } | LinearWeights::Int8 { shape, .. } => {
+                *shape
+            }
         }
     }
 
@@ -63,6 +77,10 @@ impl LinearWeights {
     fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
         match self {
             LinearWeights::F32 { shape, weight, bias } => linear_f32(x, shape.k, weight, bias, epilogue, out),
+            LinearWeights::F16 { shape, weight, scales, bias } => {
+                let weights = HalfWeights { shape: *shape, values: weight, scales, bias };
+                linear_f16(x, &weights, epilogue, out);
+            }
             LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
                 let mut rows = QuantizedRows::default();
                 rows.quantize(x, shape.k, input_factor.as_deref());

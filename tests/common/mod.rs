@@ -47,7 +47,7 @@ pub fn write_model(folder: &Path, metadata: &Metadata) -> PathBuf {
 pub fn tensors(config: &ModelConfig) -> TensorData {
     let mut data = TensorData::new();
     let mut random = Random(7);
-    for spec in schema::tensors(config).into_iter().filter(|spec| spec.required) {
+    for spec in schema::tensors(config, |_| schema::Precision::Int8).into_iter().filter(|spec| spec.required) {
         let count: usize = spec.shape.as_ref().map_or(0, |shape| shape.iter().product());
         let floats = |value: &mut dyn FnMut() -> f32| (0..count).flat_map(|_| value().to_le_bytes()).collect();
         let bytes = match spec.dtype {

@@ -1,0 +1,116 @@
+//! Calibration text: passages, each with the questions that follow it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use edgeqa::qa::AskOptions;
+use edgeqa::tokenizer::{QaTokenizer, Window};
+
+/// Passages with questions about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// Where they come from, for people.
+    pub name: String,
+    /// Question and passage.
+    pub pairs: Vec<(String, String)>,
+}
+
+/// Sequences used at most: beyond these, more text changes the statistics little and costs time.
+const MAX_WINDOWS: usize = 256;
+
+/// Tokens of a piece of a passage, special tokens included.
+const PIECE: usize = 32;
+
+impl Texts {
+    /// The text that comes with the tool: sixteen short passages on different subjects, written for it.
+    pub fn default_texts() -> Self {
+        Self { name: "the tool's own text".into(), pairs: pairs(include_str!("../../calibration/default.txt")) }
+    }
+
+    /// Reads a UTF-8 text file. Paragraphs are separated by empty lines. One that ends with a question mark and takes up a single
+    /// line is a question about the passage before it; a passage without questions is asked its own first words.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no passage.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {} as UTF-8 text", path.display()))?;
+        let pairs = pairs(text.strip_prefix('\u{feff}').unwrap_or(&text));
+        ensure!(!pairs.is_empty(), "{} holds no text to calibrate with", path.display());
+        Ok(Self { name: path.display().to_string(), pairs })
+    }
+
+    /// The sequences for the model, at most 256, evenly spread over the text: passages as they are for every other question, and in
+    /// pieces for those in between, because users ask about short texts, too.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn windows(&self, tokenizer: &QaTokenizer, max_positions: usize) -> anyhow::Result<Vec<Window>> {
+        let longest = AskOptions::MAX_SEQ_LEN.min(max_positions);
+        let mut windows = Vec::new();
+        for (i, (question, passage)) in self.pairs.iter().enumerate() {
+            let (question, context) = (tokenizer.question(question)?, tokenizer.context(passage)?);
+            let longest = if i % 2 == 0 { longest } else { longest.min(question.len() + PIECE) };
+            let room = tokenizer.room(&question, longest);
+            // A question that leaves no room for text is no use here.
+            if let Ok(all) = tokenizer.windows(&question, &context, longest, AskOptions::DOC_STRIDE.min(room / 4)) {
+                windows.extend(all.iter().collect::<Result<Vec<_>, _>>()?);
+            }
+        }
+        ensure!(!windows.is_empty(), "{} gives no sequence of at most {longest} tokens", self.name);
+        let step = windows.len().div_ceil(MAX_WINDOWS);
+        Ok(windows.into_iter().step_by(step).collect())
+    }
+}
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let text = text.replace("\r\n", "\n");
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    let mut passage: Option<(&str, bool)> = None;
+    let unasked = |passage: &str| {
+        let words: Vec<&str> = passage.split_whitespace().take(8).collect();
+        (format!("{}?", words.join(" ")), passage.to_owned())
+    };
+    for paragraph in text.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) {
+        let is_question = paragraph.ends_with('?') && !paragraph.contains('\n');
+        match &mut passage {
+            Some((passage, asked)) if is_question => {
+                pairs.push((paragraph.to_owned(), (*passage).to_owned()));
+                *asked = true;
+            }
+            _ => {
+                pairs.extend(passage.filter(|(_, asked)| !asked).map(|(passage, _)| unasked(passage)));
+                passage = Some((paragraph, false));
+            }
+        }
+    }
+    pairs.extend(passage.filter(|(_, asked)| !asked).map(|(passage, _)| unasked(passage)));
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_belong_to_the_passage_before_them() {
+        let text = "One passage\nof two lines.\n\nWhat is it?\n\nWhy?\r\n\r\nAn unasked passage of some nine or more words.\n\n\n\nLast.\n\nEnd?";
+        let want = [
+            ("What is it?", "One passage\nof two lines."),
+            ("Why?", "One passage\nof two lines."),
+            ("An unasked passage of some nine or more?", "An unasked passage of some nine or more words."),
+            ("End?", "Last."),
+        ];
+        let pairs = pairs(text);
+        assert_eq!(pairs.iter().map(|(q, p)| (q.as_str(), p.as_str())).collect::<Vec<_>>(), want);
+        assert!(super::pairs(" \n\n \n").is_empty());
+    }
+
+    #[test]
+    fn the_own_text_has_questions_on_every_passage() {
+        let texts = Texts::default_texts();
+        assert!(texts.pairs.iter().all(|(question, passage)| question.ends_with('?') && passage.len() > 300));
+        let passages: std::collections::BTreeSet<_> = texts.pairs.iter().map(|(_, passage)| passage).collect();
+        assert_eq!((texts.pairs.len(), passages.len()), (40, 16));
+    }
+}
