@@ -11,10 +11,12 @@
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
+//! - [`eval`]: answers to figures: SQuAD files and their official scorer
 
 pub mod artifact;
 pub mod config;
 pub mod errors;
+pub mod eval;
 pub mod guard;
 pub mod kernels;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
@@ -21,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Answer questions from a text
     Ask(AskArgs),
+    /// Measure how many questions with known answers a model gets right
+    Eval(EvalArgs),
     /// Show what a model file holds, and check it
     Inspect(InspectArgs),
 }
@@ -28,6 +31,60 @@ pub enum Command {
 const EXIT_CODES: &str = "\
 Exit codes: 0 success (\"no answer\" included), 1 failure, 2 wrong usage.
 RUST_LOG sets the log level (default: warn), NO_COLOR turns colours off.";
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Model file [default: $EDGEQA_MODEL, else model.safetensors or models/demo/model.safetensors beside the program,
+    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Compare the model file with its checksum first
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// How to answer.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = at_least_one())]
+    pub max_answer_len: usize,
+
+    /// Longest window that the model reads at once, in tokens, question included [default: 384, or what the model can
+    /// take if that is less]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub max_seq_len: Option<usize>,
+
+    /// Overlap of consecutive windows, in tokens of the text [default: 128, or half of what a window holds of the text if
+    /// that is less]
+    #[arg(long, value_name = "N")]
+    pub doc_stride: Option<usize>,
+
+    /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
+    /// [default: the model's recommendation, or 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
+    pub null_threshold: Option<f32>,
+
+    /// Answer with the best candidate in any case
+    #[arg(long, conflicts_with = "null_threshold")]
+    pub always_answer: bool,
+}
+
+impl AnswerArgs {
+    /// The options of the library, for one candidate.
+    pub fn options(&self) -> AskOptions {
+        AskOptions {
+            max_seq_len: self.max_seq_len,
+            doc_stride: self.doc_stride,
+            max_answer_len: self.max_answer_len,
+            top_k: 1,
+            null_threshold: self.null_threshold,
+            always_answer: self.always_answer,
+        }
+    }
+}
 
 const ASK_EXAMPLES: &str = "\
 Examples:
@@ -68,51 +125,86 @@ pub struct AskArgs {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=N_BEST as u64))]
     pub top_k: usize,
 
-    /// Longest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = at_least_one())]
-    pub max_answer_len: usize,
+    /// How to answer.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
 
-    /// Longest window that the model reads at once, in tokens, question included [default: 384, or what the model can
-    /// take if that is less]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
-    pub max_seq_len: Option<usize>,
-
-    /// Overlap of consecutive windows, in tokens of the text [default: 128, or half of what a window holds of the text if
-    /// that is less]
-    #[arg(long, value_name = "N")]
-    pub doc_stride: Option<usize>,
-
-    /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
-    /// [default: the model's recommendation, or 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
-    pub null_threshold: Option<f32>,
-
-    /// Answer with the best candidate in any case
-    #[arg(long, conflicts_with = "null_threshold")]
-    pub always_answer: bool,
-
-    /// Model file [default: $EDGEQA_MODEL, else model.safetensors or models/demo/model.safetensors beside the program,
-    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory]
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-
-    /// Compare the model file with its checksum first
-    #[arg(long)]
-    pub verify: bool,
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
-impl AskArgs {
-    /// The options of the library.
-    pub fn options(&self) -> AskOptions {
-        AskOptions {
-            max_seq_len: self.max_seq_len,
-            doc_stride: self.doc_stride,
-            max_answer_len: self.max_answer_len,
-            top_k: self.top_k,
-            null_threshold: self.null_threshold,
-            always_answer: self.always_answer,
-        }
-    }
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  edgeqa eval --squad models/demo/squad.json
+  edgeqa eval --squad dev-v2.0.json --limit 500 --seed 1 --out results --json
+  edgeqa eval --squad dev-v1.1.json --always-answer
+  edgeqa eval --squad dev-v2.0.json --predictions predictions.json --null-odds null_odds.json
+
+Figures and their names are those of the official scorer, evaluate-v2.0.py; exact and f1 are
+percentages. They are of the answers as given, at the threshold of the model or of
+--null-threshold. best_exact and best_f1 are what the same answers score if those whose null
+odds exceed best_exact_thresh or best_f1_thresh are dropped. Answers that the threshold has
+dropped stay so; to look for a model's best threshold, use --always-answer.
+
+The official scorer prints the same figures for the files that --out writes:
+  python evaluate-v2.0.py dev-v2.0.json results/predictions.json \\
+      --na-prob-file results/null_odds.json --na-prob-thresh 1e9
+Its default of 1.0 is meant for probabilities; on null odds it drops answers. Here
+--null-odds-threshold has no default: nothing is dropped unless it is given.";
+
+/// What only makes sense if a model is run. Each argument for given files has to exclude it: clap does not require an
+/// argument that would be in conflict with another.
+const RUNNING: [&str; 4] = ["ModelArgs", "AnswerArgs", "threads", "out"];
+
+/// Arguments of `edgeqa eval`.
+#[derive(Debug, Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub struct EvalArgs {
+    /// Questions with known answers: a file in the format of SQuAD 1.1 or 2.0
+    #[arg(long, value_name = "FILE")]
+    pub squad: PathBuf,
+
+    /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub limit: Option<usize>,
+
+    /// Seed of that draw; the same seed draws the same paragraphs everywhere
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    pub seed: u64,
+
+    /// Write predictions.json, nbest_predictions.json, null_odds.json and eval.json to this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Number of questions to answer at the same time [default: the number of available cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub threads: Option<usize>,
+
+    /// How to answer.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Score the answers of this file, a JSON object of texts by question id, instead of running a model
+    #[arg(long, value_name = "FILE", conflicts_with_all = RUNNING)]
+    pub predictions: Option<PathBuf>,
+
+    /// Null odds that go with --predictions, a JSON object of numbers by question id
+    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with_all = RUNNING)]
+    pub null_odds: Option<PathBuf>,
+
+    /// Drop answers of --predictions whose null odds exceed this [default: drop none]
+    #[arg(long, value_name = "X", requires = "null_odds", conflicts_with_all = RUNNING, allow_negative_numbers = true,
+          value_parser = finite::<f64>)]
+    pub null_odds_threshold: Option<f64>,
 }
 
 const INSPECT_EXAMPLES: &str = "\
@@ -142,9 +234,9 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
-fn finite(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
+fn finite<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(value) if value.into().is_finite() => Ok(value),
         _ => Err("not a finite number".into()),
     }
 }

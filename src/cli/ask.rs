@@ -1,11 +1,10 @@
 //! `edgeqa ask`.
 
 use std::borrow::Cow;
-use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use edgeqa::errors::one_line;
-use edgeqa::qa::{Answer, QaError, Reader};
+use edgeqa::qa::{Answer, AskOptions, QaError};
 use serde::Serialize;
 
 use super::args::AskArgs;
@@ -13,7 +12,7 @@ use super::excerpt::clean;
 use super::input::{self, Source};
 use super::progress::Progress;
 use super::show::Page;
-use super::{locate, open, print, verify};
+use super::{load, locate, print};
 
 /// How much of a question is repeated in an error, in characters.
 const SHOWN: usize = 80;
@@ -29,16 +28,16 @@ struct Record<'a> {
 pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let questions = input::questions(args)?;
     let source = Source::of(args)?;
-    let path = locate::model(args.model.as_deref())?;
+    let path = locate::model(args.model.model.as_deref())?;
     let text = source.read()?;
-    let reader = load(&path, args.verify)?;
+    let (_, reader) = load(&path, args.model.verify)?;
     log::info!("model {}", path.display());
     let context = reader.context(text)?;
-    let options = args.options();
+    let options = AskOptions { top_k: args.top_k, ..args.answer.options() };
     let mut page = Page::new(questions.len() > 1, args.top_k > 1);
     let mut failed = 0;
     for question in &questions {
-        let mut progress = Progress::start();
+        let progress = Progress::of_windows();
         let answer = reader.ask_observed(&context, question, &options, |done, all| progress.update(done, all));
         drop(progress);
         let answer = match answer {
@@ -75,12 +74,4 @@ fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<(
     }
     log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));
     Ok(())
-}
-
-fn load(path: &Path, checked: bool) -> anyhow::Result<Reader> {
-    let artifact = open(path)?;
-    if checked {
-        verify(&artifact, path)?;
-    }
-    Reader::from_artifact(&artifact).with_context(|| format!("cannot use the model {}", path.display()))
 }

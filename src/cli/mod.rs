@@ -2,10 +2,12 @@
 
 pub mod args;
 mod ask;
+mod eval;
 mod excerpt;
 mod input;
 mod inspect;
 mod locate;
+mod memory;
 mod progress;
 mod show;
 
@@ -16,7 +18,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
-use edgeqa::qa::QaError;
+use edgeqa::qa::{QaError, Reader};
 
 pub use args::Cli;
 use args::Command;
@@ -25,6 +27,7 @@ use args::Command;
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Ask(args) => ask::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(args),
     }
 }
@@ -62,4 +65,15 @@ fn open(path: &Path) -> Result<Artifact, QaError> {
 
 fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
     artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
+}
+
+/// Opens a model to answer with, compared with its checksum first if `checked`.
+fn load(path: &Path, checked: bool) -> anyhow::Result<(Artifact, Reader)> {
+    let artifact = open(path)?;
+    if checked {
+        verify(&artifact, path)?;
+    }
+    let reader =
+        Reader::from_artifact(&artifact).with_context(|| format!("cannot use the model {}", path.display()))?;
+    Ok((artifact, reader))
 }

@@ -1,40 +1,59 @@
-//! The progress bar of long texts.
+//! The progress bar of what takes long.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use edgeqa::eval::Observer;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How long a text must take before there is a bar.
+/// How long something must take before there is a bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shows on standard error, if that is a terminal, how many windows of a text are read. It vanishes when dropped.
+/// Shows on standard error, if that is a terminal, how much of a task is done. It vanishes when dropped.
 pub struct Progress {
     started: Instant,
-    bar: Option<ProgressBar>,
+    template: &'static str,
+    bar: OnceLock<ProgressBar>,
 }
 
 impl Progress {
-    pub fn start() -> Self {
-        Self { started: Instant::now(), bar: None }
+    /// For a text that is read window by window.
+    pub fn of_windows() -> Self {
+        Self::start("reading {wide_bar} {pos}/{len} windows, {eta} left")
     }
 
-    /// Says that `done` of `windows` are read.
-    pub fn update(&mut self, done: usize, windows: usize) {
-        if self.bar.is_none() && (done >= windows || self.started.elapsed() < PATIENCE) {
+    /// For many questions.
+    pub fn of_questions() -> Self {
+        Self::start("answering {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left")
+    }
+
+    fn start(template: &'static str) -> Self {
+        Self { started: Instant::now(), template, bar: OnceLock::new() }
+    }
+
+    /// Says that `done` of `all` are done.
+    pub fn update(&self, done: usize, all: usize) {
+        if self.bar.get().is_none() && (done >= all || self.started.elapsed() < PATIENCE) {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("reading {wide_bar} {pos}/{len} windows, {eta} left");
-            let bar = ProgressBar::new(windows as u64).with_elapsed(self.started.elapsed());
+        let bar = self.bar.get_or_init(|| {
+            let style = ProgressStyle::with_template(self.template);
+            let bar = ProgressBar::new(all as u64).with_elapsed(self.started.elapsed());
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         bar.set_position(done as u64);
     }
 }
 
+impl Observer for Progress {
+    fn answered(&self, done: usize, all: usize) {
+        self.update(done, all);
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
     }

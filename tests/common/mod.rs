@@ -3,6 +3,8 @@
 // Each test program uses its part of this.
 #![allow(dead_code)]
 
+pub mod program;
+
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::write::{TensorData, write};

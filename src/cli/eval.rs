@@ -1,0 +1,228 @@
+//! `edgeqa eval`.
+
+use std::fmt::Write;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use edgeqa::eval::score::Figure;
+use edgeqa::eval::{Dataset, Metrics, Prediction, Subset, evaluate, files};
+use edgeqa::kernels::gemm;
+use serde::Serialize;
+
+use super::args::EvalArgs;
+use super::excerpt::clean;
+use super::progress::Progress;
+use super::{load, locate, memory, print};
+
+/// Everything about an evaluation.
+#[derive(Serialize)]
+struct Report {
+    data: Data,
+    /// If a model was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+    /// If files were scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Files>,
+    metrics: Metrics,
+}
+
+#[derive(Serialize)]
+struct Data {
+    file: String,
+    sha256: String,
+    questions: usize,
+    paragraphs: usize,
+    subset: Option<Subset>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    model: String,
+    /// Checksum of its tensor data.
+    model_data_sha256: String,
+    /// Null odds above which there was no answer; `None` if there always was one.
+    null_threshold: Option<f32>,
+    #[serde(skip)]
+    threshold_from: &'static str,
+    max_answer_len: usize,
+    /// As given; `None` for the default.
+    max_seq_len: Option<usize>,
+    /// As given; `None` for the default.
+    doc_stride: Option<usize>,
+    threads: usize,
+    kernel: &'static str,
+    windows: usize,
+    seconds: Seconds,
+    peak_memory_bytes: Option<u64>,
+    /// Where the files are.
+    out: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Seconds {
+    total: f64,
+    /// Of a question on its thread.
+    mean: f64,
+    median: f64,
+    longest: f64,
+}
+
+#[derive(Serialize)]
+struct Files {
+    predictions: String,
+    null_odds: Option<String>,
+    null_odds_threshold: Option<f64>,
+}
+
+pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    let mut dataset = Dataset::read(&args.squad)?;
+    if let Some(limit) = args.limit {
+        dataset = dataset.sample(limit, args.seed);
+    }
+    let report = match &args.predictions {
+        Some(predictions) => score(args, &dataset, predictions)?,
+        None => answer(args, &dataset)?,
+    };
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        let mut text = String::new();
+        report.write(&mut text)?;
+        text
+    };
+    print(&text)
+}
+
+/// Scores given answers.
+fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Report> {
+    let predictions = files::read_predictions(path)?;
+    let null_odds = args.null_odds.as_deref().map(files::read_null_odds).transpose()?;
+    let metrics = Metrics::new(dataset, &predictions, null_odds.as_ref(), args.null_odds_threshold)?;
+    let files = Files {
+        predictions: path.display().to_string(),
+        null_odds: args.null_odds.as_ref().map(|path| path.display().to_string()),
+        null_odds_threshold: args.null_odds_threshold,
+    };
+    Ok(Report { data: Data::of(dataset), run: None, files: Some(files), metrics })
+}
+
+/// Runs a model and scores its answers.
+fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
+    let path = locate::model(args.model.model.as_deref())?;
+    let (artifact, reader) = load(&path, args.model.verify)?;
+    let options = args.answer.options();
+    let (null_threshold, threshold_from) = match options.null_threshold {
+        _ if options.always_answer => (None, "always answer"),
+        Some(given) => (Some(given), "as asked for"),
+        None if artifact.metadata().null_threshold.is_some() => {
+            (Some(reader.null_threshold()), "the model's recommendation")
+        }
+        None => (Some(reader.null_threshold()), "the model recommends none"),
+    };
+    let threads = args.threads.and_then(NonZeroUsize::new);
+    let threads = threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let started = Instant::now();
+    let progress = Progress::of_questions();
+    let predictions = evaluate(&reader, dataset, &options, threads, &progress)?;
+    drop(progress);
+    let total = started.elapsed().as_secs_f64();
+    let null_odds = files::null_odds(&predictions);
+    let metrics = Metrics::new(dataset, &files::texts(&predictions), Some(&null_odds), None)?;
+    if let Some(folder) = &args.out {
+        files::write(folder, &predictions, &metrics)?;
+    }
+    let run = Run {
+        model: path.display().to_string(),
+        model_data_sha256: artifact.data_sha256().to_owned(),
+        null_threshold,
+        threshold_from,
+        max_answer_len: options.max_answer_len,
+        max_seq_len: options.max_seq_len,
+        doc_stride: options.doc_stride,
+        threads: threads.get().min(predictions.len()),
+        kernel: gemm::chosen().name,
+        windows: predictions.iter().map(|prediction| prediction.windows).sum(),
+        seconds: Seconds::of(total, &predictions),
+        peak_memory_bytes: memory::peak(),
+        out: args.out.as_ref().map(|folder| folder.display().to_string()),
+    };
+    Ok(Report { data: Data::of(dataset), run: Some(run), files: None, metrics })
+}
+
+impl Data {
+    fn of(dataset: &Dataset) -> Self {
+        Self {
+            file: dataset.file.clone(),
+            sha256: dataset.sha256.clone(),
+            questions: dataset.question_count(),
+            paragraphs: dataset.paragraphs.len(),
+            subset: dataset.subset,
+        }
+    }
+}
+
+impl Seconds {
+    fn of(total: f64, predictions: &[Prediction]) -> Self {
+        let mut times: Vec<f64> = predictions.iter().map(|prediction| prediction.seconds).collect();
+        times.sort_unstable_by(f64::total_cmp);
+        let at = |index: usize| times.get(index).copied().unwrap_or_default();
+        let mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
+        let median = (at(times.len().saturating_sub(1) / 2) + at(times.len() / 2)) / 2.0;
+        Self { total, mean, median, longest: at(times.len().saturating_sub(1)) }
+    }
+}
+
+impl Report {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let row = |text: &mut String, name: &str, value: &str| writeln!(text, "{name:<19}{}", clean(value));
+        let data = &self.data;
+        row(text, "data", &data.file)?;
+        row(text, "sha256", &data.sha256)?;
+        row(text, "questions", &format!("{} in {} paragraphs", data.questions, data.paragraphs))?;
+        if let Some(Subset { limit, seed, of_questions, of_paragraphs }) = data.subset {
+            row(text, "subset", &format!("of {of_questions} in {of_paragraphs} paragraphs, drawn with seed {seed}:"))?;
+            row(text, "", &format!("whole paragraphs, until there are at least {limit} questions"))?;
+        }
+        if let Some(run) = &self.run {
+            row(text, "model", &run.model)?;
+            row(text, "sha256 of its data", &run.model_data_sha256)?;
+            let threshold = run.null_threshold.map_or("none".into(), |threshold| threshold.to_string());
+            row(text, "null threshold", &format!("{threshold} ({})", run.threshold_from))?;
+            row(text, "threads", &run.threads.to_string())?;
+            row(text, "kernel", run.kernel)?;
+        }
+        if let Some(files) = &self.files {
+            row(text, "predictions", &files.predictions)?;
+            row(text, "null odds", files.null_odds.as_deref().unwrap_or("none"))?;
+            let threshold = files.null_odds_threshold.map_or("none".into(), |threshold| threshold.to_string());
+            row(text, "null threshold", &threshold)?;
+        }
+        text.push('\n');
+        for (name, figure) in self.metrics.rows() {
+            match figure {
+                Figure::Number(number) => row(text, name, &format!("{number:.4}"))?,
+                Figure::Count(count) => row(text, name, &count.to_string())?,
+            }
+        }
+        if self.metrics.best.is_some() {
+            text.push_str("best_*: with the answers above dropped whose null odds exceed best_*_thresh\n");
+        }
+        if let Some(run) = &self.run {
+            let Seconds { total, mean, median, longest } = run.seconds;
+            text.push('\n');
+            row(text, "time", &format!("{total:.1} s for {} windows", run.windows))?;
+            let times = format!("mean {mean:.3} s, median {median:.3} s, longest {longest:.3} s, each on one thread");
+            row(text, "per question", &times)?;
+            if let Some(bytes) = run.peak_memory_bytes {
+                row(text, "peak memory", &format!("{:.1} MB", bytes as f64 / 1e6))?;
+            }
+            if let Some(folder) = &run.out {
+                row(text, "written to", folder)?;
+            }
+        }
+        Ok(())
+    }
+}

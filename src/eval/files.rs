@@ -1,0 +1,88 @@
+//! The files of Hugging Face's SQuAD scripts, which the official scorer reads: `predictions.json`,
+//! `nbest_predictions.json` and `null_odds.json`, each an object with an entry per question, in the order of the questions.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+use super::dataset::{parse, read};
+use super::score::{Metrics, NullOdds, Predictions};
+use super::{EvalError, NBestEntry, Prediction};
+
+/// Answers by id.
+pub const PREDICTIONS: &str = "predictions.json";
+/// N-best lists by id, with "no answer" as an entry whose text is empty.
+pub const N_BEST: &str = "nbest_predictions.json";
+/// Null odds by id.
+pub const NULL_ODDS: &str = "null_odds.json";
+/// The figures, as the official scorer writes them.
+pub const METRICS: &str = "eval.json";
+
+/// The answers as the scorer takes them.
+pub fn texts(predictions: &[Prediction]) -> Predictions {
+    predictions.iter().map(|p| (p.id.clone(), p.text.clone())).collect()
+}
+
+/// The null odds as the scorer takes them.
+pub fn null_odds(predictions: &[Prediction]) -> NullOdds {
+    predictions.iter().map(|p| (p.id.clone(), f64::from(p.null_odds))).collect()
+}
+
+/// Writes all files to `folder`, which is made if it does not exist. Each is written beside its place and renamed, so
+/// whoever reads one sees the old or the new one, whole.
+///
+/// # Errors
+/// [`EvalError::Io`] with the file that cannot be written.
+pub fn write(folder: &Path, predictions: &[Prediction], metrics: &Metrics) -> Result<(), EvalError> {
+    fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
+    let n_best: IndexMap<&str, &[NBestEntry]> =
+        predictions.iter().map(|p| (p.id.as_str(), p.n_best.as_slice())).collect();
+    write_one(folder, PREDICTIONS, &texts(predictions))?;
+    write_one(folder, N_BEST, &n_best)?;
+    write_one(folder, NULL_ODDS, &null_odds(predictions))?;
+    write_one(folder, METRICS, metrics)
+}
+
+fn write_one(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), EvalError> {
+    let target = folder.join(name);
+    let prefix = format!(".{name}.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(folder).map_err(|source| io_error("write", &target, source))?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    let written = content
+        .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    ")))
+        .map_err(io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    drop(out);
+    written.map_err(|source| io_error("write", &target, source))?;
+    file.persist(&target).map_err(|error| io_error("write", &target, error.error))?;
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> EvalError {
+    EvalError::Io { action, path: path.to_owned(), source }
+}
+
+/// Reads predictions: a JSON object of texts by question id.
+///
+/// # Errors
+/// [`EvalError::Io`] or [`EvalError::Json`].
+pub fn read_predictions(path: &Path) -> Result<Predictions, EvalError> {
+    parse(&path.display().to_string(), &read(path)?, "a JSON object of texts by question id")
+}
+
+/// Reads null odds: a JSON object of numbers by question id.
+///
+/// # Errors
+/// [`EvalError::Io`] or [`EvalError::Json`].
+pub fn read_null_odds(path: &Path) -> Result<NullOdds, EvalError> {
+    parse(&path.display().to_string(), &read(path)?, "a JSON object of numbers by question id")
+}
