@@ -190,8 +190,19 @@ pub fn convert(
     };
     let source = source(input, &files, graph.is_some())?;
     drop(graph);
-    let tensors = quantize::tensors(&checkpoint, &tokenizer, |done, all| stage(Stage::Quantizing, done, all))
-        .with_context(|| format!("{} is not valid JSON", input.tokenizer.display()))?;
+    let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
+        .with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
+    let texts = crate::calibrate::Texts::default_texts();
+    let calibration = if std::env::var_os("NOCAL").is_some() {
+        None
+    } else {
+        Some(crate::calibrate::Calibration::collect(&float, &qa, &texts, |_, _| {})?)
+    };
+    let quantized = quantize::quantize(&checkpoint, &tokenizer, calibration.as_ref(), &Default::default(), |_, _| {})?;
+    for (name, c) in &quantized.choices {
+        println!("{name:<28} {:?} {} {:.4} -> {:.4}", c.strength, c.cancelling, c.error_before, c.error);
+    }
+    let tensors = quantized.tensors;
     let parameters = parameters(&checkpoint);
     drop(checkpoint);
     let metadata = Metadata {
