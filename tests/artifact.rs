@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use common::{Random, metadata, write_model};
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{ALIGNMENT, Artifact, ArtifactError, schema};
+use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, Metadata, OverallScores, schema};
+use edgeqa::kernels::layout::PackedShape;
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::tokenizer::QaTokenizer;
+use half::f16;
 use serde_json::{Value, json};
 
 struct Temp {
@@ -153,6 +155,48 @@ fn foreign_files_and_versions_are_told_apart() {
     message(&set("config", "{}"), &["config", "missing field"]);
     message(&set("null_threshold", "NaN"), &["null_threshold", "finite"]);
     message(&set("data_sha256", "abc"), &["data_sha256", "sha256"]);
+    message(&set("accuracy", "{}"), &["accuracy", "missing field"]);
+    let mut accuracy = serde_json::to_value(accuracy()).expect("JSON");
+    accuracy["int8"]["f1"] = json!(100.5);
+    let text: &'static str = Box::leak(accuracy.to_string().into_boxed_str());
+    message(&set("accuracy", text), &["accuracy", "100.5"]);
+}
+
+fn accuracy() -> Accuracy {
+    Accuracy {
+        data: "dev.json".into(),
+        data_sha256: "ab".repeat(32),
+        questions: 50,
+        subset: Some(Drawn { limit: 48, seed: 7 }),
+        null_threshold: -1.5,
+        fp32: OverallScores { exact: 60.0, f1: 80.0 },
+        int8: OverallScores { exact: 58.0, f1: 78.0 },
+        identical: 47,
+    }
+}
+
+#[test]
+fn measured_scores_are_kept_and_impossible_ones_are_refused() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let metadata = Metadata { accuracy: Some(accuracy()), ..metadata() };
+    let artifact = Artifact::open(&common::write_model(temp.path(), &metadata)).expect("opens");
+    assert_eq!(artifact.metadata(), &metadata);
+    assert_eq!(accuracy().f1_ratio(), Some(0.975));
+    type Change = fn(&mut Accuracy);
+    let wrong: [Change; 5] = [
+        |a| a.fp32.exact = -0.1,
+        |a| a.int8.f1 = f64::NAN,
+        |a| a.questions = 0,
+        |a| a.identical = 51,
+        |a| a.null_threshold = f32::INFINITY,
+    ];
+    for (n, change) in wrong.iter().enumerate() {
+        let mut accuracy = accuracy();
+        change(&mut accuracy);
+        assert!(accuracy.validate().is_err(), "{n}: {accuracy:?}");
+    }
+    let nothing = Accuracy { fp32: OverallScores { exact: 0.0, f1: 0.0 }, ..accuracy() };
+    assert!(nothing.validate().is_ok() && nothing.f1_ratio().is_none());
 }
 
 #[test]
@@ -284,6 +328,68 @@ fn input_factors_move_scale_from_weights_to_inputs() {
     };
     assert_eq!(factored(0.5), plain);
     assert_ne!(factored(1.0), plain, "the factor has no effect");
+}
+
+/// Stores a linear layer of a made-up model in half precision, with the same values as in int8.
+fn to_half(data: &mut TensorData, spec: &schema::LinearSpec) {
+    let PackedShape { n, k } = spec.shape;
+    let packed = data.insert(format!("{}.weight", spec.name), Vec::new()).expect("there");
+    let values = (0..n * k).map(|i| f16::from_f32(f32::from(packed[spec.shape.index(i / k, i % k)] as i8)));
+    data.insert(format!("{}.weight", spec.name), values.flat_map(f16::to_le_bytes).collect());
+    for vector in ["scale", "bias"] {
+        data.get_mut(&format!("{}.{vector}", spec.name)).expect("there").truncate(4 * n);
+    }
+    data.remove(&format!("{}.column_sum", spec.name));
+}
+
+#[test]
+fn linear_layers_in_half_precision_compute_what_those_in_int8_do() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let path = temp.path().join("x");
+    let config = metadata().config;
+    let specs: Vec<_> = (0..config.num_layers).flat_map(|layer| schema::linears(&config, layer)).collect();
+    let plain = common::tensors(&config);
+    let logits = |data: &TensorData| {
+        write(&path, &metadata(), data).expect("written").publish().expect("renamed");
+        let artifact = Artifact::open(&path).expect("opens");
+        artifact.verify().expect("sound");
+        let session = Session::new(&ModelWeights::from_artifact(&artifact).expect("weights")).expect("builds");
+        (session.logits(&[2, 50, 3, 100, 7, 3], None).expect("logits"), artifact)
+    };
+    let (int8, _) = logits(&plain);
+    let highest = |start: f32, values: &[f32], sign: f32| values.iter().fold(start, |max, x| max.max(sign * x));
+    let range = highest(f32::MIN, &int8.start, 1.0) + highest(f32::MIN, &int8.start, -1.0);
+    for spec in &specs {
+        let mut data = plain.clone();
+        to_half(&mut data, spec);
+        let (half, artifact) = logits(&data);
+        assert_eq!(artifact.precision(&spec.name), schema::Precision::F16);
+        // They differ by the quantisation of the inputs only.
+        let differences =
+            half.start.iter().chain(&half.end).zip(int8.start.iter().chain(&int8.end)).map(|(a, b)| (a - b).abs());
+        let largest = differences.fold(0.0, f32::max);
+        assert!(largest > 0.0 && largest < 0.1 * range, "{}: {largest} of {range}", spec.name);
+    }
+    let mut all = plain.clone();
+    for spec in &specs {
+        to_half(&mut all, spec);
+    }
+    logits(&all);
+    // Every fault of a half-precision layer is named.
+    let name = &specs[1].name;
+    let weight = format!("{name}.weight");
+    let mut infinite = all.clone();
+    infinite.get_mut(&weight).expect("there")[6..8].copy_from_slice(&f16::INFINITY.to_le_bytes());
+    write(&path, &metadata(), &infinite).expect("written").publish().expect("renamed");
+    let error = Artifact::open(&path).expect("opens").verify().expect_err("refused");
+    assert!(matches!(&error, ArtifactError::NonFinite { tensor, index: 3, .. } if *tensor == weight), "{error}");
+    let mut short = all.clone();
+    short.get_mut(&format!("{name}.bias")).expect("there").truncate(4);
+    let error = write(&path, &metadata(), &short).expect_err("refused");
+    assert!(matches!(&error, ArtifactError::Shape { tensor, .. } if *tensor == format!("{name}.bias")), "{error}");
+    let mut mixed = all;
+    mixed.insert(format!("{name}.column_sum"), vec![0; 4 * specs[1].shape.padded_n()]);
+    write(&path, &metadata(), &mixed).expect_err("refused");
 }
 
 /// 10,000 random damages, half of them in the tensor data alone, where most files still open, and half of them in header,

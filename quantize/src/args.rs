@@ -1,8 +1,10 @@
 //! The command line of `edgeqa-quantize`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
@@ -44,6 +46,48 @@ pub struct Args {
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
     pub null_threshold: Option<f32>,
 
+    /// UTF-8 text to calibrate with: paragraphs, separated by empty lines; a paragraph of one line that ends with a question mark is a
+    /// question about the text before it [default: a text that comes with the tool]
+    #[arg(long, value_name = "TEXTS")]
+    pub calibrate: Option<PathBuf>,
+
+    /// Do not calibrate; round every weight to the nearest step
+    #[arg(long, conflicts_with = "calibrate")]
+    pub no_calibration: bool,
+
+    /// Keep this linear layer in half precision, e.g. encoder.3.ffn.out; can be given several times
+    #[arg(long, value_name = "LAYER")]
+    pub half: Vec<String>,
+
+    /// Measure what each linear layer costs: the error of the logits if only that layer is in int8
+    #[arg(long)]
+    pub sensitivity: bool,
+
+    /// Ask the fp32 and the int8 model the questions of this SQuAD file, keep the scores in the file, and write nothing that misses
+    /// the accuracy gate
+    #[arg(long, value_name = "FILE")]
+    pub squad: Option<PathBuf>,
+
+    /// The accuracy gate: smallest F1 of int8, as a share of that of fp32
+    #[arg(long, value_name = "R", requires = "squad", default_value_t = 0.999, value_parser = share)]
+    pub min_f1_ratio: f64,
+
+    /// Do not promote layers to half precision to pass the gate
+    #[arg(long, requires = "squad")]
+    pub no_promotion: bool,
+
+    /// Ask only as many questions, drawn by --seed; whole paragraphs are drawn, so there can be a few more
+    #[arg(long, value_name = "N", requires = "squad", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: Option<usize>,
+
+    /// Seed of the choice of paragraphs
+    #[arg(long, value_name = "S", requires = "limit", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Threads that answer questions [default: all cores]
+    #[arg(long, value_name = "N", requires = "squad")]
+    pub threads: Option<NonZeroUsize>,
+
     /// Do everything, but leave no file behind
     #[arg(long)]
     pub dry_run: bool,
@@ -58,7 +102,15 @@ Examples:
   edgeqa-quantize --hub nbroad/deberta-v3-xsmall-squad2 \\
       --revision 04e561b801dc5648425c985d639e3bbfff268469 --license cc-by-4.0 --out model.safetensors
   edgeqa-quantize exports/model.onnx --out model.safetensors
-  edgeqa-quantize my-fine-tuned-model/ --out model.safetensors --null-threshold=-1.5";
+  edgeqa-quantize my-fine-tuned-model/ --out model.safetensors --null-threshold=-1.5
+  edgeqa-quantize my-fine-tuned-model/ --squad dev-v2.0.json --min-f1-ratio 0.998 --calibrate manual.txt";
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("not a number from 0 to 1".into()),
+    }
+}
 
 fn finite(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {

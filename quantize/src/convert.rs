@@ -1,100 +1,30 @@
-//! The whole conversion: import, prove, quantise, write, check what was written, publish.
+//! The whole conversion: import, prove, calibrate, quantise, write, check what was written, publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, bail, ensure};
-use edgeqa::artifact::{Artifact, Metadata, Source, write};
+use anyhow::{Context, ensure};
+use edgeqa::artifact::write::{Pending, write};
+use edgeqa::artifact::{Accuracy, Artifact, Metadata, Source, schema};
 use edgeqa::model::{ModelWeights, Session};
-use edgeqa::tokenizer::QaTokenizer;
+use edgeqa::tokenizer::{QaTokenizer, Window};
 use serde::Serialize;
 
+use crate::calibrate::{Calibration, Texts};
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
-use crate::hub::Downloaded;
-use crate::import::onnx::OnnxModel;
+use crate::float;
+use crate::gate::{self, Candidate, Gate, Gated};
+use crate::input::{files, import, is_json, size, source};
+use crate::linear::Choice;
 use crate::noise::{self, Noise};
 use crate::proof::{self, Proof};
-use crate::{checksum, float, import, quantize};
+use crate::quantize::{self, Int8Linears};
+use crate::sensitivity::{self, Sensitivity};
 
-/// Which files to convert.
-#[derive(Clone, Debug)]
-pub struct Input {
-    /// An `.onnx` or `.safetensors` file.
-    pub weights: PathBuf,
-    /// Its `config.json`.
-    pub config: PathBuf,
-    /// Its `tokenizer.json`.
-    pub tokenizer: PathBuf,
-    /// Hub repository and commit, if they were fetched.
-    pub hub: Option<(String, String)>,
-}
-
-impl Input {
-    /// Resolves what a user names: an ONNX or safetensors file, or a Hugging Face folder; `config` and `tokenizer` default to the
-    /// files beside the weights.
-    ///
-    /// # Errors
-    /// If a file is missing; the message says which and what can be done.
-    pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
-        let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
-        ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
-        let folder = weights.parent().unwrap_or(Path::new("")).to_owned();
-        let beside = |name: &str| {
-            let near = folder.join(name);
-            // The hub's repositories keep exports in a sub-folder `onnx`.
-            if near.is_file() || !folder.ends_with("onnx") { near } else { folder.join("..").join(name) }
-        };
-        let input = Self {
-            config: config.unwrap_or_else(|| beside("config.json")),
-            tokenizer: tokenizer.unwrap_or_else(|| beside("tokenizer.json")),
-            weights,
-            hub: None,
-        };
-        for (file, option) in [(&input.config, "--config"), (&input.tokenizer, "--tokenizer")] {
-            ensure!(
-                file.is_file(),
-                "{} does not exist; put it beside the weights or name it with {option}",
-                file.display()
-            );
-        }
-        Ok(input)
-    }
-
-    /// The files that a hub download returned.
-    pub fn downloaded(files: Downloaded) -> Self {
-        Self {
-            weights: files.weights.path().to_owned(),
-            config: files.config,
-            tokenizer: files.tokenizer,
-            hub: Some((files.repo, files.commit)),
-        }
-    }
-}
-
-fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
-    for name in ["model.safetensors", "model.onnx", "onnx/model.onnx"] {
-        let path = folder.join(name);
-        if path.is_file() {
-            return Ok(path);
-        }
-    }
-    if folder.join("model.safetensors.index.json").is_file() {
-        bail!(
-            "{}: weights in several files are not supported; save the model in one model.safetensors",
-            folder.display()
-        );
-    }
-    if folder.join("pytorch_model.bin").is_file() {
-        bail!(
-            "{} only holds pytorch_model.bin, which cannot be read safely; convert it first: \
-             AutoModelForQuestionAnswering.from_pretrained(DIR).save_pretrained(DIR)",
-            folder.display()
-        );
-    }
-    bail!("{} holds neither model.safetensors nor model.onnx", folder.display());
-}
+pub use crate::input::Input;
 
 /// What to do beside converting.
 #[derive(Clone, Debug, Default)]
@@ -103,8 +33,28 @@ pub struct Options {
     pub license: Option<String>,
     /// Recommended null score difference, for the metadata.
     pub null_threshold: Option<f32>,
+    /// What to calibrate with.
+    pub calibration: CalibrationText,
+    /// Linear layers to keep in half precision, by name.
+    pub half: BTreeSet<String>,
+    /// Measure what each linear layer costs.
+    pub sensitivity: bool,
+    /// The accuracy that is asked for.
+    pub gate: Option<Gate>,
     /// Do everything, but leave no file behind.
     pub dry_run: bool,
+}
+
+/// The text that shows what the inputs of the layers look like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CalibrationText {
+    /// The text that comes with the tool.
+    #[default]
+    Own,
+    /// A file; see [`Texts::read`].
+    File(PathBuf),
+    /// None: weights are rounded to the nearest step.
+    None,
 }
 
 /// The result of a conversion.
@@ -128,8 +78,31 @@ pub struct Summary {
     pub data_sha256: String,
     /// The import against the original graph; `None` for a folder of named weights, which has no graph.
     pub proof: Option<Proof>,
+    /// What calibration did; `None` if there was none.
+    pub calibration: Option<CalibrationSummary>,
+    /// Linear layers in half precision, by name.
+    pub half: BTreeSet<String>,
     /// The artifact against the imported fp32 model.
     pub noise: Noise,
+    /// What each linear layer costs, the most sensitive first; empty if that was not measured.
+    pub sensitivity: Vec<Sensitivity>,
+    /// The scores that the metadata carry; `None` if accuracy was not measured.
+    pub accuracy: Option<Accuracy>,
+    /// How the accuracy gate was passed; `None` if there was none.
+    pub gate: Option<Gated>,
+}
+
+/// What calibration did.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalibrationSummary {
+    /// Where the text comes from.
+    pub source: String,
+    /// Sequences that were run.
+    pub sequences: usize,
+    /// Tokens of all sequences.
+    pub tokens: usize,
+    /// What was chosen, by linear layer.
+    pub choices: BTreeMap<String, Choice>,
 }
 
 /// A stage of a conversion.
@@ -139,43 +112,70 @@ pub enum Stage {
     Reading,
     /// Comparing the import with the graph.
     Proving,
-    /// Making int8 tensors, layer by layer.
+    /// Running the fp32 model over the calibration text, sequence by sequence.
+    Calibrating,
+    /// Making int8 weights, layer by layer.
     Quantizing,
+    /// Measuring what each layer costs.
+    Sensitivity,
     /// Writing the file beside its name.
     Writing,
     /// Verifying the file and measuring its noise.
     Checking,
+    /// Asking the fp32 model, question by question.
+    Fp32Questions,
+    /// Asking the int8 model, question by question.
+    Int8Questions,
 }
 
 /// All stages, in order.
-pub const STAGES: [Stage; 5] = [Stage::Reading, Stage::Proving, Stage::Quantizing, Stage::Writing, Stage::Checking];
+pub const STAGES: [Stage; 9] = [
+    Stage::Reading,
+    Stage::Proving,
+    Stage::Calibrating,
+    Stage::Quantizing,
+    Stage::Sensitivity,
+    Stage::Writing,
+    Stage::Checking,
+    Stage::Fp32Questions,
+    Stage::Int8Questions,
+];
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Stage::Reading => "reading the model",
             Stage::Proving => "proving the import",
+            Stage::Calibrating => "calibrating",
             Stage::Quantizing => "quantising",
+            Stage::Sensitivity => "measuring sensitivity",
             Stage::Writing => "writing",
             Stage::Checking => "checking what was written",
+            Stage::Fp32Questions => "asking the fp32 model",
+            Stage::Int8Questions => "asking the int8 model",
         })
     }
 }
 
-/// Converts `input` to the artifact `out`. `stage` is called when a stage begins, and inside of one that goes layer by layer with
-/// the finished and all layers.
+/// Converts `input` to the artifact `out`. `stage` is called when a stage begins, and inside of one that has steps with the finished
+/// and all steps.
 ///
 /// # Errors
-/// If anything cannot be read, is not supported, or does not prove equal; no file is left behind and an existing one is kept.
+/// If anything cannot be read, is not supported, does not prove equal, or misses the accuracy that is asked for; no file is left
+/// behind and an existing one is kept.
 pub fn convert(
     input: &Input,
     out: &Path,
     options: &Options,
-    mut stage: impl FnMut(Stage, usize, usize),
+    stage: impl FnMut(Stage, usize, usize) + Send,
 ) -> anyhow::Result<Summary> {
+    let stage = Mutex::new(stage);
+    let stage = |at, done, all| (stage.lock().unwrap_or_else(PoisonError::into_inner))(at, done, all);
     check_target(input, out)?;
+    let gate = options.gate.as_ref().map(gate::Opened::new).transpose()?;
     stage(Stage::Reading, 0, 0);
     let config = SourceConfig::read(&input.config)?;
+    check_names(&options.half, &config)?;
     let tokenizer = fs::read_to_string(&input.tokenizer)
         .with_context(|| format!("cannot read {} as UTF-8 text", input.tokenizer.display()))?;
     let (checkpoint, graph) = import(input, &config)?;
@@ -192,36 +192,65 @@ pub fn convert(
     drop(graph);
     let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
         .with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
-    let texts = crate::calibrate::Texts::default_texts();
-    let calibration = if std::env::var_os("NOCAL").is_some() {
-        None
-    } else {
-        Some(crate::calibrate::Calibration::collect(&float, &qa, &texts, |_, _| {})?)
+    let texts = match &options.calibration {
+        CalibrationText::Own => Some(Texts::own()),
+        CalibrationText::File(path) => Some(Texts::read(path)?),
+        CalibrationText::None => None,
     };
-    let quantized = quantize::quantize(&checkpoint, &tokenizer, calibration.as_ref(), &Default::default(), |_, _| {})?;
-    for (name, c) in &quantized.choices {
-        println!("{name:<28} {:?} {} {:.4} -> {:.4}", c.strength, c.cancelling, c.error_before, c.error);
+    let mut calibration = match &texts {
+        Some(texts) => Some(Calibration::collect(&float, &qa, texts, |d, a| stage(Stage::Calibrating, d, a))?),
+        None => None,
+    };
+    let int8 = quantize::linears(&checkpoint, calibration.as_ref(), |d, a| stage(Stage::Quantizing, d, a));
+    if let Some(calibration) = &mut calibration {
+        calibration.inputs.clear(); // the sequences are still needed, the sums are large
     }
-    let tensors = quantized.tensors;
-    let parameters = parameters(&checkpoint);
-    drop(checkpoint);
     let metadata = Metadata {
         config: config.model,
         source: source.clone(),
         license: options.license.clone().unwrap_or_else(|| "unspecified".into()),
         tool: concat!("edgeqa-quantize ", env!("CARGO_PKG_VERSION")).into(),
         null_threshold: options.null_threshold,
+        accuracy: None,
     };
-    stage(Stage::Writing, 0, 0);
-    let pending = write::write(out, &metadata, &tensors)?;
-    drop(tensors);
-    // What is published is the file itself, so the file is what gets checked.
+    let windows = match &calibration {
+        Some(calibration) => calibration.windows.clone(),
+        None => Texts::own().windows(&qa, float.config.max_positions)?,
+    };
+    let mut maker = Maker {
+        checkpoint: &checkpoint,
+        tokenizer: &tokenizer,
+        float: &float,
+        int8: &int8,
+        windows: &windows,
+        metadata,
+        out,
+        stage: &stage,
+        pending: None,
+        sensitivity: None,
+    };
+    if options.sensitivity {
+        maker.sensitivity()?;
+    }
+    let mut half = options.half.clone();
+    let (artifact, gated) = match &gate {
+        None => (maker.make(&half)?, None),
+        Some(gate) => {
+            let (gated, accuracy, measured) = gate.pass(&float, &mut maker, &mut half, &stage)?;
+            // The scores belong into the header; the tensors are those that were measured.
+            maker.metadata.accuracy = Some(accuracy);
+            let artifact = maker.make(&half)?;
+            ensure!(
+                artifact.data_sha256() == measured,
+                "the tensors changed after they were measured; please report this"
+            );
+            (artifact, Some(gated))
+        }
+    };
     stage(Stage::Checking, 0, 0);
-    let artifact = Artifact::open(pending.path())?;
-    artifact.verify()?;
-    QaTokenizer::from_artifact(&artifact).with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
     let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)?;
-    if !options.dry_run {
+    let Maker { metadata, pending, sensitivity, .. } = maker;
+    if let Some(pending) = pending.filter(|_| !options.dry_run) {
         pending.publish()?;
     }
     Ok(Summary {
@@ -229,13 +258,72 @@ pub fn convert(
         written: !options.dry_run,
         source,
         layers: metadata.config.num_layers,
-        parameters,
+        parameters: parameters(&checkpoint),
         source_bytes: files.iter().filter(|f| !is_json(f)).map(|f| size(f)).sum::<anyhow::Result<u64>>()?,
         artifact_bytes: artifact.file_len(),
         data_sha256: artifact.data_sha256().to_owned(),
         proof,
+        calibration: calibration.map(|c| CalibrationSummary {
+            sequences: c.windows.len(),
+            tokens: c.tokens(),
+            source: c.source,
+            choices: int8.choices,
+        }),
+        half,
         noise,
+        sensitivity: sensitivity.unwrap_or_default(),
+        accuracy: metadata.accuracy,
+        gate: gated,
     })
+}
+
+/// What files are made of.
+struct Maker<'a, S> {
+    checkpoint: &'a Checkpoint,
+    tokenizer: &'a str,
+    float: &'a ModelWeights,
+    int8: &'a Int8Linears,
+    windows: &'a [Window],
+    metadata: Metadata,
+    out: &'a Path,
+    stage: &'a S,
+    /// The last file that was made.
+    pending: Option<Pending>,
+    sensitivity: Option<Vec<Sensitivity>>,
+}
+
+impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
+    /// Writes the artifact beside its name and checks it. What is published is the file itself, so the file is what gets checked and
+    /// measured.
+    fn make(&mut self, half: &BTreeSet<String>) -> anyhow::Result<Artifact> {
+        (self.stage)(Stage::Writing, 0, 0);
+        let tensors = quantize::tensors(self.checkpoint, self.tokenizer, self.int8, half)?;
+        let pending = write(self.out, &self.metadata, &tensors)?;
+        let artifact = Artifact::open(pending.path())?;
+        artifact.verify()?;
+        QaTokenizer::from_artifact(&artifact)?;
+        self.pending = Some(pending);
+        Ok(artifact)
+    }
+
+    fn sensitivity(&mut self) -> anyhow::Result<&[Sensitivity]> {
+        if self.sensitivity.is_none() {
+            let step = |done, all| (self.stage)(Stage::Sensitivity, done, all);
+            self.sensitivity = Some(sensitivity::measure(self.float, self.int8, self.windows, step)?);
+        }
+        Ok(self.sensitivity.as_deref().unwrap_or_default())
+    }
+}
+
+/// Layers that are to keep half precision must exist.
+fn check_names(half: &BTreeSet<String>, config: &SourceConfig) -> anyhow::Result<()> {
+    let known: Vec<String> = (0..config.model.num_layers)
+        .flat_map(|layer| schema::linears(&config.model, layer).map(|spec| spec.name))
+        .collect();
+    for name in half {
+        ensure!(known.contains(name), "there is no linear layer {name:?}; there are {}", known.join(", "));
+    }
+    Ok(())
 }
 
 /// Before any work is done: the target is a possible file and no input.
@@ -254,50 +342,10 @@ fn check_target(input: &Input, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
-}
-
-fn import(input: &Input, config: &SourceConfig) -> anyhow::Result<(Checkpoint, Option<OnnxModel>)> {
-    if is_onnx(&input.weights) {
-        let model = import::onnx::read(&input.weights)?;
-        let checkpoint = import::onnx::import(&model, config)?;
-        Ok((checkpoint, Some(model)))
-    } else {
-        Ok((import::folder::import(&input.weights, config)?, None))
-    }
-}
-
 fn parameters(c: &Checkpoint) -> usize {
     let tables = [Some(&c.word), c.position.as_ref(), c.token_type.as_ref(), c.relative.as_ref().map(|r| &r.table)];
     let layers = c.layers.iter().flat_map(|l| [&l.query, &l.key, &l.value, &l.output, &l.ffn_in, &l.ffn_out]);
     let dense: usize = layers.chain([&c.head]).map(|d| d.weight.data.len() + d.bias.len()).sum();
     let norms = 2 * c.config.hidden_size * (1 + 2 * c.layers.len());
     tables.into_iter().flatten().map(|t| t.data.len()).sum::<usize>() + dense + norms
-}
-
-/// Every file that is read: weights, configuration, tokenizer, and where an ONNX model keeps data outside of itself.
-fn files(input: &Input, graph: Option<&OnnxModel>) -> Vec<PathBuf> {
-    let external = graph.into_iter().flat_map(|g| &g.external);
-    [&input.weights, &input.config, &input.tokenizer].into_iter().chain(external).cloned().collect()
-}
-
-fn is_json(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "json")
-}
-
-fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow::Result<Source> {
-    let mut sums = BTreeMap::new();
-    for path in files {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let sum = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
-        sums.insert(name, sum);
-    }
-    let (repo, revision) = input.hub.clone().unzip();
-    let kind = if is_graph { "onnx" } else { "safetensors" };
-    Ok(Source { kind: kind.into(), repo, revision, sha256: sums })
-}
-
-fn size(path: &Path) -> anyhow::Result<u64> {
-    Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
 }

@@ -3,6 +3,7 @@
 //! The modules, in the order the data flow:
 //!
 //! - [`hub`]: fetches a model's files
+//! - [`input`]: which files a model is read from
 //! - [`config`]: `config.json` to the model's shapes, or a refusal by name
 //! - [`import`]: an ONNX graph or a Hugging Face folder to a [`checkpoint`] of fp32 weights
 //! - [`float`]: the checkpoint as a runnable fp32 model
@@ -10,7 +11,9 @@
 //! - [`calibrate`]: what the inputs of linear layers look like on real text, and what follows from it
 //! - [`linear`]: a linear layer to int8 or half precision
 //! - [`quantize`]: the checkpoint to the tensors of an artifact
+//! - [`sensitivity`]: what each linear layer costs in int8
 //! - [`noise`]: the int8 model against the fp32 one, layer by layer
+//! - [`gate`]: nothing is published that answers worse than it may
 //! - [`convert`]: all of it in order, with a summary
 
 pub mod calibrate;
@@ -19,11 +22,14 @@ mod checksum;
 pub mod config;
 pub mod convert;
 pub mod float;
+pub mod gate;
 pub mod hub;
 pub mod import;
+pub mod input;
 pub mod linear;
 pub mod noise;
 mod parallel;
 pub mod proof;
 pub mod quantize;
 mod random;
+pub mod sensitivity;

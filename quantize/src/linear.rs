@@ -5,6 +5,7 @@ use edgeqa::kernels::layout::PackedShape;
 use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_f32, linear_i8};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::{QuantizedRows, quantize_row};
+use edgeqa::ops::LinearWeights;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -36,6 +37,8 @@ pub struct HalfLinear {
     pub values: Vec<f16>,
     /// Per output channel, powers of two.
     pub scales: Vec<f32>,
+    /// Per output channel.
+    pub bias: Vec<f32>,
 }
 
 /// What calibration chose for a layer.
@@ -114,6 +117,18 @@ impl Int8Linear {
         Self { packed: pack(shape, &values), column_sums: column_sums(shape, &values), shape, scales, bias, factors }
     }
 
+    /// As the runtime takes it.
+    pub fn weights(&self) -> LinearWeights {
+        LinearWeights::Int8 {
+            shape: self.shape,
+            packed: self.packed.clone().into(),
+            scales: self.scales.clone().into(),
+            bias: self.bias.clone().into(),
+            column_sums: self.column_sums.clone().into(),
+            input_factor: self.factors.clone().map(Into::into),
+        }
+    }
+
     /// The squared differences of the outputs for `x` from `exact`, computed as the runtime does.
     fn squared_error(&self, x: &[f32], exact: &[f32]) -> f64 {
         let mut rows = QuantizedRows::default();
@@ -144,7 +159,7 @@ impl HalfLinear {
             out.convert_from_f32_slice(&scaled);
             scales.push(scale);
         }
-        Self { values, scales }
+        Self { values, scales, bias: dense.bias.clone() }
     }
 }
 

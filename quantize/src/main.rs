@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use args::Args;
 use clap::Parser;
 use edgeqa::errors::one_line;
-use edgeqa_quantize::convert::{Input, Options, Summary, convert};
+use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
+use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::hub;
 
 fn main() -> ExitCode {
@@ -32,7 +33,26 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
         (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,
         (None, None) => anyhow::bail!("nothing to convert; see --help"),
     };
-    let options = Options { license: args.license.clone(), null_threshold: args.null_threshold, dry_run: args.dry_run };
+    let options = Options {
+        license: args.license.clone(),
+        null_threshold: args.null_threshold,
+        calibration: match &args.calibrate {
+            Some(path) => CalibrationText::File(path.clone()),
+            None if args.no_calibration => CalibrationText::None,
+            None => CalibrationText::Own,
+        },
+        half: args.half.iter().cloned().collect(),
+        sensitivity: args.sensitivity,
+        gate: args.squad.as_ref().map(|squad| Gate {
+            squad: squad.clone(),
+            limit: args.limit,
+            seed: args.seed,
+            min_f1_ratio: args.min_f1_ratio,
+            promote: !args.no_promotion,
+            threads: args.threads,
+        }),
+        dry_run: args.dry_run,
+    };
     let progress = report::Progress::new();
     let summary = convert(&input, &args.out, &options, |stage, done, all| progress.stage(stage, done, all));
     progress.finish();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use edgeqa::artifact::schema::{self, TOKENIZER, in_layer};
 use edgeqa::artifact::write::TensorData;
@@ -14,27 +15,61 @@ use crate::float::{normalized, project, stack};
 use crate::linear::{Choice, HalfLinear, Int8Linear};
 use crate::parallel;
 
-/// The tensors of an artifact and how they were chosen.
+/// All linear layers of a checkpoint in int8, by name, and what calibration chose for them.
 #[derive(Clone, Debug, Default)]
-pub struct Quantized {
-    /// All tensors.
-    pub tensors: TensorData,
-    /// What calibration chose, by linear layer.
+pub struct Int8Linears {
+    /// Weights by the name of the layer, as in [`schema::linears`].
+    pub linears: BTreeMap<String, Int8Linear>,
+    /// For layers that were calibrated.
     pub choices: BTreeMap<String, Choice>,
 }
 
-/// Quantises a checkpoint, guided by `calibration` if there is one. `tokenizer` is the text of `tokenizer.json`; linear layers in
-/// `half` keep half precision; `step` is called with the number of finished and all encoder layers.
+/// Quantises all linear layers, guided by `calibration` if there is one. `step` is called with the number of finished and all
+/// layers.
+pub fn linears(
+    checkpoint: &Checkpoint,
+    calibration: Option<&Calibration>,
+    step: impl Fn(usize, usize) + Sync,
+) -> Int8Linears {
+    let config = &checkpoint.config;
+    let jobs: Vec<_> = checkpoint
+        .layers
+        .iter()
+        .enumerate()
+        .flat_map(|(l, layer)| schema::linears(config, l).into_iter().zip(denses(layer)))
+        .collect();
+    let (all, done, results) = (jobs.len(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    parallel::for_each(jobs, |(spec, dense)| {
+        let inputs = calibration.and_then(|c| c.inputs.get(&spec.name));
+        let result = (spec.name, Int8Linear::new(&dense, inputs));
+        results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        step(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+    });
+    let mut out = Int8Linears::default();
+    for (name, (linear, choice)) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        out.choices.extend(choice.map(|choice| (name.clone(), choice)));
+        out.linears.insert(name, linear);
+    }
+    out
+}
+
+/// The four linear layers of an encoder layer, in the order of [`schema::linears`].
+fn denses(layer: &Layer) -> [Dense; 4] {
+    let qkv = stack(&[&layer.query, &layer.key, &layer.value]);
+    [qkv, layer.output.clone(), layer.ffn_in.clone(), layer.ffn_out.clone()]
+}
+
+/// The tensors of an artifact. `tokenizer` is the text of `tokenizer.json`; linear layers in `half` keep half precision, the others
+/// are those in `int8`.
 ///
 /// # Errors
 /// If the tokenizer is no JSON.
-pub fn quantize(
+pub fn tensors(
     checkpoint: &Checkpoint,
     tokenizer: &str,
-    calibration: Option<&Calibration>,
+    int8: &Int8Linears,
     half: &BTreeSet<String>,
-    step: impl Fn(usize, usize) + Sync,
-) -> anyhow::Result<Quantized> {
+) -> anyhow::Result<TensorData> {
     let config = &checkpoint.config;
     let mut out = Tensors(TensorData::new());
     out.0.insert(TOKENIZER.into(), compress_json(tokenizer)?);
@@ -47,93 +82,53 @@ pub fn quantize(
     }
     out.norm("embeddings.norm", &checkpoint.embedding_norm);
     let relative = checkpoint.relative.as_ref().map(|r| normalized(r, config));
-    let quantizer = Quantizer { checkpoint, relative: relative.as_ref(), calibration, half };
-    let all = checkpoint.layers.len();
-    let mut layers: Vec<(TensorData, BTreeMap<String, Choice>)> = vec![Default::default(); all];
-    let done = AtomicUsize::new(0);
-    parallel::for_each(layers.iter_mut().enumerate().collect(), |(l, slot)| {
-        *slot = quantizer.layer(l);
-        step(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-    });
-    out.floats("head.weight", &checkpoint.head.weight.data);
-    out.floats("head.bias", &checkpoint.head.bias);
-    let mut quantized = Quantized { tensors: out.0, choices: BTreeMap::new() };
-    for (tensors, choices) in layers {
-        quantized.tensors.extend(tensors);
-        quantized.choices.extend(choices);
-    }
-    Ok(quantized)
-}
-
-/// What is needed to quantise any encoder layer.
-struct Quantizer<'a> {
-    checkpoint: &'a Checkpoint,
-    relative: Option<&'a Matrix>,
-    calibration: Option<&'a Calibration>,
-    half: &'a BTreeSet<String>,
-}
-
-impl Quantizer<'_> {
-    fn layer(&self, l: usize) -> (TensorData, BTreeMap<String, Choice>) {
-        let config = &self.checkpoint.config;
-        let layer = &self.checkpoint.layers[l];
-        let [qkv, output, ffn_in, ffn_out] = schema::linears(config, l).map(|spec| spec.name);
-        let mut out = Tensors(TensorData::new());
-        let mut choices = BTreeMap::new();
-        let (mut attended, choice) = self.linear(&output, &layer.output);
-        choices.extend(choice.map(|choice| (output.clone(), choice)));
-        // The inputs of the output projection are weighted means of values, channel by channel, so its factors can be applied to the
-        // values, and these have a scale per channel anyway.
-        let factors = match &mut attended {
-            Linear::Int8(linear) => linear.factors.take(),
-            Linear::Half(..) => None,
-        };
-        out.linear(&output, attended);
-        let denses = [(qkv, &stacked(layer, factors.as_deref())), (ffn_in, &layer.ffn_in), (ffn_out, &layer.ffn_out)];
-        for (name, dense) in denses {
-            let (linear, choice) = self.linear(&name, dense);
-            out.linear(&name, linear);
-            choices.extend(choice.map(|choice| (name, choice)));
+    for (l, layer) in checkpoint.layers.iter().enumerate() {
+        let specs = schema::linears(config, l);
+        let linears = specs.iter().zip(denses(layer)).map(|(spec, dense)| match int8.linears.get(&spec.name) {
+            Some(linear) if !half.contains(&spec.name) => Linear::Int8(linear.clone()),
+            _ => Linear::Half(HalfLinear::new(&dense)),
+        });
+        let mut linears: Vec<Linear> = linears.collect();
+        if let [qkv, output, ..] = linears.as_mut_slice() {
+            fold_into_values(output, qkv, 2 * config.hidden_size);
+        }
+        for (spec, linear) in specs.iter().zip(linears) {
+            out.linear(&spec.name, linear);
         }
         let terms =
             [("attention.position_key", &layer.position_key), ("attention.position_query", &layer.position_query)];
         for (name, term) in terms {
             if let Some(term) = term {
-                out.table(&in_layer(l, name), &project(term, self.relative), config.num_heads);
+                out.table(&in_layer(l, name), &project(term, relative.as_ref()), config.num_heads);
             }
         }
         out.norm(&in_layer(l, "attention.norm"), &layer.attention_norm);
         out.norm(&in_layer(l, "ffn.norm"), &layer.ffn_norm);
-        (out.0, choices)
     }
-
-    fn linear(&self, name: &str, dense: &Dense) -> (Linear, Option<Choice>) {
-        if self.half.contains(name) {
-            return (Linear::Half(HalfLinear::new(dense), dense.bias.clone()), None);
-        }
-        let inputs = self.calibration.and_then(|c| c.inputs.get(name));
-        let (linear, choice) = Int8Linear::new(dense, inputs);
-        (Linear::Int8(linear), choice)
-    }
+    out.floats("head.weight", &checkpoint.head.weight.data);
+    out.floats("head.bias", &checkpoint.head.bias);
+    Ok(out.0)
 }
 
-/// Query, key and value projection as one, with the channels of the values multiplied by `factors`.
-fn stacked(layer: &Layer, factors: Option<&[f32]>) -> Dense {
-    let mut value = layer.value.clone();
-    let rows = value.weight.data.chunks_exact_mut(value.weight.cols).zip(&mut value.bias);
-    for ((row, bias), f) in rows.zip(factors.unwrap_or_default()) {
-        *bias *= f;
-        for w in row {
-            *w *= f;
-        }
-    }
-    stack(&[&layer.query, &layer.key, &value])
-}
-
-/// A quantised linear layer; half precision with its bias.
+/// A linear layer as it is stored.
 enum Linear {
     Int8(Int8Linear),
-    Half(HalfLinear, Vec<f32>),
+    Half(HalfLinear),
+}
+
+/// Moves the input factors of the output projection to the values, channels `first_value..` of `qkv`, whose scales and biases they
+/// multiply: the inputs of the projection are weighted means of values, channel by channel.
+fn fold_into_values(output: &mut Linear, qkv: &mut Linear, first_value: usize) {
+    let Linear::Int8(output) = output else { return };
+    let (scales, bias) = match qkv {
+        Linear::Int8(qkv) => (&mut qkv.scales, &mut qkv.bias),
+        Linear::Half(qkv) => (&mut qkv.scales, &mut qkv.bias),
+    };
+    let values = scales.iter_mut().zip(bias).skip(first_value);
+    for ((scale, bias), f) in values.zip(output.factors.take().unwrap_or_default()) {
+        *scale *= f;
+        *bias *= f;
+    }
 }
 
 /// `text` without insignificant white space, gzip-compressed; the same bytes for the same text.
@@ -188,11 +183,11 @@ impl Tensors {
                     self.floats(&format!("{name}.input_factor"), factors);
                 }
             }
-            Linear::Half(linear, bias) => {
+            Linear::Half(linear) => {
                 let values = linear.values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 self.0.insert(format!("{name}.weight"), values);
                 self.floats(&format!("{name}.scale"), &linear.scales);
-                self.floats(&format!("{name}.bias"), &bias);
+                self.floats(&format!("{name}.bias"), &linear.bias);
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use edgeqa_quantize::convert::{STAGES, Stage, Summary};
+use edgeqa_quantize::linear::Choice;
+use edgeqa_quantize::sensitivity::Sensitivity;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A progress bar on stderr, drawn only on a terminal: one step per stage.
@@ -24,7 +26,7 @@ impl Progress {
     /// Shows a stage and, if it has steps, how many of them are done.
     pub fn stage(&self, stage: Stage, done: usize, all: usize) {
         let finished = STAGES.iter().position(|s| *s == stage).unwrap_or(0);
-        let count = if all > 0 { format!(", {done} of {all} layers") } else { String::new() };
+        let count = if all > 0 { format!(", {done} of {all}") } else { String::new() };
         self.bar.set_position(finished as u64);
         self.bar.set_message(format!("{stage}{count}"));
     }
@@ -69,13 +71,72 @@ pub fn text(s: &Summary) -> String {
             None => "by the names of the weights; a folder has no graph to prove it against".into(),
         },
     );
+    match &s.calibration {
+        None => line("calibration", "none: weights are rounded to the nearest step".into()),
+        Some(c) => {
+            line(
+                "calibration",
+                format!("{} tokens in {} sequences of {}", HumanCount(c.tokens as u64), c.sequences, c.source),
+            );
+            let geometric_mean = |error: fn(&Choice) -> f64| {
+                (c.choices.values().map(|choice| error(choice).ln()).sum::<f64>() / c.choices.len().max(1) as f64).exp()
+            };
+            let factors = c.choices.values().filter(|choice| choice.strength.is_some()).count();
+            line("", format!("{factors} of {} linear layers have input factors", c.choices.len()));
+            let (before, after) = (geometric_mean(|c| c.error_before), geometric_mean(|c| c.error));
+            line(
+                "",
+                format!(
+                    "error of a layer's outputs, held-out tokens: {:.2} % -> {:.2} %",
+                    100.0 * before,
+                    100.0 * after
+                ),
+            );
+        }
+    }
+    for layer in &s.half {
+        line("half", layer.clone());
+    }
     line("noise", "signal-to-noise ratio of int8 against fp32 layer outputs, on random tokens".into());
     for (layer, snr) in s.noise.layer_snr_db.iter().enumerate() {
         line("", format!("layer {layer:>2}  {} dB", snr.map_or_else(|| "    -".into(), |snr| format!("{snr:5.1}"))));
     }
     let error = s.noise.logit_error.map_or_else(|| "no".into(), |error| format!("{error:.3}"));
     line("", format!("logits    {error} relative RMS error"));
-    line("accuracy", "not measured: F1 and EM against fp32 are a separate evaluation".into());
+    for (n, Sensitivity { layer, logit_error }) in s.sensitivity.iter().enumerate() {
+        let label = if n == 0 { "sensitivity" } else { "" };
+        line(label, format!("{layer:<30} {logit_error:.4} relative RMS error of the logits if only it is in int8"));
+    }
+    match &s.accuracy {
+        None => line("accuracy", "not measured; --squad FILE compares F1 and EM with fp32".into()),
+        Some(a) => {
+            line(
+                "accuracy",
+                format!(
+                    "F1 {:.2}, EM {:.2}; fp32: F1 {:.2}, EM {:.2}",
+                    a.int8.f1, a.int8.exact, a.fp32.f1, a.fp32.exact
+                ),
+            );
+            let ratio = a.f1_ratio().map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
+            let (identical, questions) = (a.identical, a.questions);
+            line("", format!("F1 ratio {ratio}, {identical} of {questions} answers identical, on {}", a.data));
+        }
+    }
+    if let Some(gate) = &s.gate {
+        line("gate", format!("passed: an F1 ratio of at least {} was asked for", gate.min_f1_ratio));
+        for p in &gate.promoted {
+            let ratio = p.f1_ratio.map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
+            let size = DecimalBytes(p.bytes as u64);
+            let (before, after) = (1e3 * p.seconds_before, 1e3 * p.seconds_after);
+            line(
+                "",
+                format!(
+                    "{} to half precision: F1 ratio {ratio}, {size} more, {before:.0} -> {after:.0} ms a question",
+                    p.layer
+                ),
+            );
+        }
+    }
     if s.written {
         line("next", format!("edgeqa ask \"Who ...?\" --context-file text.txt --model {}", s.out.display()));
     }

@@ -75,6 +75,8 @@ fn shipped_int8_model_is_close_to_onnx_runtime_fp32() {
     check_int8(&repo().join("models/demo/model.safetensors"), &repo().join("tests/golden/demo_logits.json"), 0.10);
 }
 
+/// Calibration depends on fp32 sums, whose last digits depend on the instruction set. So this asks for the same bytes where nothing
+/// is calibrated, and lets calibrated weights differ by a step in a few places.
 #[test]
 fn shipped_model_is_what_the_tool_makes() {
     let demo = repo().join("../shared/demo");
@@ -84,16 +86,32 @@ fn shipped_model_is_what_the_tool_makes() {
     }
     let temp = tempfile::tempdir().expect("temporary folder");
     let made = |weights: &str| {
-        let out = temp.path().join("model.safetensors");
+        let out = temp.path().join(weights).with_extension("int8");
         let input = Input::local(&demo.join(weights), None, None).expect("input");
         let options = Options { license: Some("Apache-2.0".into()), null_threshold: Some(-3.3), ..Options::default() };
-        let summary = convert(&input, &out, &options, |_, _, _| {}).expect("converts");
-        (std::fs::read(out).expect("artifact"), summary.data_sha256)
+        convert(&input, &out, &options, |_, _, _| {}).expect("converts");
+        Artifact::open(&out).expect("artifact")
     };
-    let shipped = repo().join("models/demo/model.safetensors");
-    let (from_graph, data_sha256) = made("model.onnx");
-    assert!(from_graph == std::fs::read(&shipped).expect("the shipped model"), "not the bytes that are shipped");
-    assert_eq!(made("model.safetensors").1, data_sha256, "the folder's weights give other bytes");
+    let (from_graph, from_folder) = (made("model.onnx"), made("model.safetensors"));
+    assert_eq!(from_graph.data_sha256(), from_folder.data_sha256(), "the folder's weights give other bytes");
+    let shipped = Artifact::open(&repo().join("models/demo/model.safetensors")).expect("the shipped model");
+    assert_eq!(shipped.tensors().len(), from_graph.tensors().len());
+    let (mut weights, mut moved) = (0, 0);
+    for (name, info) in shipped.tensors() {
+        let other = &from_graph.tensors()[name];
+        assert_eq!((info.dtype, &info.shape), (other.dtype, &other.shape), "{name}");
+        let (ours, theirs) = (shipped.view::<i8>(name), from_graph.view::<i8>(name));
+        if info.dtype == safetensors::Dtype::I8 && name.starts_with("encoder.") && !name.contains(".position_") {
+            let (ours, theirs) = (ours.expect("weights"), theirs.expect("weights"));
+            weights += ours.len();
+            moved += ours.iter().zip(theirs.iter()).filter(|(a, b)| a != b).count();
+            assert!(ours.iter().zip(theirs.iter()).all(|(a, b)| a.abs_diff(*b) <= 2), "{name}");
+        } else if info.dtype == safetensors::Dtype::I8 || info.dtype == safetensors::Dtype::U8 {
+            assert_eq!(&*ours.expect("bytes"), &*theirs.expect("bytes"), "{name}");
+        }
+    }
+    println!("{moved} of {weights} weights differ from the shipped ones");
+    assert!(moved * 50 < weights, "{moved} of {weights} weights differ from the shipped ones");
 }
 
 #[test]
@@ -115,7 +133,7 @@ fn real_shapes_are_within_the_bars() {
         println!("SKIPPED real_shapes_are_within_the_bars: EDGEQA_REAL_SHAPES names no folder");
         return;
     };
-    for (name, bound) in [("model", 0.20), ("outliers", 0.05)] {
+    for (name, bound) in [("model", 0.08), ("outliers", 0.03)] {
         let file = |extension| folder.join(name).with_extension(extension);
         check_float(&file("onnx"), &folder.join("config.json"), &file("json"));
         check_int8(&file("safetensors"), &file("json"), bound);

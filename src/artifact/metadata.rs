@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactError, FORMAT_VERSION};
+use super::{Accuracy, ArtifactError, FORMAT_VERSION};
 use crate::config::ModelConfig;
 use crate::kernels::layout::LAYOUT_ID;
 
@@ -21,6 +21,8 @@ pub struct Metadata {
     pub tool: String,
     /// Recommended null score difference above which the answer is "none"; `None` means 0.
     pub null_threshold: Option<f32>,
+    /// How accurate it was found to be; `None` if that was not measured.
+    pub accuracy: Option<Accuracy>,
 }
 
 /// Where the weights come from.
@@ -56,6 +58,9 @@ impl Metadata {
         if let Some(threshold) = self.null_threshold {
             entries.insert("null_threshold", threshold.to_string());
         }
+        if let Some(accuracy) = &self.accuracy {
+            entries.insert("accuracy", serde_json::to_string(accuracy)?);
+        }
         Ok(entries)
     }
 
@@ -83,12 +88,18 @@ impl Metadata {
                 _ => return Err(invalid("null_threshold", format!("{text:?} is no finite number"))),
             },
         };
+        let accuracy: Option<Accuracy> = match entries.get("accuracy") {
+            None => None,
+            Some(text) => Some(serde_json::from_str(text).map_err(|e| invalid("accuracy", e.to_string()))?),
+        };
+        if let Some(accuracy) = &accuracy {
+            accuracy.validate().map_err(|problem| invalid("accuracy", problem))?;
+        }
         let data_sha256 = get("data_sha256")?.clone();
         if data_sha256.len() != 64 || !data_sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(invalid("data_sha256", format!("{data_sha256:?} is no sha256")));
         }
-        let metadata =
-            Self { config, source, license: get("license")?.clone(), tool: get("tool")?.clone(), null_threshold };
-        Ok((metadata, data_sha256))
+        let (license, tool) = (get("license")?.clone(), get("tool")?.clone());
+        Ok((Self { config, source, license, tool, null_threshold, accuracy }, data_sha256))
     }
 }

@@ -4,7 +4,8 @@
 //! a file against both, [`mod@write`] makes one; [`map`] is the one place that maps memory, and a [`view::View`] is a
 //! tensor that keeps its map alive.
 
-pub mod error;
+pub mod accuracy;
+mod error;
 pub mod map;
 pub mod metadata;
 pub mod read;
@@ -12,6 +13,7 @@ pub mod schema;
 pub mod view;
 pub mod write;
 
+pub use accuracy::{Accuracy, Drawn, OverallScores};
 pub use error::ArtifactError;
 pub use metadata::{Metadata, Source};
 pub use read::Artifact;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use edgeqa::artifact::schema::TOKENIZER;
-use edgeqa::artifact::{Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
+use edgeqa::artifact::{Accuracy, Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::qa::Reader;
 use serde::Serialize;
@@ -26,6 +26,8 @@ struct Report<'a> {
     tool: &'a str,
     /// Recommended null threshold.
     null_threshold: Option<f32>,
+    /// Scores against fp32, if they were measured.
+    accuracy: Option<&'a Accuracy>,
     data_sha256: &'a str,
     /// Whether the data have that checksum.
     verified: bool,
@@ -89,6 +91,7 @@ impl<'a> Report<'a> {
             license: &metadata.license,
             tool: &metadata.tool,
             null_threshold: metadata.null_threshold,
+            accuracy: metadata.accuracy.as_ref(),
             data_sha256: artifact.data_sha256(),
             verified,
             bytes,
@@ -146,6 +149,20 @@ impl<'a> Report<'a> {
         }
         let threshold = self.null_threshold.map_or("0 (none recommended)".into(), |t| t.to_string());
         row("threshold", &threshold)?;
+        match self.accuracy {
+            None => row("accuracy", "not measured against fp32")?,
+            Some(accuracy) => {
+                let Accuracy { data, data_sha256, questions, fp32, int8, identical, .. } = accuracy;
+                let drawn = accuracy.subset.map_or(String::new(), |drawn| format!(", drawn with seed {}", drawn.seed));
+                row(
+                    "accuracy",
+                    &format!("F1 {:.2}, EM {:.2}; fp32: F1 {:.2}, EM {:.2}", int8.f1, int8.exact, fp32.f1, fp32.exact),
+                )?;
+                let ratio = accuracy.f1_ratio().map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
+                row("", &format!("F1 ratio {ratio}, {identical} of {questions} answers identical"))?;
+                row("", &format!("on {data} (sha256 {data_sha256}){drawn}, threshold {}", accuracy.null_threshold))?;
+            }
+        }
         for (n, (part, bytes)) in self.bytes.iter().enumerate() {
             row(if n == 0 { "bytes" } else { "" }, &format!("{part:<20}{:>12}", bytes))?;
         }

@@ -35,7 +35,14 @@ pub fn metadata() -> Metadata {
     };
     let sha256 = [("model.onnx".to_owned(), "5e".repeat(32))].into();
     let source = Source { kind: "onnx".into(), repo: Some("ada/tiny".into()), revision: Some("abc123".into()), sha256 };
-    Metadata { config, source, license: "CC0-1.0".into(), tool: "test 1.0".into(), null_threshold: None }
+    Metadata {
+        config,
+        source,
+        license: "CC0-1.0".into(),
+        tool: "test 1.0".into(),
+        null_threshold: None,
+        accuracy: None,
+    }
 }
 
 /// Writes a model of these metadata to `folder` and returns its path.

@@ -24,7 +24,7 @@ const PIECE: usize = 32;
 
 impl Texts {
     /// The text that comes with the tool: sixteen short passages on different subjects, written for it.
-    pub fn default_texts() -> Self {
+    pub fn own() -> Self {
         Self { name: "the tool's own text".into(), pairs: pairs(include_str!("../../calibration/default.txt")) }
     }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_own_text_has_questions_on_every_passage() {
-        let texts = Texts::default_texts();
+        let texts = Texts::own();
         assert!(texts.pairs.iter().all(|(question, passage)| question.ends_with('?') && passage.len() > 300));
         let passages: std::collections::BTreeSet<_> = texts.pairs.iter().map(|(_, passage)| passage).collect();
         assert_eq!((texts.pairs.len(), passages.len()), (40, 16));

@@ -1,0 +1,194 @@
+//! The accuracy gate on a model made hostile to int8. The right answers are those of the fp32 model itself, so that random weights
+//! have something to lose.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use edgeqa::artifact::Artifact;
+use edgeqa::eval::{Dataset, evaluate};
+use edgeqa::model::Session;
+use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::tokenizer::QaTokenizer;
+use edgeqa_quantize::config::SourceConfig;
+use edgeqa_quantize::convert::{Input, Options, Summary, convert};
+use edgeqa_quantize::gate::Gate;
+use edgeqa_quantize::{float, import};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+/// A threshold that no null odds exceed: every question is answered.
+const ANSWER_ALL: f32 = 1e9;
+
+fn repo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+struct Model {
+    folder: tempfile::TempDir,
+    squad: PathBuf,
+}
+
+impl Model {
+    /// A model of the fixtures, its tensors changed by `change`, and questions whose right answers are its own.
+    fn new(change: impl Fn(&str, &[usize], &mut [f32])) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let exports = repo().join("tests/fixtures/exports");
+        std::fs::copy(exports.join("base-hf/config.json"), folder.path().join("config.json")).expect("copy");
+        std::fs::copy(exports.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copy");
+        let bytes = std::fs::read(exports.join("base-hf/model.safetensors")).expect("weights");
+        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let mut changed: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        for (name, tensor) in tensors.tensors() {
+            assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
+            let mut values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            change(&name, tensor.shape(), &mut values);
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            changed.insert(name, (tensor.shape().to_vec(), bytes));
+        }
+        let views = changed.iter().map(|(name, (shape, bytes))| {
+            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
+        });
+        safetensors::serialize_to_file(views, None, &folder.path().join("model.safetensors")).expect("written");
+        let squad = folder.path().join("squad.json");
+        let model = Self { folder, squad };
+        model.write_questions();
+        model
+    }
+
+    /// Ordinary texts, with the answers of the fp32 model as the only right ones.
+    fn write_questions(&self) {
+        let source = repo().join("models/demo/squad.json");
+        let mut json: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&source).expect("questions")).expect("JSON");
+        let config = SourceConfig::read(&self.folder.path().join("config.json")).expect("config");
+        let checkpoint =
+            import::folder::import(&self.folder.path().join("model.safetensors"), &config).expect("import");
+        let tokenizer = std::fs::read(self.folder.path().join("tokenizer.json")).expect("tokenizer");
+        let tokenizer = QaTokenizer::from_json(&tokenizer, config.model.vocab_size).expect("tokenizer");
+        let session = Session::new(&float::weights(&checkpoint)).expect("session");
+        let reader = Reader::new(tokenizer, session, ANSWER_ALL);
+        let dataset = Dataset::read(&source).expect("questions");
+        let one = NonZeroUsize::MIN;
+        let predictions = evaluate(&reader, &dataset, &AskOptions::default(), one, &()).expect("answers");
+        let mut predictions = predictions.iter();
+        for article in json["data"].as_array_mut().expect("articles") {
+            for paragraph in article["paragraphs"].as_array_mut().expect("paragraphs") {
+                for question in paragraph["qas"].as_array_mut().expect("questions") {
+                    let text = &predictions.next().expect("an answer").text;
+                    question["answers"] = serde_json::json!([{ "text": text, "answer_start": 0 }]);
+                }
+            }
+        }
+        std::fs::write(&self.squad, json.to_string()).expect("written");
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("int8.safetensors")
+    }
+
+    fn convert(&self, min_f1_ratio: f64, promote: bool) -> anyhow::Result<Summary> {
+        let gate = Gate { squad: self.squad.clone(), limit: None, seed: 0, min_f1_ratio, promote, threads: None };
+        let options = Options { null_threshold: Some(ANSWER_ALL), gate: Some(gate), ..Options::default() };
+        convert(&Input::local(self.folder.path(), None, None)?, &self.out(), &options, |_, _, _| {})
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.folder.path()).expect("a folder").count()
+    }
+}
+
+/// Two intermediate channels always have the same value, and giant weights of opposite signs read them: they cancel in floating
+/// point, and leave nothing of the other weights in int8, whatever the scales and factors.
+fn hostile(name: &str, shape: &[usize], values: &mut [f32]) {
+    match name {
+        "deberta.encoder.layer.1.intermediate.dense.weight" => values.copy_within(..shape[1], shape[1]),
+        "deberta.encoder.layer.1.intermediate.dense.bias" => {
+            values[0] = 1.0; // far from zero, so that the channels are never silent
+            values[1] = 1.0;
+        }
+        "deberta.encoder.layer.1.output.dense.weight" => {
+            for (n, row) in values.chunks_exact_mut(shape[1]).enumerate() {
+                let giant = 1000.0 + 10.0 * n as f32;
+                row[0] += giant;
+                row[1] -= giant;
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_harmless_model_passes_without_promotion_and_carries_its_scores() {
+    let model = Model::new(|_, _, _| {});
+    let summary = model.convert(0.8, false).expect("passes");
+    let gate = summary.gate.expect("a gate");
+    assert!(gate.promoted.is_empty() && gate.f1_ratio >= Some(0.8), "{gate:?}");
+    let artifact = Artifact::open(&model.out()).expect("an artifact");
+    let accuracy = artifact.metadata().accuracy.clone().expect("scores");
+    assert_eq!(Some(&accuracy), summary.accuracy.as_ref());
+    assert_eq!((accuracy.questions, accuracy.data.as_str(), accuracy.subset), (36, "squad.json", None));
+    assert_eq!(accuracy.data_sha256, Dataset::read(&model.squad).expect("questions").sha256);
+    assert_eq!((accuracy.fp32.f1, accuracy.fp32.exact), (100.0, 100.0));
+    assert!(accuracy.identical >= 30, "{accuracy:?}");
+    // The header says what evaluating the file gives.
+    let reader = Reader::from_artifact(&artifact).expect("a reader");
+    let dataset = Dataset::read(&model.squad).expect("questions");
+    let two = NonZeroUsize::new(2).expect("two");
+    let again = evaluate(&reader, &dataset, &AskOptions::default(), two, &()).expect("answers");
+    let texts = edgeqa::eval::files::texts(&again);
+    let metrics = edgeqa::eval::Metrics::new(&dataset, &texts, None, None).expect("scores").all;
+    assert_eq!((metrics.f1, metrics.exact), (accuracy.int8.f1, accuracy.int8.exact));
+}
+
+#[test]
+fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
+    let model = Model::new(hostile);
+    let before = model.files();
+    let error = model.convert(0.85, false).expect_err("refused").to_string();
+    assert!(error.contains("promotion is off") && error.contains("nothing was written"), "{error}");
+    assert_eq!(model.files(), before, "a file was left behind");
+    let summary = model.convert(0.85, true).expect("passes");
+    let gate = summary.gate.expect("a gate");
+    assert!(gate.first_f1_ratio < Some(0.85) && gate.f1_ratio >= Some(0.85), "{gate:?}");
+    assert_eq!(gate.promoted[0].layer, "encoder.1.ffn.out", "{gate:?}");
+    assert!(gate.promoted.len() <= 2 && gate.promoted[0].bytes > 0, "{gate:?}");
+    let artifact = Artifact::open(&model.out()).expect("an artifact");
+    artifact.verify().expect("sound");
+    assert!(summary.half.contains("encoder.1.ffn.out"));
+    assert_eq!(artifact.tensors()["encoder.1.ffn.out.weight"].dtype, Dtype::F16);
+    assert_eq!(artifact.metadata().accuracy.as_ref().and_then(|a| a.f1_ratio()), gate.f1_ratio);
+    // Asking for that layer from the start gives the same tensors.
+    let half = [String::from("encoder.1.ffn.out")].into();
+    let options = Options { null_threshold: Some(ANSWER_ALL), half, ..Options::default() };
+    let input = Input::local(model.folder.path(), None, None).expect("input");
+    let by_hand = convert(&input, &model.folder.path().join("by-hand"), &options, |_, _, _| {}).expect("converts");
+    assert_eq!(by_hand.data_sha256 == summary.data_sha256, gate.promoted.len() == 1);
+}
+
+#[test]
+fn a_ratio_that_nothing_reaches_is_refused_with_exit_code_1() {
+    let model = Model::new(|_, _, _| {});
+    // No right answers: the fp32 model scores nothing.
+    let text = std::fs::read_to_string(&model.squad).expect("questions");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for paragraph in
+        json["data"].as_array_mut().expect("articles").iter_mut().flat_map(|a| a["paragraphs"].as_array_mut()).flatten()
+    {
+        for question in paragraph["qas"].as_array_mut().expect("questions") {
+            question["answers"] = serde_json::json!([{ "text": "zzzz" }]);
+        }
+    }
+    std::fs::write(&model.squad, json.to_string()).expect("written");
+    let before = model.files();
+    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+        .args([model.folder.path(), Path::new("--out"), &model.out(), Path::new("--squad"), &model.squad])
+        .args(["--null-threshold", "1e9", "--limit", "5", "--no-calibration"])
+        .output()
+        .expect("runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the fp32 model itself has an F1 of 0"), "{stderr}");
+    assert_eq!(model.files(), before, "a file was left behind");
+}
