@@ -1,43 +1,79 @@
 //! The table of int8 GEMM kernels: one row per kernel, one contract for all.
 //!
-//! A kernel computes the exact `i32` products of a few quantised rows with one panel of [`NR`] output channels. What
+//! A kernel computes the exact `i32` products of a few quantised rows with one or more panels of [`NR`] output channels. What
 //! follows from there to `f32` (scales, bias, GELU, residual) is shared, in [`super::linear`].
 
 use std::sync::OnceLock;
 
+use super::cpu::Isa;
 use super::layout::{KG, NR};
 use super::{portable, scalar};
 
 /// Rows that one call of a kernel may be given at most.
-pub const MAX_ROWS: usize = 16;
+pub const MAX_ROWS: usize = 12;
+/// Panels that one call of a kernel may be given at most.
+pub const MAX_PANELS: usize = 2;
 
-/// One tile of work: `rows` rows of activations times one panel of weights.
+/// One tile of work: `rows` rows of activations times `panels` panels of weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile<'a> {
     /// Quantised activations, `rows` rows of `padded_k` values.
     pub activations: &'a [i8],
-    /// Number of rows, at most the kernel's [`Kernel::rows`].
+    /// Number of rows, from 1 to the kernel's [`Kernel::rows`].
     pub rows: usize,
-    /// The padded inner dimension: row stride of `activations`, and `panel.len() / NR`.
+    /// The padded inner dimension: row stride of `activations`.
     pub padded_k: usize,
-    /// One panel in the layout of [`super::layout`].
-    pub panel: &'a [i8],
-    /// Sum of each channel's weights, for kernels that shift activations to unsigned.
-    pub column_sums: &'a [i32; NR],
+    /// Consecutive panels in the layout of [`super::layout`].
+    pub weights: &'a [i8],
+    /// Number of panels, from 1 to the kernel's [`Kernel::panels`].
+    pub panels: usize,
+    /// Sum of each channel's weights, one array per panel, for kernels that shift activations to unsigned.
+    pub column_sums: &'a [[i32; NR]],
 }
 
-impl Tile<'_> {
+impl<'a> Tile<'a> {
     /// Whether the lengths agree with each other. Every kernel may rely on it once [`Kernel::run`] has checked it.
-    fn is_consistent(&self, max_rows: usize) -> bool {
-        self.rows <= max_rows
+    fn is_consistent(&self, kernel: &Kernel) -> bool {
+        (1..=kernel.rows).contains(&self.rows)
+            && (1..=kernel.panels).contains(&self.panels)
             && self.padded_k.is_multiple_of(KG)
             && self.activations.len() == self.rows * self.padded_k
-            && self.panel.len() == NR * self.padded_k
+            && self.weights.len() == self.panels * NR * self.padded_k
+            && self.column_sums.len() == self.panels
+    }
+
+    /// The activations of row `m`.
+    #[inline(always)]
+    pub(super) fn row(&self, m: usize) -> &'a [i8] {
+        &self.activations[m * self.padded_k..][..self.padded_k]
+    }
+
+    /// The weights of panel `p`.
+    #[inline(always)]
+    pub(super) fn panel(&self, p: usize) -> &'a [i8] {
+        &self.weights[p * NR * self.padded_k..][..NR * self.padded_k]
     }
 }
 
-/// Accumulators of one tile: row, channel.
-pub type Accumulators = [[i32; NR]; MAX_ROWS];
+/// Accumulators of one tile: panel, row, channel.
+pub type Accumulators = [[[i32; NR]; MAX_ROWS]; MAX_PANELS];
+
+/// What a kernel is made of: a token that proves its instructions, and the code that uses them.
+pub(super) trait TileKernel: Copy {
+    /// See [`Kernel::name`].
+    const NAME: &'static str;
+    /// See [`Kernel::rows`].
+    const ROWS: usize;
+    /// See [`Kernel::panels`].
+    const PANELS: usize;
+
+    /// The token, if this CPU can run the kernel.
+    fn detect() -> Option<Self>;
+    /// The vectors that go with the kernel.
+    fn isa(self) -> Isa;
+    /// The contract of [`Kernel::run`], for a consistent tile.
+    fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators);
+}
 
 /// One row of the kernel table.
 #[derive(Debug)]
@@ -46,29 +82,57 @@ pub struct Kernel {
     pub name: &'static str,
     /// Rows of a full tile (MR).
     pub rows: usize,
-    /// Whether this CPU can run it.
-    pub is_available: fn() -> bool,
-    pub(super) tile: fn(&Tile<'_>, &mut Accumulators),
+    /// Panels of a full tile: it has `panels * NR` output channels.
+    pub panels: usize,
+    detect: fn() -> Option<Isa>,
+    tile: fn(&Tile<'_>, &mut Accumulators),
 }
 
 impl Kernel {
-    /// Writes `acc[m][n] = sum over k of a[m][k] * w[n][k]` for the rows of the tile; other rows are left as they are.
+    const fn of<K: TileKernel>() -> Self {
+        Self {
+            name: K::NAME,
+            rows: K::ROWS,
+            panels: K::PANELS,
+            detect: || K::detect().map(K::isa),
+            tile: |tile, acc| K::detect().expect("a kernel that this CPU can run").tile(tile, acc),
+        }
+    }
+
+    /// Whether this CPU can run it.
+    pub fn is_available(&self) -> bool {
+        (self.detect)().is_some()
+    }
+
+    /// The vectors for what follows the products.
+    pub fn isa(&self) -> Isa {
+        (self.detect)().unwrap_or(Isa::Portable)
+    }
+
+    /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile; other rows and panels are
+    /// left as they are.
     ///
     /// The result is exact for all `i8` activations and weights in `[-127, 127]`. Weights of -128, which no valid
     /// artifact holds, give an unspecified sum, never undefined behaviour.
     ///
     /// # Panics
-    /// If the tile's lengths do not agree or it has more rows than the kernel takes.
+    /// If the tile's lengths do not agree, it is larger than the kernel takes, or this CPU cannot run the kernel.
     pub fn run(&self, tile: &Tile<'_>, acc: &mut Accumulators) {
-        assert!(tile.is_consistent(self.rows), "inconsistent tile for {}", self.name);
+        assert!(tile.is_consistent(self), "inconsistent tile for {}", self.name);
         (self.tile)(tile, acc);
     }
 }
 
 /// All kernels, slowest first. The first row is the definition of correct.
 pub static TABLE: &[Kernel] = &[
-    Kernel { name: "gemm_i8_1x16k4_scalar", rows: 1, is_available: || true, tile: scalar::tile },
-    Kernel { name: "gemm_i8_4x16k4_portable", rows: 4, is_available: || true, tile: portable::tile },
+    Kernel::of::<scalar::Scalar>(),
+    Kernel::of::<portable::Portable>(),
+    #[cfg(target_arch = "x86_64")]
+    Kernel::of::<super::cpu::Avx2>(),
+    #[cfg(target_arch = "x86_64")]
+    Kernel::of::<super::cpu::AvxVnni>(),
+    #[cfg(target_arch = "x86_64")]
+    Kernel::of::<super::cpu::Avx512Vnni>(),
 ];
 
 /// Names a kernel of [`TABLE`] to use instead of the fastest available one.
@@ -87,14 +151,14 @@ pub fn chosen() -> &'static Kernel {
 
 fn choose(wanted: Option<&str>) -> &'static Kernel {
     let mut best = &TABLE[0];
-    for kernel in TABLE.iter().filter(|k| (k.is_available)()) {
+    for kernel in TABLE.iter().filter(|k| k.is_available()) {
         if wanted == Some(kernel.name) {
             return kernel;
         }
         best = kernel;
     }
     if let Some(name) = wanted {
-        let names: Vec<_> = TABLE.iter().filter(|k| (k.is_available)()).map(|k| k.name).collect();
+        let names: Vec<_> = TABLE.iter().filter(|k| k.is_available()).map(|k| k.name).collect();
         log::warn!("{OVERRIDE_VARIABLE}={name} is no kernel of this CPU ({}); using {}", names.join(", "), best.name);
     }
     best
@@ -109,13 +173,16 @@ mod tests {
         assert_eq!(choose(Some("gemm_i8_1x16k4_scalar")).name, "gemm_i8_1x16k4_scalar");
         let best = choose(None).name;
         assert_eq!(choose(Some("gemm_i8_nonsense")).name, best);
-        assert_eq!(TABLE.iter().rfind(|k| (k.is_available)()).map(|k| k.name), Some(best));
+        assert_eq!(TABLE.iter().rfind(|k| k.is_available()).map(|k| k.name), Some(best));
     }
 
     #[test]
-    fn names_are_unique_and_rows_fit_the_accumulators() {
+    fn names_are_unique_and_say_the_geometry_and_tiles_fit_the_accumulators() {
         for (i, kernel) in TABLE.iter().enumerate() {
             assert!((1..=MAX_ROWS).contains(&kernel.rows), "{}", kernel.name);
+            assert!((1..=MAX_PANELS).contains(&kernel.panels), "{}", kernel.name);
+            let geometry = format!("gemm_i8_{}x{}k{KG}_", kernel.rows, kernel.panels * NR);
+            assert!(kernel.name.starts_with(&geometry), "{} is {geometry}", kernel.name);
             assert!(TABLE[..i].iter().all(|k| k.name != kernel.name));
         }
     }

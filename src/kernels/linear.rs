@@ -3,10 +3,12 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::gemm::{Accumulators, Kernel, MAX_ROWS, Tile};
+use super::elementary::gelu as gelu_vector;
+use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, Tile};
 use super::layout::{NR, PackedShape};
 use super::math::gelu;
 use super::rows::QuantizedRows;
+use super::simd::{Simd, Task, load_part, store_part};
 
 /// What is applied to every output of a linear layer, in this order: activation, residual.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +23,7 @@ impl Epilogue<'_> {
     /// Finishes `out`, the pre-activation outputs of row `m` from channel `n` on, of rows with `width` channels.
     pub(super) fn apply(&self, out: &mut [f32], m: usize, n: usize, width: usize) {
         if self.gelu {
-            for y in out.iter_mut() {
-                *y = gelu(*y);
-            }
+            gelu(out);
         }
         if let Some(residual) = self.residual {
             let start = m * width + n;
@@ -80,28 +80,74 @@ pub fn linear_i8(
     assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
     assert_eq!(out.len(), rows * shape.n, "output does not match {rows} rows of {}", shape.n);
     assert!(epilogue.residual.is_none_or(|r| r.len() == out.len()), "residual does not match the output");
-    let (scales, _) = weights.scales.as_chunks::<NR>();
-    let (bias, _) = weights.bias.as_chunks::<NR>();
-    let (sums, _) = weights.column_sums.as_chunks::<NR>();
-    let mut acc: Accumulators = [[0; NR]; MAX_ROWS];
-    for (p, panel) in weights.packed.chunks_exact(shape.panel_len()).enumerate() {
-        let n0 = p * NR;
-        let width = NR.min(shape.n - n0);
-        for m0 in (0..rows).step_by(kernel.rows) {
-            let tile_rows = kernel.rows.min(rows - m0);
-            let activations = &a.values[m0 * a.padded_k..(m0 + tile_rows) * a.padded_k];
-            let tile = Tile { activations, rows: tile_rows, padded_k: a.padded_k, panel, column_sums: &sums[p] };
-            kernel.run(&tile, &mut acc);
-            for (i, acc_row) in acc.iter().enumerate().take(tile_rows) {
-                let m = m0 + i;
-                let out = &mut out[m * shape.n + n0..][..width];
-                let (scale, offset) = (a.scales[m], a.offsets[m]);
-                for (n, y) in out.iter_mut().enumerate() {
-                    let sum = acc_row[n] as f32 * scale + sums[p][n] as f32 * offset;
-                    *y = sum * scales[p][n] + bias[p][n];
+    let (scales, bias, sums) =
+        (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
+    let panels = shape.panels();
+    assert!(scales.len() == panels && bias.len() == panels && sums.len() == panels, "vectors do not match {shape:?}");
+    kernel.isa().run(LinearI8 { kernel, a, shape, packed: weights.packed, scales, bias, sums, epilogue, out });
+}
+
+/// [`linear_i8`] with checked lengths.
+struct LinearI8<'a> {
+    kernel: &'a Kernel,
+    a: &'a QuantizedRows,
+    shape: PackedShape,
+    packed: &'a [i8],
+    scales: &'a [[f32; NR]],
+    bias: &'a [[f32; NR]],
+    sums: &'a [[i32; NR]],
+    epilogue: Epilogue<'a>,
+    out: &'a mut [f32],
+}
+
+impl Task for LinearI8<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let rows = self.a.scales.len();
+        let padded_k = self.a.padded_k;
+        // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
+        let tiles = rows.div_ceil(self.kernel.rows);
+        let mut acc: Accumulators = [[[0; NR]; MAX_ROWS]; MAX_PANELS];
+        for p0 in (0..self.shape.panels()).step_by(self.kernel.panels) {
+            let panels = self.kernel.panels.min(self.shape.panels() - p0);
+            let panel_len = self.shape.panel_len();
+            let weights = &self.packed[p0 * panel_len..][..panels * panel_len];
+            for t in 0..tiles {
+                let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
+                let activations = &self.a.values[m0 * padded_k..m1 * padded_k];
+                let column_sums = &self.sums[p0..p0 + panels];
+                let tile = Tile { activations, rows: m1 - m0, padded_k, weights, panels, column_sums };
+                self.kernel.run(&tile, &mut acc);
+                for (p, acc) in acc.iter().enumerate().take(panels) {
+                    self.finish(simd, p0 + p, m0, &acc[..m1 - m0]);
                 }
-                epilogue.apply(out, m, n0, shape.n);
             }
+        }
+    }
+}
+
+impl LinearI8<'_> {
+    /// The outputs of panel `p` for the rows from `m0` on, out of their sums.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, p: usize, m0: usize, acc: &[[i32; NR]]) {
+        let width = NR.min(self.shape.n - p * NR);
+        let sums = s.to_f32(s.load_i32(&self.sums[p]));
+        let (scales, bias) = (s.load(&self.scales[p]), s.load(&self.bias[p]));
+        for (i, acc) in acc.iter().enumerate() {
+            let m = m0 + i;
+            let start = m * self.shape.n + p * NR;
+            let (scale, offset) = (s.splat(self.a.scales[m]), s.splat(self.a.offsets[m]));
+            let sum = s.mul_add(s.to_f32(s.load_i32(acc)), scale, s.mul(sums, offset));
+            let mut y = s.mul_add(sum, scales, bias);
+            if self.epilogue.gelu {
+                y = gelu_vector(s, y);
+            }
+            if let Some(residual) = self.epilogue.residual {
+                y = s.add(y, load_part(s, &residual[start..start + width]));
+            }
+            store_part(s, y, &mut self.out[start..start + width]);
         }
     }
 }
@@ -199,7 +245,7 @@ mod tests {
         let mut quantized = QuantizedRows::default();
         quantized.quantize(&x, k, None);
         let mut out = vec![0.0; rows * n];
-        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| (kernel.is_available)()) {
+        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
             linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
             for m in 0..rows {
                 for j in 0..n {

@@ -1,78 +1,154 @@
 //! The `f32` parts of the model: dot product, LayerNorm, softmax, GELU.
 
-/// Lanes of the partial sums; enough to fill the registers of any target the compiler vectorises for.
-const LANES: usize = 16;
+use super::cpu::Isa;
+use super::elementary::exp;
+use super::simd::{LANES, Simd, Task, load_part, store_part};
 
 /// `sum a_i b_i` over the shorter of the two, in 16 partial sums.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, a_tail) = a.as_chunks::<LANES>();
-    let (b_chunks, b_tail) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    let tail: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
-    sum_lanes(lanes) + tail
+    Isa::chosen().run(Dot(a, b))
 }
 
-fn sum_lanes(lanes: [f32; LANES]) -> f32 {
-    let mut lanes = lanes;
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl Task for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let len = self.0.len().min(self.1.len());
+        let (a_chunks, a_tail) = self.0[..len].as_chunks::<LANES>();
+        let (b_chunks, b_tail) = self.1[..len].as_chunks::<LANES>();
+        // Two sums, as one multiply-add would wait for the other.
+        let mut sums = [s.splat(0.0); 2];
+        let (a_pairs, a_last) = a_chunks.as_chunks::<2>();
+        let (b_pairs, b_last) = b_chunks.as_chunks::<2>();
+        for (a, b) in a_pairs.iter().zip(b_pairs) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum = s.mul_add(s.load(a), s.load(b), *sum);
+            }
         }
-        width /= 2;
+        for (a, b) in a_last.iter().zip(b_last) {
+            sums[0] = s.mul_add(s.load(a), s.load(b), sums[0]);
+        }
+        sums[1] = s.mul_add(load_part(s, a_tail), load_part(s, b_tail), sums[1]);
+        s.sum(s.add(sums[0], sums[1]))
     }
-    lanes[0]
 }
 
-fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x;
-        }
-    }
-    sum_lanes(lanes) + tail.iter().sum::<f32>()
-}
-
-/// `(x - mean) / sqrt(variance + eps) * weight + bias`, in place over one row; the variance is the biased one.
+/// `(x - mean) / sqrt(variance + eps) * weight + bias`, in place over every row of `weight.len()` values; the variance is the
+/// biased one.
 ///
 /// # Panics
-/// If `weight` or `bias` is shorter than `x`.
+/// If `x` is not made of whole rows, or `bias` is shorter than `weight`.
 pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-    let inverse_len = 1.0 / x.len() as f32;
-    let mean = sum(x) * inverse_len;
-    for x in x.iter_mut() {
-        *x -= mean;
-    }
-    let variance = dot(x, x) * inverse_len;
-    let inverse_deviation = 1.0 / (variance + eps).sqrt();
-    let (weight, bias) = (&weight[..x.len()], &bias[..x.len()]);
-    for ((x, w), b) in x.iter_mut().zip(weight).zip(bias) {
-        *x = *x * inverse_deviation * w + b;
+    assert!(x.len().is_multiple_of(weight.len().max(1)), "{} values are no rows of {}", x.len(), weight.len());
+    Isa::chosen().run(LayerNorm { x, weight, bias: &bias[..weight.len()], eps });
+}
+
+struct LayerNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+impl Task for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.weight.len();
+        let inverse_len = 1.0 / width as f32;
+        let ((weights, last_weight), (biases, last_bias)) = (self.weight.as_chunks(), self.bias.as_chunks());
+        for row in self.x.chunks_exact_mut(width.max(1)) {
+            let (chunks, tail) = row.as_chunks_mut::<LANES>();
+            let mut sum = load_part(s, tail);
+            for x in chunks.iter() {
+                sum = s.add(sum, s.load(x));
+            }
+            let mean = s.splat(s.sum(sum) * inverse_len);
+            // In the last vector, lanes after the row's end must not count: their value is the mean.
+            let mut last = [0.0; LANES];
+            s.store(mean, &mut last);
+            last[..tail.len()].copy_from_slice(tail);
+            let last = s.sub(s.load(&last), mean);
+            let mut squares = s.mul(last, last);
+            for x in chunks.iter() {
+                let x = s.sub(s.load(x), mean);
+                squares = s.mul_add(x, x, squares);
+            }
+            let factor = s.splat(1.0 / (s.sum(squares) * inverse_len + self.eps).sqrt());
+            for ((x, w), b) in chunks.iter_mut().zip(weights).zip(biases) {
+                let y = s.mul(s.sub(s.load(x), mean), factor);
+                s.store(s.mul_add(y, s.load(w), s.load(b)), x);
+            }
+            let y = s.mul_add(s.mul(last, factor), load_part(s, last_weight), load_part(s, last_bias));
+            store_part(s, y, tail);
+        }
     }
 }
 
 /// `exp(x_i - max x) / sum`, in place over one row.
 pub fn softmax(x: &mut [f32]) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for x in x.iter_mut() {
-        *x = (*x - max).exp();
-    }
-    let inverse = 1.0 / sum(x);
-    for x in x.iter_mut() {
-        *x *= inverse;
+    Isa::chosen().run(Softmax(x));
+}
+
+struct Softmax<'a>(&'a mut [f32]);
+
+impl Task for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (chunks, tail) = self.0.as_chunks_mut::<LANES>();
+        let mut last = [f32::MIN; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        let inverse = s.splat(1.0 / exponentials(s, chunks, &mut last));
+        for x in chunks {
+            s.store(s.mul(s.load(x), inverse), x);
+        }
+        store_part(s, s.mul(s.load(&last), inverse), tail);
     }
 }
 
-/// `x / 2 * (1 + erf(x / sqrt 2))`: GELU in its exact form, as DeBERTa's `hidden_act = "gelu"`.
-pub fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
+/// Replaces all values by `exp(x - max x)` and returns their sum. What stands for nothing in `last` is `f32::MIN`, which adds
+/// less than 1e-37 to the sum.
+#[inline(always)]
+pub(super) fn exponentials<S: Simd>(s: S, chunks: &mut [[f32; LANES]], last: &mut [f32; LANES]) -> f32 {
+    let mut max = s.load(last);
+    for x in chunks.iter() {
+        max = s.max(s.load(x), max);
+    }
+    let max = s.splat(s.largest(max));
+    let mut sum = s.splat(0.0);
+    for x in chunks.iter_mut().chain([last]) {
+        let e = exp(s, s.sub(s.load(x), max));
+        s.store(e, x);
+        sum = s.add(sum, e);
+    }
+    s.sum(sum)
+}
+
+/// `x / 2 * (1 + erf(x / sqrt 2))` for every value, within `1e-6 * max(1, x)`: GELU in its exact form, as DeBERTa's
+/// `hidden_act = "gelu"`.
+pub fn gelu(x: &mut [f32]) {
+    Isa::chosen().run(Gelu(x));
+}
+
+struct Gelu<'a>(&'a mut [f32]);
+
+impl Task for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (chunks, tail) = self.0.as_chunks_mut::<LANES>();
+        for x in chunks {
+            s.store(super::elementary::gelu(s, s.load(x)), x);
+        }
+        store_part(s, super::elementary::gelu(s, load_part(s, tail)), tail);
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +162,6 @@ mod tests {
             let b: Vec<f32> = (0..len).map(|i| (i % 5) as f32 - 2.0).collect();
             let naive: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
             assert_eq!(dot(&a, &b), naive, "length {len}");
-            assert_eq!(sum(&a), a.iter().sum::<f32>(), "length {len}");
         }
     }
 
@@ -117,10 +192,12 @@ mod tests {
 
     #[test]
     fn gelu_agrees_with_the_f64_error_function() {
-        for i in -8000..=8000 {
-            let x = i as f32 / 1000.0;
-            let want = 0.5 * f64::from(x) * (1.0 + libm::erf(f64::from(x) / std::f64::consts::SQRT_2));
-            assert!((f64::from(gelu(x)) - want).abs() < 1e-6, "{x}");
+        let mut x: Vec<f32> = (-8000..=8000).map(|i| i as f32 / 1000.0).collect();
+        let want: Vec<f64> =
+            x.iter().map(|&x| 0.5 * f64::from(x) * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2)).collect();
+        gelu(&mut x);
+        for (x, want) in x.iter().zip(want) {
+            assert!((f64::from(*x) - want).abs() < 1e-6 * want.max(1.0), "{x} {want}");
         }
     }
 }

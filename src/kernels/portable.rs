@@ -1,6 +1,7 @@
 //! Plain Rust shaped so that compilers turn it into the target's widening multiply-add (`pmaddwd` on x86-64).
 
-use super::gemm::{Accumulators, Tile};
+use super::cpu::Isa;
+use super::gemm::{Accumulators, Tile, TileKernel};
 use super::layout::{KG, NR};
 
 /// Bytes of one group of one panel.
@@ -10,17 +11,35 @@ const CHUNK: usize = 2 * KG;
 /// Chunks per group.
 const CHUNKS: usize = GROUP / CHUNK;
 
-pub(super) fn tile(tile: &Tile<'_>, acc: &mut Accumulators) {
-    let row = |m: usize| tile.activations[m * tile.padded_k..][..tile.padded_k].as_chunks::<KG>().0;
-    let (panel, _) = tile.panel.as_chunks::<GROUP>();
-    if tile.rows == 4 {
-        // Two chunks at a time, so that the sums of four rows stay in sixteen registers.
-        for chunk in (0..CHUNKS).step_by(2) {
-            block::<4, 2>([row(0), row(1), row(2), row(3)], panel, chunk, acc);
-        }
-    } else {
-        for (m, acc_row) in acc.iter_mut().enumerate().take(tile.rows) {
-            block::<1, CHUNKS>([row(m)], panel, 0, std::slice::from_mut(acc_row));
+/// Needs nothing of the CPU.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl TileKernel for Portable {
+    const NAME: &'static str = "gemm_i8_4x16k4_portable";
+    const ROWS: usize = 4;
+    const PANELS: usize = 1;
+
+    fn detect() -> Option<Self> {
+        Some(Self)
+    }
+
+    fn isa(self) -> Isa {
+        Isa::Portable
+    }
+
+    fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
+        let row = |m: usize| tile.row(m).as_chunks::<KG>().0;
+        let (panel, _) = tile.panel(0).as_chunks::<GROUP>();
+        if tile.rows == 4 {
+            // Two chunks at a time, so that the sums of four rows stay in sixteen registers.
+            for chunk in (0..CHUNKS).step_by(2) {
+                block::<4, 2>([row(0), row(1), row(2), row(3)], panel, chunk, &mut acc[0]);
+            }
+        } else {
+            for (m, acc_row) in acc[0].iter_mut().enumerate().take(tile.rows) {
+                block::<1, CHUNKS>([row(m)], panel, 0, std::slice::from_mut(acc_row));
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Every row of the kernel table equals a naive product of the unpacked matrices.
 
-use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile};
+use std::io::Write;
+
+use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, TABLE, Tile, chosen};
 use super::layout::{K_ALIGN, KG, NR, PackedShape};
 use super::pack::{column_sums, pack};
 
@@ -38,77 +40,232 @@ impl Fill {
     }
 }
 
-fn check(kernel: &Kernel, rows: usize, n: usize, k: usize, fills: (Fill, Fill)) {
-    let mut random = Random((rows * 1_000_003 + n * 1009 + k) as u64);
-    let shape = PackedShape { n, k };
-    let a: Vec<i8> = (0..rows * k).map(|i| fills.0.value(&mut random, i, -128)).collect();
-    let w: Vec<i8> = (0..n * k).map(|i| fills.1.value(&mut random, i, -127)).collect();
-    let packed = pack(shape, &w);
-    let sums = column_sums(shape, &w);
-    let padded_k = shape.padded_k();
-    let mut padded = vec![0i8; rows * padded_k];
-    for (to, from) in padded.chunks_exact_mut(padded_k).zip(a.chunks_exact(k)) {
-        to[..k].copy_from_slice(from);
+/// Activations, weights and their sums, laid out as kernels want them.
+struct Operands {
+    rows: usize,
+    shape: PackedShape,
+    activations: Vec<i8>,
+    packed: Vec<i8>,
+    sums: Vec<[i32; NR]>,
+    /// Row, channel.
+    product: Vec<i32>,
+}
+
+impl Operands {
+    fn new(rows: usize, n: usize, k: usize, fills: (Fill, Fill)) -> Self {
+        let mut random = Random((rows * 1_000_003 + n * 1009 + k) as u64);
+        let shape = PackedShape { n, k };
+        let a: Vec<i8> = (0..rows * k).map(|i| fills.0.value(&mut random, i, -128)).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| fills.1.value(&mut random, i, -127)).collect();
+        let mut activations = vec![0i8; rows * shape.padded_k()];
+        for (to, from) in activations.chunks_exact_mut(shape.padded_k()).zip(a.chunks_exact(k)) {
+            to[..k].copy_from_slice(from);
+        }
+        let dot = |a: &[i8], w: &[i8]| a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+        let product = a.chunks_exact(k).flat_map(|a| w.chunks_exact(k).map(move |w| dot(a, w))).collect();
+        let sums = column_sums(shape, &w).as_chunks().0.to_vec();
+        Self { rows, shape, activations, packed: pack(shape, &w), sums, product }
     }
-    for p in 0..shape.panels() {
-        let mut acc: Accumulators = [[i32::MIN; NR]; MAX_ROWS];
-        let tile = Tile {
-            activations: &padded,
-            rows,
-            padded_k,
-            panel: &packed[p * shape.panel_len()..][..shape.panel_len()],
-            column_sums: sums[p * NR..][..NR].try_into().expect("a whole panel"),
-        };
-        kernel.run(&tile, &mut acc);
-        for (m, row) in acc.iter().enumerate() {
-            for (j, &got) in row.iter().enumerate() {
-                let channel = p * NR + j;
-                let want = if m >= rows {
-                    i32::MIN // untouched
-                } else if channel >= n {
-                    0
-                } else {
-                    (0..k).map(|i| i32::from(a[m * k + i]) * i32::from(w[channel * k + i])).sum()
-                };
-                assert_eq!(got, want, "{} rows {rows} n {n} k {k} {fills:?} at ({m}, {channel})", kernel.name);
+
+    /// Runs `kernel` tile by tile, each given to `place` before, and compares.
+    fn check<'a>(&'a self, kernel: &Kernel, mut place: impl FnMut(Tile<'a>) -> Tile<'a>) {
+        let (shape, padded_k) = (self.shape, self.shape.padded_k());
+        for p in (0..shape.panels()).step_by(kernel.panels) {
+            let panels = kernel.panels.min(shape.panels() - p);
+            for m in (0..self.rows).step_by(kernel.rows) {
+                let rows = kernel.rows.min(self.rows - m);
+                let tile = place(Tile {
+                    activations: &self.activations[m * padded_k..(m + rows) * padded_k],
+                    rows,
+                    padded_k,
+                    weights: &self.packed[p * shape.panel_len()..(p + panels) * shape.panel_len()],
+                    panels,
+                    column_sums: &self.sums[p..p + panels],
+                });
+                let mut acc: Accumulators = [[[i32::MIN; NR]; MAX_ROWS]; MAX_PANELS];
+                kernel.run(&tile, &mut acc);
+                for (i, got) in acc.as_flattened().as_flattened().iter().enumerate() {
+                    let (panel, row, channel) =
+                        (i / NR / MAX_ROWS, i / NR % MAX_ROWS, (p + i / NR / MAX_ROWS) * NR + i % NR);
+                    let want = if panel >= panels || row >= rows {
+                        i32::MIN // untouched
+                    } else if channel >= shape.n {
+                        0
+                    } else {
+                        self.product[(m + row) * shape.n + channel]
+                    };
+                    assert_eq!(
+                        *got,
+                        want,
+                        "{} at ({}, {channel}) of {} rows, {shape:?}",
+                        kernel.name,
+                        m + row,
+                        self.rows
+                    );
+                }
+            }
+        }
+    }
+}
+
+const EXTREMES: [(Fill, Fill); 6] = [
+    (Fill::Random, Fill::Random),
+    (Fill::Constant(127), Fill::Constant(127)),
+    (Fill::Constant(-128), Fill::Constant(-127)),
+    (Fill::Constant(-128), Fill::Constant(127)),
+    (Fill::AlternatingSigns, Fill::AlternatingSigns),
+    (Fill::AlternatingSigns, Fill::Constant(-127)),
+];
+
+/// The rows of the table that can run here. The others are named on standard error, which the test harness does not hold back:
+/// what is skipped has not passed.
+fn kernels(test: &str) -> impl Iterator<Item = &'static Kernel> {
+    TABLE.iter().filter(move |kernel| {
+        if !kernel.is_available() {
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {} cannot run on this CPU", kernel.name);
+        }
+        kernel.is_available()
+    })
+}
+
+/// In environments meant to test one kernel, this variable names it.
+const REQUIRE_VARIABLE: &str = "EDGEQA_REQUIRE_KERNEL";
+
+#[test]
+fn the_required_kernel_is_the_chosen_one() {
+    match std::env::var(REQUIRE_VARIABLE) {
+        Ok(name) => assert_eq!(chosen().name, name, "{REQUIRE_VARIABLE} requires it to run here, and to be chosen"),
+        Err(_) => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED the_required_kernel_is_the_chosen_one: no {REQUIRE_VARIABLE}");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_equals_the_naive_product_around_its_tile() {
+    for kernel in kernels("every_kernel_equals_the_naive_product_around_its_tile") {
+        for rows in 1..=kernel.rows + 1 {
+            for n in 1..=kernel.panels * NR + 1 {
+                for k in 1..=2 * K_ALIGN + 1 {
+                    let fills = EXTREMES[(rows + n + k) % EXTREMES.len()];
+                    Operands::new(rows, n, k, fills).check(kernel, |tile| tile);
+                }
             }
         }
     }
 }
 
 #[test]
-fn every_kernel_equals_the_naive_product() {
-    let extremes = [
-        (Fill::Random, Fill::Random),
-        (Fill::Constant(127), Fill::Constant(127)),
-        (Fill::Constant(-128), Fill::Constant(-127)),
-        (Fill::Constant(-128), Fill::Constant(127)),
-        (Fill::AlternatingSigns, Fill::AlternatingSigns),
-        (Fill::AlternatingSigns, Fill::Constant(-127)),
-    ];
-    for kernel in TABLE {
-        assert!((kernel.is_available)(), "{} cannot run here: its equality is not shown", kernel.name);
-        for rows in 1..=kernel.rows {
-            for n in [1, 2, NR - 1, NR, NR + 1, 2 * NR + 3] {
-                for k in (1..=2 * K_ALIGN + 1).chain([63, 64, 65, 384]) {
-                    for fills in extremes {
-                        check(kernel, rows, n, k, fills);
-                    }
+fn every_kernel_equals_the_naive_product_on_extremes() {
+    for kernel in kernels("every_kernel_equals_the_naive_product_on_extremes") {
+        for fills in EXTREMES {
+            for rows in 1..=kernel.rows {
+                for (n, k) in [(NR, 64), (2 * NR - 1, 65), (3 * NR, 1032), (NR + 1, 2049)] {
+                    Operands::new(rows, n, k, fills).check(kernel, |tile| tile);
                 }
             }
+            Operands::new(kernel.rows, kernel.panels * NR, 65_536, fills).check(kernel, |tile| tile);
         }
-        for fills in extremes {
-            check(kernel, kernel.rows, NR, 65_536, fills);
+    }
+}
+
+#[test]
+fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
+    for (n, k) in [(1152, 384), (384, 384), (1536, 384), (384, 1536)] {
+        let operands = Operands::new(25, n, k, EXTREMES[0]);
+        for kernel in kernels("every_kernel_equals_the_naive_product_at_the_shapes_of_models") {
+            operands.check(kernel, |tile| tile);
         }
+    }
+}
+
+#[test]
+fn operands_need_no_alignment() {
+    for kernel in kernels("operands_need_no_alignment") {
+        let operands = Operands::new(kernel.rows, kernel.panels * NR, 40, EXTREMES[0]);
+        for (i, j) in (0..64).zip((0..64).rev()) {
+            let activations = [&vec![99; i], &operands.activations[..]].concat();
+            let weights = [&vec![99; j], &operands.packed[..]].concat();
+            let place = |tile| Tile { activations: &activations[i..], weights: &weights[j..], ..tile };
+            operands.check(kernel, place);
+        }
+    }
+}
+
+#[test]
+fn kernels_do_not_read_beyond_their_operands() {
+    for kernel in kernels("kernels_do_not_read_beyond_their_operands") {
+        for k in [1, 8, 9, 24, 64, 384] {
+            for rows in 1..=kernel.rows {
+                let operands = Operands::new(rows, kernel.panels * NR, k, EXTREMES[0]);
+                let activations = EndOfFile::new(&operands.activations);
+                let weights = EndOfFile::new(&operands.packed);
+                let sums = EndOfFile::new(&operands.sums);
+                let place = |tile| Tile {
+                    activations: activations.values(),
+                    weights: weights.values(),
+                    column_sums: sums.values(),
+                    ..tile
+                };
+                operands.check(kernel, place);
+            }
+        }
+    }
+}
+
+/// Values at the very end of a mapped file, followed by a mapped page that the file does not have: touching it kills the process
+/// (SIGBUS).
+struct EndOfFile<T> {
+    map: memmap2::Mmap,
+    values: std::ops::Range<usize>,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<T: bytemuck::Pod> EndOfFile<T> {
+    /// A multiple of the page size of every target.
+    const PAGE: usize = 1 << 16;
+
+    fn new(values: &[T]) -> Self {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let end = bytes.len().next_multiple_of(Self::PAGE);
+        let mut file = tempfile::tempfile().expect("temporary file");
+        file.write_all(&vec![0; end - bytes.len()]).and_then(|()| file.write_all(bytes)).expect("write");
+        // SAFETY: nothing else knows the file, so its bytes do not change; those after its end are not reached through `values`.
+        let map = unsafe { memmap2::MmapOptions::new().len(end + Self::PAGE).map(&file) }.expect("map");
+        Self { map, values: end - bytes.len()..end, of: std::marker::PhantomData }
+    }
+
+    fn values(&self) -> &[T] {
+        bytemuck::cast_slice(&self.map[self.values.clone()])
     }
 }
 
 #[test]
 fn an_inconsistent_tile_is_refused() {
-    for kernel in TABLE {
-        let tile = Tile { activations: &[0; 8], rows: 2, padded_k: 8, panel: &[0; 8 * NR], column_sums: &[0; NR] };
-        let result = std::panic::catch_unwind(|| kernel.run(&tile, &mut [[0; NR]; MAX_ROWS]));
-        assert!(result.is_err(), "{}", kernel.name);
+    for kernel in kernels("an_inconsistent_tile_is_refused") {
+        let good = Tile {
+            activations: &[0; 8],
+            rows: 1,
+            padded_k: 8,
+            weights: &[0; 8 * NR],
+            panels: 1,
+            column_sums: &[[0; NR]],
+        };
+        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut [[[0; NR]; MAX_ROWS]; MAX_PANELS])).is_ok();
+        assert!(run(good));
+        let (many, zeros) = (kernel.rows + 1, vec![0; (kernel.rows + 1) * 8]);
+        for bad in [
+            Tile { rows: 2, ..good },
+            Tile { rows: 0, activations: &[], ..good },
+            Tile { rows: many, activations: &zeros, ..good },
+            Tile { panels: 0, weights: &[], column_sums: &[], ..good },
+            Tile { panels: 3, weights: &[0; 3 * 8 * NR], column_sums: &[[0; NR]; 3], ..good },
+            Tile { padded_k: 7, activations: &[0; 7], weights: &[0; 7 * NR], ..good },
+            Tile { column_sums: &[], ..good },
+            Tile { weights: &[0; 8 * NR - 1], ..good },
+        ] {
+            assert!(!run(bad), "{}: {bad:?}", kernel.name);
+        }
     }
 }
 

@@ -33,9 +33,10 @@ impl EvalOp for LayerNorm {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let mut x = args_1!(inputs).into_tensor();
         let width = self.weight.len();
-        for row in x.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.chunks_exact_mut(width) {
-            layer_norm(row, &self.weight, &self.bias, self.eps);
-        }
+        let mut view = x.try_as_plain_ram_mut()?;
+        let values = view.as_slice_mut::<f32>()?;
+        ensure!(values.len().is_multiple_of(width), "input is not of width {width}");
+        layer_norm(values, &self.weight, &self.bias, self.eps);
         Ok(tvec!(x.into_tvalue()))
     }
 }

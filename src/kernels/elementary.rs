@@ -1,0 +1,132 @@
+//! Elementary functions on vectors, with bounds on their errors.
+
+use super::simd::Simd;
+
+/// `1.5 * 2^23`: at this size the spacing of `f32` is 1, so adding it rounds to an integer, kept in the lowest bits.
+pub(super) const MAGIC: f32 = 12_582_912.0;
+
+/// `e^x`, with a relative error below 2e-7 for `x` in `[-87, 88]`. Below, it is at most `e^-87`, about 1.6e-38, and never
+/// subnormal; above, it is at most `e^88`. NaN stays NaN.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    // ln 2 in two parts, of which the first has few enough bits for its products with n to be exact.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // e^r = 1 + r + r^2 (c_0 + c_1 r + ...) for |r| <= ln(2) / 2.
+    const C: [f32; 5] = [0.499_999_93, 0.166_665_15, 4.166_845_6e-2, 8.369_412e-3, 1.381_315_6e-3];
+    let x = s.max(s.splat(-87.0), x);
+    let x = s.min(s.splat(88.0), x);
+    let shifted = s.mul_add(x, s.splat(std::f32::consts::LOG2_E), s.splat(MAGIC));
+    let n = s.sub(shifted, s.splat(MAGIC));
+    let r = s.mul_add(n, s.splat(-LN_2_HIGH), x);
+    let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
+    let mut p = s.splat(C[4]);
+    for c in [C[3], C[2], C[1], C[0]] {
+        p = s.mul_add(p, r, s.splat(c));
+    }
+    let p = s.mul_add(s.mul(p, r), r, s.add(r, s.splat(1.0)));
+    s.mul(p, s.bits_add_shl23(shifted, 127))
+}
+
+/// `x / 2 * (1 + erf(x / sqrt 2))`: GELU in its exact form, as DeBERTa's `hidden_act = "gelu"`. The error is below
+/// `1e-6 * max(1, x)`. NaN stays NaN.
+///
+/// `erf` is an odd rational function of `x`, fitted on `[-5.5, 5.5]`; beyond, it is 1 to the last digit.
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    const END: f32 = 5.5;
+    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)
+    const P: [f32; 6] = [0.398_942_18, 3.446_137e-2, 4.716_505_3e-3, 1.752_767_1e-4, 6.418_363e-6, 2.240_592e-8];
+    const Q: [f32; 6] = [1.0, 0.253_047_13, 2.899_938e-2, 1.920_744_4e-3, 7.583_439e-5, 1.192_401e-6];
+    let x = s.max(s.splat(-END), x);
+    let y = s.min(s.splat(END), x);
+    let square = s.mul(y, y);
+    let (mut p, mut q) = (s.splat(P[5]), s.splat(Q[5]));
+    for i in (0..5).rev() {
+        p = s.mul_add(p, square, s.splat(P[i]));
+        q = s.mul_add(q, square, s.splat(Q[i]));
+    }
+    s.mul(x, s.add(s.splat(0.5), s.div(s.mul(y, p), q)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Isa;
+    use super::super::simd::{LANES, Task};
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    enum Function {
+        Exp,
+        Gelu,
+    }
+
+    struct Apply<'a>(Function, &'a mut [f32]);
+
+    impl Task for Apply<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for x in self.1.as_chunks_mut::<LANES>().0 {
+                let v = s.load(x);
+                s.store(if matches!(self.0, Function::Exp) { exp(s, v) } else { gelu(s, v) }, x);
+            }
+        }
+    }
+
+    /// The largest of `error(x, f(x))` over every 251st `f32` of `low..=high`, and both ends.
+    fn worst(isa: Isa, f: Function, low: f32, high: f32, error: impl Fn(f64, f64) -> f64) -> f64 {
+        // Bits of floats, in the order of the floats.
+        let key =
+            |x: f32| if x.is_sign_negative() { -i64::from(x.to_bits() & 0x7fff_ffff) } else { i64::from(x.to_bits()) };
+        let of_key = |key: i64| f32::from_bits(key.unsigned_abs() as u32 | if key < 0 { 1 << 31 } else { 0 });
+        let mut keys = (key(low)..key(high)).step_by(251).chain([key(high)]).peekable();
+        let mut worst = 0.0;
+        while keys.peek().is_some() {
+            let x: Vec<f32> = keys.by_ref().take(1 << 16).map(of_key).collect();
+            let mut got = x.clone();
+            got.resize(x.len().next_multiple_of(LANES), 0.0);
+            isa.run(Apply(f, &mut got));
+            worst = x.iter().zip(&got).map(|(x, y)| error(f64::from(*x), f64::from(*y))).fold(worst, f64::max);
+        }
+        worst
+    }
+
+    #[test]
+    fn exp_is_within_its_bound_over_its_range() {
+        for isa in Isa::available() {
+            let error = worst(isa, Function::Exp, -87.0, 88.0, |x, y| (y / x.exp() - 1.0).abs());
+            println!("{}: relative error of exp {error:.3e}", isa.name());
+            assert!(error < 2e-7, "{}: {error}", isa.name());
+            let below = worst(isa, Function::Exp, f32::MIN, -87.0, |_, y| y);
+            assert!(below <= 1.7e-38 && below >= f64::from(f32::MIN_POSITIVE), "{}: {below}", isa.name());
+        }
+    }
+
+    #[test]
+    fn gelu_is_within_its_bound_over_all_numbers() {
+        for isa in Isa::available() {
+            let error = worst(isa, Function::Gelu, f32::MIN, f32::MAX, |x, y| {
+                let want = 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2);
+                (y - want).abs() / x.max(1.0)
+            });
+            println!("{}: error of gelu {error:.3e}", isa.name());
+            assert!(error < 1e-6, "{}: {error}", isa.name());
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for isa in Isa::available() {
+            for f in [Function::Exp, Function::Gelu] {
+                for bits in [0x7fc0_0000, 0xffc0_0001, 0x7fff_ffff] {
+                    let mut x = [1.0; LANES];
+                    x[3] = f32::from_bits(bits);
+                    isa.run(Apply(f, &mut x));
+                    assert!(x[3].is_nan() && x.iter().filter(|x| x.is_nan()).count() == 1, "{}: {x:?}", isa.name());
+                }
+            }
+        }
+    }
+}

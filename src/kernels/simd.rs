@@ -1,0 +1,214 @@
+//! Vectors of 16 `f32`, whatever the registers of the CPU: one AVX-512 register, two AVX registers, four of 128 bits.
+//!
+//! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
+//! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
+
+/// Lanes of a vector; also the channels of a panel of packed weights.
+pub(super) const LANES: usize = 16;
+
+/// Work that is compiled once per instruction set. `run`, and all that it calls with the token, must be `#[inline(always)]`, so
+/// that it becomes part of the function whose instruction set the token stands for.
+pub(super) trait Task {
+    type Output;
+
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Operations on vectors of [`LANES`] lanes. Implementors are tokens, which exist only where the CPU has the instructions.
+#[allow(dead_code)]
+pub(super) trait Simd: Copy {
+    type F32: Copy;
+    type I32: Copy;
+
+    /// Rows and vectors of a tile of an `f32` product whose sums stay in registers.
+    const TILE: (usize, usize);
+
+    fn splat(self, x: f32) -> Self::F32;
+    fn load(self, x: &[f32; LANES]) -> Self::F32;
+    fn store(self, x: Self::F32, to: &mut [f32; LANES]);
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a b + c`, rounded once or twice.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The smaller one; `b` if one of them is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The larger one; `b` if one of them is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The integers as `f32`, rounded to nearest even.
+    fn to_f32(self, x: Self::I32) -> Self::F32;
+    fn load_i32(self, x: &[i32; LANES]) -> Self::I32;
+    /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
+    /// `-126..=127`, the `f32` `2^n`.
+    fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
+    /// Integral values of `[-127, 127]` as `i8`.
+    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]);
+    /// Lane `l` is `values[columns[l]]`, for columns that do not descend and do not skip one. Other columns give unspecified
+    /// values.
+    ///
+    /// # Panics
+    /// If fewer than [`LANES`] values follow `values[columns[0]]`.
+    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32;
+    /// Transposes in place: lane `c` of vector `r` changes places with lane `r` of vector `c`.
+    fn transpose(self, rows: &mut [Self::F32; LANES]);
+
+    /// The sum of all lanes, in pairs at distance 8, 4, 2, 1.
+    #[inline(always)]
+    fn sum(self, x: Self::F32) -> f32 {
+        self.fold(x, |a, b| a + b)
+    }
+
+    /// The largest lane; unspecified if one is NaN.
+    #[inline(always)]
+    fn largest(self, x: Self::F32) -> f32 {
+        self.fold(x, |a, b| if a > b { a } else { b })
+    }
+
+    /// Combines the lanes in pairs at distance 8, 4, 2, 1.
+    #[inline(always)]
+    fn fold(self, x: Self::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(x, &mut lanes);
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                lanes[i] = f(lanes[i], lanes[i + width]);
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// The first values of a vector; the other lanes are zero.
+///
+/// # Panics
+/// If there are more than [`LANES`].
+#[inline(always)]
+pub(super) fn load_part<S: Simd>(simd: S, x: &[f32]) -> S::F32 {
+    match x.try_into() {
+        Ok(x) => simd.load(x),
+        Err(_) => {
+            let mut lanes = [0.0; LANES];
+            lanes[..x.len()].copy_from_slice(x);
+            simd.load(&lanes)
+        }
+    }
+}
+
+/// Stores the first lanes of a vector.
+///
+/// # Panics
+/// If there are fewer than `to` has places.
+#[inline(always)]
+pub(super) fn store_part<S: Simd>(simd: S, x: S::F32, to: &mut [f32]) {
+    match to.try_into() {
+        Ok(to) => simd.store(x, to),
+        Err(_) => {
+            let mut lanes = [0.0; LANES];
+            simd.store(x, &mut lanes);
+            let len = to.len();
+            to.copy_from_slice(&lanes[..len]);
+        }
+    }
+}
+
+/// The vectors that every target has: arrays, for the compiler to vectorise. Multiply-add rounds twice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portable;
+
+#[inline(always)]
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Portable {
+    type F32 = [f32; LANES];
+    type I32 = [i32; LANES];
+
+    const TILE: (usize, usize) = (2, 1);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F32 {
+        *x
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F32, to: &mut [f32; LANES]) {
+        *to = x;
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        self.add(self.mul(a, b), c)
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn to_f32(self, x: Self::I32) -> Self::F32 {
+        x.map(|x| x as f32)
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> Self::I32 {
+        *x
+    }
+
+    #[inline(always)]
+    fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32 {
+        x.map(|x| f32::from_bits(x.to_bits().wrapping_add_signed(add) << 23))
+    }
+
+    #[inline(always)]
+    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
+        *to = x.map(|x| x as i8);
+    }
+
+    #[inline(always)]
+    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
+        let values = &values[columns[0] as usize..][..LANES];
+        let mut out = [0.0; LANES];
+        for (out, column) in out.iter_mut().zip(columns) {
+            *out = values[column.wrapping_sub(columns[0]) as usize % LANES];
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Self::F32; LANES]) {
+        *rows = std::array::from_fn(|c| std::array::from_fn(|r| rows[r][c]));
+    }
+}

@@ -1,0 +1,200 @@
+//! 16 `f32` in two AVX registers.
+
+use std::arch::x86_64::*;
+
+use crate::kernels::cpu::Avx2;
+use crate::kernels::simd::{LANES, Simd, Task};
+
+/// Runs `task` in code compiled for AVX2 and FMA.
+pub(in crate::kernels) fn run<T: Task>(token: Avx2, task: T) -> T::Output {
+    // SAFETY: the token proves the features.
+    unsafe { run_avx2(token, task) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<T: Task>(token: Avx2, task: T) -> T::Output {
+    task.run(token)
+}
+
+/// Lanes of one register.
+const HALF: usize = LANES / 2;
+
+/// Both halves of a slice's first 16 values.
+#[inline(always)]
+fn halves<T>(x: &[T; LANES]) -> (&[T; HALF], &[T; HALF]) {
+    let (low, high) = x.split_at(HALF);
+    (low.try_into().expect("8 values"), high.try_into().expect("8 values"))
+}
+
+/// Transposes 8 x 8 values.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose_8x8(r: [__m256; HALF]) -> [__m256; HALF] {
+    let zero = _mm256_setzero_ps();
+    let mut pairs = [zero; HALF];
+    for i in 0..4 {
+        pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    // quads[4 i + c]: columns c and c + 4 of rows 4 i .. 4 i + 4.
+    let mut quads = [zero; HALF];
+    for i in 0..2 {
+        for half in 0..2 {
+            let (a, b) = (pairs[4 * i + half], pairs[4 * i + 2 + half]);
+            quads[4 * i + 2 * half] = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+            quads[4 * i + 2 * half + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+        }
+    }
+    let mut out = [zero; HALF];
+    for c in 0..4 {
+        out[c] = _mm256_permute2f128_ps::<0x20>(quads[c], quads[4 + c]);
+        out[c + 4] = _mm256_permute2f128_ps::<0x31>(quads[c], quads[4 + c]);
+    }
+    out
+}
+
+impl Simd for Avx2 {
+    type F32 = (__m256, __m256);
+    type I32 = (__m256i, __m256i);
+
+    const TILE: (usize, usize) = (6, 1);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        let x = unsafe { _mm256_set1_ps(x) };
+        (x, x)
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F32 {
+        let (low, high) = halves(x);
+        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+        unsafe { (_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F32, to: &mut [f32; LANES]) {
+        let (low, high) = to.split_at_mut(HALF);
+        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+        unsafe {
+            _mm256_storeu_ps(low.as_mut_ptr(), x.0);
+            _mm256_storeu_ps(high.as_mut_ptr(), x.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves FMA.
+        unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self, x: Self::I32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { (_mm256_cvtepi32_ps(x.0), _mm256_cvtepi32_ps(x.1)) }
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> Self::I32 {
+        let (low, high) = halves(x);
+        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+        unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let add = _mm256_set1_epi32(add);
+            let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(x.0), add));
+            let high = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(x.1), add));
+            (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
+        // SAFETY: the token proves AVX2; the array has the 16 bytes of the narrowed registers.
+        unsafe {
+            let (low, high) = (_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
+            // Packing works in 128-bit halves: words 0-3 8-11 4-7 12-15, put in order by swapping the middle quarters.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
+        let values = &values[columns[0] as usize..][..LANES];
+        let (low, high) = halves(columns);
+        // The upper half starts at most 8 columns after the lower one.
+        let step = (high[0].wrapping_sub(low[0]) as usize).min(HALF);
+        // SAFETY: the token proves AVX2; 8 values follow the start of either half. The permutation takes its indices modulo 8.
+        unsafe {
+            let (low, high) = (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast()));
+            let first = |x| _mm256_broadcastd_epi32(_mm256_castsi256_si128(x));
+            let upper = &values[step..][..HALF];
+            (
+                _mm256_permutevar8x32_ps(_mm256_loadu_ps(values.as_ptr()), _mm256_sub_epi32(low, first(low))),
+                _mm256_permutevar8x32_ps(_mm256_loadu_ps(upper.as_ptr()), _mm256_sub_epi32(high, first(high))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Self::F32; LANES]) {
+        let r = *rows;
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let (mut a, mut b, mut c, mut d) = ([zero; HALF], [zero; HALF], [zero; HALF], [zero; HALF]);
+            for i in 0..HALF {
+                (a[i], b[i]) = r[i];
+                (c[i], d[i]) = r[i + HALF];
+            }
+            let (a, b, c, d) = (transpose_8x8(a), transpose_8x8(b), transpose_8x8(c), transpose_8x8(d));
+            for i in 0..HALF {
+                rows[i] = (a[i], c[i]);
+                rows[i + HALF] = (b[i], d[i]);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! 16 `f32` in one AVX-512 register.
+
+use std::arch::x86_64::*;
+
+use crate::kernels::cpu::Avx512;
+use crate::kernels::simd::{LANES, Simd, Task};
+
+/// Runs `task` in code compiled for AVX-512.
+pub(in crate::kernels) fn run<T: Task>(token: Avx512, task: T) -> T::Output {
+    // SAFETY: the token proves the features.
+    unsafe { run_avx512(token, task) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn run_avx512<T: Task>(token: Avx512, task: T) -> T::Output {
+    task.run(token)
+}
+
+impl Simd for Avx512 {
+    type F32 = __m512;
+    type I32 = __m512i;
+
+    const TILE: (usize, usize) = (12, 2);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F32, to: &mut [f32; LANES]) {
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self, x: Self::I32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> Self::I32 {
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
+        unsafe { _mm512_loadu_epi32(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let bits = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(add));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
+        // SAFETY: the token proves AVX-512 F; the array has the 16 bytes of the narrowed register.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
+    }
+
+    #[inline(always)]
+    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
+        let values = self.load(values[columns[0] as usize..].first_chunk().expect("16 values"));
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register. The permutation takes its indices
+        // modulo 16.
+        unsafe {
+            let columns = _mm512_loadu_epi32(columns.as_ptr().cast());
+            let first = _mm512_broadcastd_epi32(_mm512_castsi512_si128(columns));
+            _mm512_permutexvar_ps(_mm512_sub_epi32(columns, first), values)
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Self::F32; LANES]) {
+        let r = *rows;
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let mut pairs = [zero; LANES];
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            // quads[4 i + c]: columns c, c + 4, c + 8, c + 12 of rows 4 i .. 4 i + 4.
+            let mut quads = [zero; LANES];
+            for i in 0..4 {
+                for half in 0..2 {
+                    let (a, b) = (_mm512_castps_pd(pairs[4 * i + half]), _mm512_castps_pd(pairs[4 * i + 2 + half]));
+                    quads[4 * i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    quads[4 * i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            for c in 0..4 {
+                // Quarters of two quads: columns c and c + 8, then c + 4 and c + 12.
+                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(quads[c], quads[4 + c]);
+                let high = _mm512_shuffle_f32x4::<0b10_00_10_00>(quads[8 + c], quads[12 + c]);
+                rows[c] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low, high);
+                rows[c + 8] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low, high);
+                let low = _mm512_shuffle_f32x4::<0b11_01_11_01>(quads[c], quads[4 + c]);
+                let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(quads[8 + c], quads[12 + c]);
+                rows[c + 4] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low, high);
+                rows[c + 12] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low, high);
+            }
+        }
+    }
+}
