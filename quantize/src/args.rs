@@ -3,16 +3,21 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, Subcommand};
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
 /// The import is proven before anything is written: the fp32 model built from the imported weights and the original ONNX graph,
 /// run by tract, must agree on random inputs.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Args {
+    /// Something other than converting.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// An ONNX file, a safetensors file, or a Hugging Face folder with config.json, tokenizer.json and model.safetensors (or
     /// model.onnx)
     #[arg(required_unless_present = "hub", conflicts_with = "hub")]
@@ -69,7 +74,7 @@ pub struct Args {
     pub squad: Option<PathBuf>,
 
     /// The accuracy gate: smallest F1 of int8, as a share of that of fp32
-    #[arg(long, value_name = "R", requires = "squad", default_value_t = 0.999, value_parser = share)]
+    #[arg(long, value_name = "R", requires = "squad", default_value_t = 0.999, value_parser = ratio)]
     pub min_f1_ratio: f64,
 
     /// Do not promote layers to half precision to pass the gate
@@ -105,10 +110,89 @@ Examples:
   edgeqa-quantize my-fine-tuned-model/ --out model.safetensors --null-threshold=-1.5
   edgeqa-quantize my-fine-tuned-model/ --squad dev-v2.0.json --min-f1-ratio 0.998 --calibrate manual.txt";
 
-fn share(text: &str) -> Result<f64, String> {
+/// Commands beside converting.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare the answers of an int8 model with those of the fp32 model it was made from
+    Compare(CompareArgs),
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  edgeqa-quantize compare --fp32 exports/model.onnx --int8 model.safetensors --squad dev-v2.0.json --out comparison
+  edgeqa-quantize compare --fp32 my-model/ --int8 model.safetensors --squad dev-v2.0.json --limit 1000 --min-f1-ratio 0.99
+
+Both sides get the same tokens, windows, decoder and threshold: those of the int8 model. The logits of fp32 are kept and used
+again for the same model and questions, whatever the threshold.
+
+The exit code is 1 if --min-f1-ratio is not reached, or if there is no result.";
+
+/// Arguments of `edgeqa-quantize compare`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPARE_EXAMPLES)]
+pub struct CompareArgs {
+    /// The original model: an ONNX file, which is run as it is, or a safetensors file or Hugging Face folder, whose weights are
+    /// imported
+    #[arg(long, value_name = "MODEL")]
+    pub fp32: PathBuf,
+
+    /// The model made from it
+    #[arg(long, value_name = "FILE")]
+    pub int8: PathBuf,
+
+    /// Questions with known answers: a file in the format of SQuAD 1.1 or 2.0
+    #[arg(long, value_name = "FILE")]
+    pub squad: PathBuf,
+
+    /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: Option<usize>,
+
+    /// Seed of that draw; the same seed draws the same paragraphs everywhere
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    pub seed: u64,
+
+    /// Run the weights imported from an ONNX file in fp32, instead of the graph
+    #[arg(long)]
+    pub imported: bool,
+
+    /// config.json of the fp32 model [default: the one beside the weights]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Null score difference above which the answer is "none" [default: the int8 model's recommendation, else 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub null_threshold: Option<f32>,
+
+    /// Fail if F1 of int8 is less than this share of that of fp32, e.g. 0.99
+    #[arg(long, value_name = "R", value_parser = ratio)]
+    pub min_f1_ratio: Option<f64>,
+
+    /// Number of questions to answer at the same time [default: the number of available cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    pub cache: Option<PathBuf>,
+
+    /// Run fp32 in any case, and keep nothing
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Write report.md, report.json, and the official files of both sides in fp32/ and int8/ to this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print the report as JSON instead of Markdown
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("not a number from 0 to 1".into()),
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("not a number above 0, such as 0.99".into()),
     }
 }
 

@@ -33,17 +33,10 @@ impl Input {
     /// # Errors
     /// If a file is missing; the message says which and what can be done.
     pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
-        let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
-        ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
-        let folder = weights.parent().unwrap_or(Path::new("")).to_owned();
-        let beside = |name: &str| {
-            let near = folder.join(name);
-            // The hub's repositories keep exports in a sub-folder `onnx`.
-            if near.is_file() || !folder.ends_with("onnx") { near } else { folder.join("..").join(name) }
-        };
+        let weights = weights_file(path)?;
         let input = Self {
-            config: config.unwrap_or_else(|| beside("config.json")),
-            tokenizer: tokenizer.unwrap_or_else(|| beside("tokenizer.json")),
+            config: config.unwrap_or_else(|| beside(&weights, "config.json")),
+            tokenizer: tokenizer.unwrap_or_else(|| beside(&weights, "tokenizer.json")),
             weights,
             hub: None,
         };
@@ -66,6 +59,24 @@ impl Input {
             hub: Some((files.repo, files.commit)),
         }
     }
+}
+
+/// The weights that `path` names: itself, or a file in this folder.
+///
+/// # Errors
+/// If there are none that can be read; the message says what can be done.
+pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
+    let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
+    ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
+    Ok(weights)
+}
+
+/// The file `name` that belongs to `weights`.
+pub(crate) fn beside(weights: &Path, name: &str) -> PathBuf {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    let near = folder.join(name);
+    // The hub's repositories keep exports in a sub-folder `onnx`.
+    if near.is_file() || !folder.ends_with("onnx") { near } else { folder.join("..").join(name) }
 }
 
 fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -91,7 +102,7 @@ fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
     bail!("{} holds neither model.safetensors nor model.onnx", folder.display());
 }
 
-fn is_onnx(path: &Path) -> bool {
+pub(crate) fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
 
@@ -124,15 +135,9 @@ pub(crate) fn is_json(path: &Path) -> bool {
 /// # Errors
 /// If a file cannot be read.
 pub(crate) fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow::Result<Source> {
-    let mut sums = BTreeMap::new();
-    for path in files {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let sum = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
-        sums.insert(name, sum);
-    }
     let (repo, revision) = input.hub.clone().unzip();
     let kind = if is_graph { "onnx" } else { "safetensors" };
-    Ok(Source { kind: kind.into(), repo, revision, sha256: sums })
+    Ok(Source { kind: kind.into(), repo, revision, sha256: checksums(files)? })
 }
 
 /// Bytes of a file.
@@ -141,4 +146,18 @@ pub(crate) fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow
 /// If it cannot be read.
 pub(crate) fn size(path: &Path) -> anyhow::Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
+}
+
+/// The sha256 of files, by file name.
+///
+/// # Errors
+/// If one cannot be read.
+pub(crate) fn checksums<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut sums = BTreeMap::new();
+    for path in files {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let sum = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+        sums.insert(name, sum);
+    }
+    Ok(sums)
 }

@@ -7,7 +7,8 @@
 //! - [`config`]: `config.json` to the model's shapes, or a refusal by name
 //! - [`import`]: an ONNX graph or a Hugging Face folder to a [`checkpoint`] of fp32 weights
 //! - [`float`]: the checkpoint as a runnable fp32 model
-//! - [`proof`]: that model against the original graph
+//! - [`original`]: the graph as the exporter wrote it, run by tract
+//! - [`proof`]: the runnable model against the original graph
 //! - [`calibrate`]: what the inputs of linear layers look like on real text, and what follows from it
 //! - [`linear`]: a linear layer to int8 or half precision
 //! - [`quantize`]: the checkpoint to the tensors of an artifact
@@ -15,10 +16,12 @@
 //! - [`noise`]: the int8 model against the fp32 one, layer by layer
 //! - [`gate`]: nothing is published that answers worse than it may
 //! - [`convert`]: all of it in order, with a summary
+//! - [`compare`]: the answers of the int8 model against those of the fp32 one, question by question
 
 pub mod calibrate;
 pub mod checkpoint;
 mod checksum;
+pub mod compare;
 pub mod config;
 pub mod convert;
 pub mod float;
@@ -28,6 +31,7 @@ pub mod import;
 pub mod input;
 pub mod linear;
 pub mod noise;
+pub mod original;
 mod parallel;
 pub mod proof;
 pub mod quantize;

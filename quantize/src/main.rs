@@ -1,12 +1,13 @@
-//! The `edgeqa-quantize` command: parse, convert, print.
+//! The `edgeqa-quantize` command: parse, convert or compare, print.
 
 mod args;
+mod compare_command;
 mod report;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::Args;
+use args::{Args, Command};
 use clap::Parser;
 use edgeqa::errors::one_line;
 use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
@@ -18,7 +19,11 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tract_onnx=error"))
         .format_timestamp(None)
         .init();
-    match run(&args).and_then(|summary| print(&args, &summary)) {
+    let result = match &args.command {
+        Some(Command::Compare(args)) => compare_command::run(args),
+        None => run(&args).and_then(|summary| print(&summary_text(&args, &summary)?)),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("edgeqa-quantize: error: {}", one_line(error.as_ref()));
@@ -59,9 +64,12 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
     summary
 }
 
-/// Prints the summary; a reader that stops reading is no error.
-fn print(args: &Args, summary: &Summary) -> anyhow::Result<()> {
-    let text = if args.json { serde_json::to_string_pretty(summary)? + "\n" } else { report::text(summary) };
+fn summary_text(args: &Args, summary: &Summary) -> anyhow::Result<String> {
+    Ok(if args.json { serde_json::to_string_pretty(summary)? + "\n" } else { report::text(summary) })
+}
+
+/// Writes to standard output; a reader that stops reading is no error.
+fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

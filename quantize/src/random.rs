@@ -14,7 +14,7 @@ impl Random {
     }
 
     /// Uniform in `0..bound`, up to a bias of `bound / 2^64`.
-    fn below(&mut self, bound: usize) -> i64 {
+    pub(crate) fn below(&mut self, bound: usize) -> i64 {
         (self.next() % bound.max(1) as u64) as i64
     }
 }

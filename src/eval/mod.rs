@@ -13,5 +13,5 @@ pub mod score;
 
 pub use dataset::{Dataset, Paragraph, Place, Question, Subset};
 pub use error::EvalError;
-pub use run::{NBestEntry, Observer, Prediction, evaluate};
+pub use run::{NBestEntry, Observer, Prediction, evaluate, evaluate_with};
 pub use score::{Metrics, Scores};

@@ -11,6 +11,7 @@ use super::{Dataset, EvalError, Paragraph, Question};
 use crate::model::{Logits, ModelError};
 use crate::qa::decode::{Decoded, Entry};
 use crate::qa::{AskOptions, Context, QaError, Reader, Scorer};
+use crate::tokenizer::Window;
 
 /// What a model makes of one question.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,24 @@ pub fn evaluate<M: Scorer + Sync>(
     threads: NonZeroUsize,
     observer: &impl Observer,
 ) -> Result<Vec<Prediction>, EvalError> {
+    evaluate_with(reader, dataset, options, threads, |_, _, window| reader.model().window(window), observer)
+}
+
+/// As [`evaluate`], with logits from elsewhere, of another model or of an earlier run: `logits(question, index, window)`
+/// returns one start and one end score per token of window `index` of question `question`, both counted from 0. It is
+/// called from all threads; the windows of a question come in order, those of different questions mixed. Tokens, windows,
+/// decoder and threshold are those of `reader`.
+///
+/// # Errors
+/// As [`evaluate`]; those of `logits` are errors of their question.
+pub fn evaluate_with<M: Scorer + Sync>(
+    reader: &Reader<M>,
+    dataset: &Dataset,
+    options: &AskOptions,
+    threads: NonZeroUsize,
+    logits: impl Fn(usize, usize, &Window) -> Result<Logits, ModelError> + Sync,
+    observer: &impl Observer,
+) -> Result<Vec<Prediction>, EvalError> {
     let questions: Vec<_> = dataset
         .paragraphs
         .iter()
@@ -99,6 +118,7 @@ pub fn evaluate<M: Scorer + Sync>(
         reader,
         dataset,
         options,
+        logits: &logits,
         observer,
         questions: &questions,
         next: AtomicUsize::new(0),
@@ -128,10 +148,11 @@ pub fn evaluate<M: Scorer + Sync>(
 }
 
 /// What the threads share.
-struct Job<'a, M, O> {
+struct Job<'a, M, L, O> {
     reader: &'a Reader<M>,
     dataset: &'a Dataset,
     options: &'a AskOptions,
+    logits: &'a L,
     observer: &'a O,
     questions: &'a [(&'a Paragraph, &'a Question)],
     /// The next question to hand out.
@@ -141,7 +162,12 @@ struct Job<'a, M, O> {
     stop: AtomicBool,
 }
 
-impl<'a, M: Scorer, O: Observer> Job<'a, M, O> {
+impl<'a, M, L, O> Job<'a, M, L, O>
+where
+    M: Scorer,
+    L: Fn(usize, usize, &Window) -> Result<Logits, ModelError>,
+    O: Observer,
+{
     /// Answers questions until there are no more. Keeps the tokens of one paragraph, whose questions follow each other: the
     /// memory does not grow with the dataset, and threads that share a paragraph tokenize it once each, which is nothing
     /// compared with one run of a model.
@@ -179,13 +205,15 @@ impl<'a, M: Scorer, O: Observer> Job<'a, M, O> {
         let (_, context) = cache.insert((paragraph, context));
         // Those of the window that the null score comes from.
         let mut null = (0.0, 0.0, f32::INFINITY);
-        let decoded = self.reader.decode(context, &question.text, self.options, |_, _, logits| {
-            self.observer.window(index, logits);
+        let decoded = self.reader.decode_with(context, &question.text, self.options, |number, _, window| {
+            let logits = (self.logits)(index, number, window)?;
+            self.observer.window(index, &logits);
             if let (Some(&start), Some(&end)) = (logits.start.first(), logits.end.first())
                 && start + end < null.2
             {
                 null = (start, end, start + end);
             }
+            Ok(logits)
         })?;
         let mut prediction = prediction(&question.id, context.text(), &decoded, (null.0, null.1))?;
         prediction.text = prediction.text_at(self.threshold()).to_owned();

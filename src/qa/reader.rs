@@ -8,7 +8,7 @@ use super::{AskOptions, QaError};
 use crate::artifact::Artifact;
 use crate::config::ModelConfig;
 use crate::model::{Logits, ModelError, ModelWeights, Session};
-use crate::tokenizer::{QaTokenizer, Tokens};
+use crate::tokenizer::{QaTokenizer, Tokens, Window};
 
 /// What scores the tokens of a window: the runtime's own [`Session`], or another implementation to compare it with.
 pub trait Scorer {
@@ -20,6 +20,15 @@ pub trait Scorer {
     /// # Errors
     /// [`ModelError`]; see its variants.
     fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError>;
+
+    /// Start and end scores of a window's tokens.
+    ///
+    /// # Errors
+    /// As [`Scorer::logits`].
+    fn window(&self, window: &Window) -> Result<Logits, ModelError> {
+        let typed = self.config().type_vocab_size > 0;
+        self.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))
+    }
 }
 
 impl Scorer for Session {
@@ -81,6 +90,11 @@ impl<M: Scorer> Reader<M> {
     /// otherwise.
     pub fn new(tokenizer: QaTokenizer, model: M, null_threshold: f32) -> Self {
         Self { tokenizer, model, null_threshold }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
     }
 
     /// The model's shapes.
@@ -149,18 +163,35 @@ impl<M: Scorer> Reader<M> {
         options: &AskOptions,
         mut observe: impl FnMut(usize, usize, &Logits),
     ) -> Result<Decoded, QaError> {
+        self.decode_with(context, question, options, |index, windows, window| {
+            let logits = self.model.window(window)?;
+            observe(index + 1, windows, &logits);
+            Ok(logits)
+        })
+    }
+
+    /// As [`Reader::decode`], with logits from elsewhere: `logits(index, windows, window)` returns one start and one end
+    /// score per token of window `index`, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Reader::ask_in`], with [`QaError::Model`] for the errors of `logits`.
+    pub fn decode_with(
+        &self,
+        context: &Context,
+        question: &str,
+        options: &AskOptions,
+        mut logits: impl FnMut(usize, usize, &Window) -> Result<Logits, ModelError>,
+    ) -> Result<Decoded, QaError> {
         let max_seq_len = options.check(self.config().max_positions)?;
         let tokens = self.tokenizer.question(question)?;
         let half = self.tokenizer.room(&tokens, max_seq_len) / 2;
         let stride = options.doc_stride.unwrap_or(AskOptions::DOC_STRIDE.min(half));
         let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
-        let typed = self.config().type_vocab_size > 0;
         let mut decoder = Decoder::new(options.max_answer_len);
         for (index, window) in windows.iter().enumerate() {
             let window = window?;
-            let logits = self.model.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))?;
+            let logits = logits(index, windows.len(), &window)?;
             decoder.push(&logits.start, &logits.end, &window.offsets);
-            observe(index + 1, windows.len(), &logits);
         }
         Ok(decoder.finish(&context.text))
     }

@@ -50,8 +50,16 @@ impl QaTokenizer {
     /// # Errors
     /// [`TokenizerError::Artifact`] if it does not unpack; otherwise as [`QaTokenizer::from_json`].
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, TokenizerError> {
+        Self::from_json(&Self::json(artifact)?, artifact.metadata().config.vocab_size)
+    }
+
+    /// Unpacks the `tokenizer.json` of a model file.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Artifact`] if it does not unpack.
+    pub fn json(artifact: &Artifact) -> Result<Vec<u8>, TokenizerError> {
         let packed: View<u8> = artifact.view(TOKENIZER)?;
-        Self::from_json(&unpack(&packed)?, artifact.metadata().config.vocab_size)
+        Ok(unpack(&packed)?)
     }
 
     /// Reads a `tokenizer.json`. Its own truncation and padding are ignored.

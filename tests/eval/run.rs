@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edgeqa::config::ModelConfig;
-use edgeqa::eval::{Dataset, EvalError, Metrics, Observer, Prediction, evaluate, files};
+use edgeqa::eval::{Dataset, EvalError, Metrics, Observer, Prediction, evaluate, evaluate_with, files};
 use edgeqa::model::{Logits, ModelError};
 use edgeqa::qa::{AskOptions, QaError, Reader, Scorer};
 use edgeqa::tokenizer::QaTokenizer;
@@ -110,6 +110,36 @@ fn predictions_are_in_order_whatever_the_number_of_threads() {
             assert_eq!(seen.iter().filter(|(of, _)| *of == question).count(), prediction.windows);
         }
     }
+}
+
+#[test]
+fn logits_from_elsewhere_count_and_the_readers_own_model_does_not_run() {
+    let dataset = dataset(&["Who?", "What did Ada keep?"]);
+    let options = AskOptions::default();
+    let expected = timeless(evaluate(&fake(scrambled), &dataset, &options, threads(1), &()).expect("predictions"));
+    let idle = fake(|_| panic!("not asked"));
+    for count in [1, 3] {
+        let seen = Mutex::new(Vec::new());
+        let found = evaluate_with(
+            &idle,
+            &dataset,
+            &options,
+            threads(count),
+            |question, index, window| {
+                seen.lock().expect("sound").push((question, index));
+                scrambled(&window.ids)
+            },
+            &(),
+        );
+        assert_eq!(timeless(found.expect("predictions")), expected);
+        let mut seen = seen.into_inner().expect("sound");
+        seen.sort_unstable();
+        let windows = expected.iter().enumerate().flat_map(|(q, p)| (0..p.windows).map(move |w| (q, w)));
+        assert!(seen.into_iter().eq(windows), "each window once");
+    }
+    let error = evaluate_with(&idle, &dataset, &options, threads(2), |_, _, _| Err(ModelError::NonFinite), &());
+    let error = error.expect_err("no logits").to_string();
+    assert!(error.contains("\"0-0\"") && error.contains("not finite"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! `edgeqa-quantize compare`.
+
+use std::fs;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use edgeqa::artifact::Artifact;
+use edgeqa::eval::{Dataset, Observer, files};
+use edgeqa::kernels::gemm;
+use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::tokenizer::QaTokenizer;
+use edgeqa_quantize::compare::cache::{self, Identity};
+use edgeqa_quantize::compare::fp32::Fp32;
+use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report, warnings};
+use edgeqa_quantize::compare::{Reference, Task, compare};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::CompareArgs;
+
+/// Compares, reports, and fails if the gate does.
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let report = report(args)?;
+    crate::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() })?;
+    match (report.gate, report.comparison.f1_ratio()) {
+        (Some(Gate { passed: false, min_f1_ratio }), Some(ratio)) => bail!(
+            "F1 of int8 is {ratio:.4} of that of fp32, below the {min_f1_ratio} of --min-f1-ratio; the report lists the questions \
+             that lost most"
+        ),
+        (Some(Gate { passed: false, .. }), None) => {
+            bail!("F1 of fp32 is 0, so --min-f1-ratio cannot be reached; give questions that the fp32 model can answer")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report(args: &CompareArgs) -> anyhow::Result<Report> {
+    let mut dataset = Dataset::read(&args.squad)?;
+    if let Some(limit) = args.limit {
+        dataset = dataset.sample(limit, args.seed);
+    }
+    if let Some(folder) = &args.out {
+        // Before anything takes long.
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let unusable = || format!("cannot use the model {}", args.int8.display());
+    let artifact = Artifact::open(&args.int8).with_context(unusable)?;
+    artifact.verify().with_context(unusable)?;
+    let reader = Reader::from_artifact(&artifact).with_context(unusable)?;
+    let options = AskOptions { null_threshold: args.null_threshold, ..AskOptions::default() };
+    let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let task = Task { reader: &reader, dataset: &dataset, options: &options, threads };
+    let fp32 = Fp32::open(&args.fp32, args.config.as_deref(), args.imported)?;
+    let tokenizer = QaTokenizer::json(&artifact).with_context(unusable)?;
+    let identity = Identity::new(fp32.backend, fp32.config(), fp32.sha256.values().cloned(), &tokenizer, &task);
+    let folder = if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) };
+    let reference =
+        Reference::run_or_cached(folder.as_deref(), &identity, || fp32.load(), &task, &Progress::new("fp32"))?;
+    let comparison = compare(&reference, &task, &Progress::new("int8"))?;
+    let gate = args.min_f1_ratio.map(|min_f1_ratio| Gate { min_f1_ratio, passed: comparison.passes(min_f1_ratio) });
+    let report = Report {
+        data: Data::of(&dataset),
+        fp32_model: Fp32Model {
+            file: fp32.weights.display().to_string(),
+            sha256: fp32.sha256.clone(),
+            backend: fp32.backend,
+            cached: reference.cached.as_ref().map(|path| path.display().to_string()),
+        },
+        int8_model: Int8Model {
+            file: args.int8.display().to_string(),
+            data_sha256: artifact.data_sha256().to_owned(),
+            kernel: gemm::chosen().name,
+        },
+        max_answer_len: options.max_answer_len,
+        threads: threads.get().min(dataset.question_count()),
+        warnings: warnings(&comparison, args.min_f1_ratio.unwrap_or(DEFAULT_GATE)),
+        gate,
+        comparison,
+    };
+    if let Some(folder) = &args.out {
+        write(folder, &report)?;
+    }
+    Ok(report)
+}
+
+fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
+    for (name, side) in [("fp32", &report.comparison.fp32), ("int8", &report.comparison.int8)] {
+        files::write(&folder.join(name), &side.predictions, &side.metrics)?;
+    }
+    write_file(&folder.join("report.md"), &report.markdown())?;
+    write_file(&folder.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+}
+
+/// Writes a file beside its place and renames it.
+fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".report.").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(""))).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}
+
+/// How long one side must take before there is a bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Shows on standard error, if that is a terminal, how many questions one side has answered. It vanishes when dropped.
+struct Progress {
+    side: &'static str,
+    started: Instant,
+    bar: OnceLock<ProgressBar>,
+}
+
+impl Progress {
+    fn new(side: &'static str) -> Self {
+        Self { side, started: Instant::now(), bar: OnceLock::new() }
+    }
+}
+
+impl Observer for Progress {
+    fn answered(&self, done: usize, all: usize) {
+        if self.bar.get().is_none() && (done >= all || self.started.elapsed() < PATIENCE) {
+            return;
+        }
+        let bar = self.bar.get_or_init(|| {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left");
+            let bar = ProgressBar::new(all as u64).with_elapsed(self.started.elapsed()).with_message(self.side);
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        bar.set_position(done as u64);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
