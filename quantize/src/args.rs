@@ -93,6 +93,14 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "squad")]
     pub threads: Option<NonZeroUsize>,
 
+    /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR", requires = "squad", conflicts_with = "no_cache")]
+    pub cache: Option<PathBuf>,
+
+    /// Run fp32 in any case, and keep nothing
+    #[arg(long, requires = "squad")]
+    pub no_cache: bool,
+
     /// Do everything, but leave no file behind
     #[arg(long)]
     pub dry_run: bool,

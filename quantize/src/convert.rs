@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, Texts};
 use crate::checkpoint::Checkpoint;
+use crate::compare::fp32::Backend;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::gate::{self, Candidate, Gate, Gated};
@@ -189,7 +190,8 @@ pub fn convert(
         None => None,
     };
     let source = source(input, &files, graph.is_some())?;
-    drop(graph);
+    // A graph for one length cannot run windows of other lengths; its weights can.
+    let graph = graph.filter(|_| gate.is_some() && proof.as_ref().is_some_and(|proof| proof.fixed_length.is_none()));
     let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
         .with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
     let texts = match &options.calibration {
@@ -236,7 +238,20 @@ pub fn convert(
     let (artifact, gated) = match &gate {
         None => (maker.make(&half)?, None),
         Some(gate) => {
-            let (gated, accuracy, measured) = gate.pass(&float, &mut maker, &mut half, &stage)?;
+            let is_tokenizer =
+                |name: &str| input.tokenizer.file_name().is_some_and(|file| file.to_string_lossy() == name);
+            let fp32 = gate::Float {
+                backend: if graph.is_some() { Backend::Graph } else { Backend::Imported },
+                sha256: source
+                    .sha256
+                    .iter()
+                    .filter(|(name, _)| !is_tokenizer(name))
+                    .map(|(_, sum)| sum.clone())
+                    .collect(),
+                graph: graph.as_ref(),
+                weights: &float,
+            };
+            let (gated, accuracy, measured) = gate.pass(&fp32, &mut maker, &mut half, &stage)?;
             // The scores belong into the header; the tensors are those that were measured.
             maker.metadata.accuracy = Some(accuracy);
             let artifact = maker.make(&half)?;

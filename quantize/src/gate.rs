@@ -5,15 +5,22 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use edgeqa::artifact::{Accuracy, Artifact, Drawn, OverallScores};
-use edgeqa::eval::{Dataset, Metrics, Observer, Prediction, evaluate, files};
+use edgeqa::eval::{Dataset, Observer};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::{AskOptions, Reader};
 use edgeqa::tokenizer::QaTokenizer;
 use serde::Serialize;
 
+use crate::compare::cache::Identity;
+use crate::compare::fp32::{Backend, Model};
+use crate::compare::paired::Side;
+use crate::compare::report::warnings;
+use crate::compare::{Comparison, Reference, Task, compare};
 use crate::convert::Stage;
+use crate::import::onnx::OnnxModel;
+use crate::original::Original;
 use crate::sensitivity::Sensitivity;
 
 /// The accuracy that is asked for.
@@ -31,6 +38,8 @@ pub struct Gate {
     pub promote: bool,
     /// Threads that answer; all cores if `None`.
     pub threads: Option<NonZeroUsize>,
+    /// Folder for the logits of fp32, for the next run; `None` keeps nothing.
+    pub cache: Option<PathBuf>,
 }
 
 /// How the gate was passed.
@@ -44,6 +53,10 @@ pub struct Gated {
     pub f1_ratio: Option<f64>,
     /// Layers that were promoted to half precision, in that order.
     pub promoted: Vec<Promotion>,
+    /// What the questions cannot show about the gate.
+    pub warnings: Vec<String>,
+    /// What is published, compared with fp32.
+    pub comparison: Comparison,
 }
 
 /// One layer that went to half precision.
@@ -63,18 +76,6 @@ pub struct Promotion {
     pub f1_ratio: Option<f64>,
 }
 
-/// One model's answers.
-struct Attempt {
-    predictions: Vec<Prediction>,
-    scores: OverallScores,
-}
-
-impl Attempt {
-    fn mean_seconds(&self) -> f64 {
-        self.predictions.iter().map(|p| p.seconds).sum::<f64>() / self.predictions.len().max(1) as f64
-    }
-}
-
 /// What the gate needs of the conversion.
 pub(crate) trait Candidate {
     /// Makes the artifact with these layers in half precision.
@@ -82,6 +83,27 @@ pub(crate) trait Candidate {
 
     /// What each layer costs, the most sensitive first.
     fn sensitivity(&mut self) -> anyhow::Result<&[Sensitivity]>;
+}
+
+/// The fp32 model that is compared with.
+pub(crate) struct Float<'a> {
+    /// What runs it.
+    pub backend: Backend,
+    /// Checksums of the files it is made of, without the tokenizer.
+    pub sha256: Vec<String>,
+    /// The original graph, if that is what is run.
+    pub graph: Option<&'a OnnxModel>,
+    /// The imported weights.
+    pub weights: &'a ModelWeights,
+}
+
+impl Float<'_> {
+    fn load(&self) -> anyhow::Result<Model> {
+        match (self.backend, self.graph) {
+            (Backend::Graph, Some(graph)) => Ok(Model::Graph(Box::new(Original::new(graph, &self.weights.config)?))),
+            _ => Ok(Model::Imported(Session::new(self.weights)?)),
+        }
+    }
 }
 
 /// A gate whose questions are read.
@@ -97,8 +119,8 @@ impl<'a> Opened<'a> {
     /// If the file is not in the format of SQuAD, or the ratio cannot be asked for.
     pub(crate) fn new(gate: &'a Gate) -> anyhow::Result<Self> {
         ensure!(
-            (0.0..=1.0).contains(&gate.min_f1_ratio),
-            "the smallest F1 ratio is {}, but it must be from 0 to 1",
+            gate.min_f1_ratio > 0.0 && gate.min_f1_ratio.is_finite(),
+            "the smallest F1 ratio is {}, but it must be a number above 0",
             gate.min_f1_ratio
         );
         let whole = Dataset::read(&gate.squad)?;
@@ -117,95 +139,99 @@ impl<'a> Opened<'a> {
     /// If a candidate cannot be made or run, or if none passes.
     pub(crate) fn pass(
         &self,
-        float: &ModelWeights,
+        float: &Float<'_>,
         candidate: &mut impl Candidate,
         half: &mut BTreeSet<String>,
         stage: &(impl Fn(Stage, usize, usize) + Sync),
     ) -> anyhow::Result<(Gated, Accuracy, String)> {
+        let options = AskOptions::default();
         let mut artifact = candidate.make(half)?;
-        let threshold = artifact.metadata().null_threshold.unwrap_or(0.0);
-        let float = Reader::new(QaTokenizer::from_artifact(&artifact)?, Session::new(float)?, threshold);
-        let fp32 = self.ask(&float, &Progress { stage, at: Stage::Fp32Questions })?;
-        let progress = Progress { stage, at: Stage::Int8Questions };
-        let mut int8 = self.ask(&Reader::from_artifact(&artifact)?, &progress)?;
-        let ratio = |int8: &Attempt| (fp32.scores.f1 > 0.0).then(|| int8.scores.f1 / fp32.scores.f1);
-        let holds = |int8: &Attempt| ratio(int8).is_some_and(|ratio| ratio >= self.gate.min_f1_ratio);
-        let mut gated = Gated {
-            min_f1_ratio: self.gate.min_f1_ratio,
-            first_f1_ratio: ratio(&int8),
-            f1_ratio: ratio(&int8),
-            promoted: Vec::new(),
+        let mut reader = Reader::from_artifact(&artifact)?;
+        let reference = {
+            let task = self.task(&reader, &options);
+            let tokenizer = QaTokenizer::json(&artifact)?;
+            let config = &float.weights.config;
+            let identity = Identity::new(float.backend, config, float.sha256.clone(), &tokenizer, &task);
+            let progress = Progress { stage, at: Stage::Fp32Questions };
+            Reference::run_or_cached(self.gate.cache.as_deref(), &identity, || float.load(), &task, &progress)?
         };
-        while !holds(&int8) {
-            let next = if self.gate.promote && fp32.scores.f1 > 0.0 {
+        let progress = Progress { stage, at: Stage::Int8Questions };
+        let mut comparison = compare(&reference, &self.task(&reader, &options), &progress)?;
+        let first_f1_ratio = comparison.f1_ratio();
+        let mut promoted = Vec::new();
+        while !comparison.passes(self.gate.min_f1_ratio) {
+            let next = if self.gate.promote && comparison.f1_ratio().is_some() {
                 candidate.sensitivity()?.iter().find(|s| !half.contains(&s.layer)).cloned()
             } else {
                 None
             };
             let Some(Sensitivity { layer, logit_error }) = next else {
-                return Err(self.refusal(&fp32, &int8, &gated));
+                return Err(self.refusal(&comparison, promoted.len()));
             };
             half.insert(layer.clone());
-            let before = (artifact.file_len(), int8.mean_seconds());
+            let before = (artifact.file_len(), comparison.int8.mean_seconds);
             artifact = candidate.make(half)?;
-            int8 = self.ask(&Reader::from_artifact(&artifact)?, &progress)?;
-            gated.f1_ratio = ratio(&int8);
-            log::info!("{layer} in half precision: F1 {:.2} of {:.2}", int8.scores.f1, fp32.scores.f1);
-            gated.promoted.push(Promotion {
+            reader = Reader::from_artifact(&artifact)?;
+            comparison = compare(&reference, &self.task(&reader, &options), &progress)?;
+            promoted.push(Promotion {
                 layer,
                 logit_error,
                 bytes: artifact.file_len().saturating_sub(before.0),
                 seconds_before: before.1,
-                seconds_after: int8.mean_seconds(),
-                f1_ratio: gated.f1_ratio,
+                seconds_after: comparison.int8.mean_seconds,
+                f1_ratio: comparison.f1_ratio(),
             });
         }
-        Ok((gated, self.accuracy(&fp32, &int8, threshold), artifact.data_sha256().to_owned()))
+        let accuracy = self.accuracy(&comparison, reader.null_threshold());
+        let gated = Gated {
+            min_f1_ratio: self.gate.min_f1_ratio,
+            first_f1_ratio,
+            f1_ratio: comparison.f1_ratio(),
+            promoted,
+            warnings: warnings(&comparison, self.gate.min_f1_ratio),
+            comparison,
+        };
+        Ok((gated, accuracy, artifact.data_sha256().to_owned()))
     }
 
-    fn ask(&self, reader: &Reader, observer: &impl Observer) -> anyhow::Result<Attempt> {
+    fn task<'t>(&'t self, reader: &'t Reader, options: &'t AskOptions) -> Task<'t, Session> {
         let threads = self.gate.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let predictions = evaluate(reader, &self.dataset, &AskOptions::default(), threads, observer)?;
-        let all = Metrics::new(&self.dataset, &files::texts(&predictions), None, None)?.all;
-        Ok(Attempt { predictions, scores: OverallScores { exact: all.exact, f1: all.f1 } })
+        Task { reader, dataset: &self.dataset, options, threads }
     }
 
-    fn accuracy(&self, fp32: &Attempt, int8: &Attempt, null_threshold: f32) -> Accuracy {
-        let name = self.gate.squad.file_name().unwrap_or_default().to_string_lossy();
-        let pairs = fp32.predictions.iter().zip(&int8.predictions);
+    fn accuracy(&self, comparison: &Comparison, null_threshold: f32) -> Accuracy {
+        let scores = |side: &Side| OverallScores { exact: side.metrics.all.exact, f1: side.metrics.all.f1 };
         Accuracy {
-            data: name.into_owned(),
+            data: self.gate.squad.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             data_sha256: self.dataset.sha256.clone(),
-            questions: self.dataset.question_count(),
+            questions: comparison.questions,
             subset: self.dataset.subset.map(|s| Drawn { limit: s.limit, seed: s.seed }),
             null_threshold,
-            fp32: fp32.scores,
-            int8: int8.scores,
-            identical: pairs.filter(|(a, b)| a.text == b.text).count(),
+            fp32: scores(&comparison.fp32),
+            int8: scores(&comparison.int8),
+            identical: comparison.answers.identical,
         }
     }
 
-    fn refusal(&self, fp32: &Attempt, int8: &Attempt, gated: &Gated) -> anyhow::Error {
-        let Gate { min_f1_ratio, promote, squad, .. } = self.gate;
-        let (questions, file) = (self.dataset.question_count(), squad.display());
-        if fp32.scores.f1 == 0.0 {
-            return anyhow::anyhow!(
+    fn refusal(&self, comparison: &Comparison, promoted: usize) -> anyhow::Error {
+        let Gate { min_f1_ratio, promote, squad, .. } = &self.gate;
+        let (questions, file) = (comparison.questions, squad.display());
+        let Some(ratio) = comparison.f1_ratio() else {
+            return anyhow!(
                 "the fp32 model itself has an F1 of 0 on the {questions} questions of {file}, so there is nothing to compare with; \
                  nothing was written"
             );
-        }
-        let what = match (promote, gated.promoted.len()) {
-            (false, _) => {
-                "promotion is off: allow it, or keep sensitive layers in half precision with --half".to_owned()
-            }
-            (true, promoted) => format!("{promoted} layers were promoted to half precision, and none is left"),
         };
-        anyhow::anyhow!(
-            "int8 has an F1 of {:.2} on {questions} questions of {file}, {:.4} of the {:.2} of fp32, but at least {min_f1_ratio} was \
-             asked for; {what}; nothing was written",
-            int8.scores.f1,
-            int8.scores.f1 / fp32.scores.f1,
-            fp32.scores.f1,
+        let what = if *promote {
+            format!("{promoted} layers were promoted to half precision, and none is left")
+        } else {
+            "promotion is off: allow it, or keep sensitive layers in half precision with --half".to_owned()
+        };
+        anyhow!(
+            "int8 has an F1 of {:.2} on {questions} questions of {file}, {ratio:.4} of the {:.2} of fp32, but at least \
+             {min_f1_ratio} was asked for; {what}; nothing was written",
+            comparison.int8.metrics.all.f1,
+            comparison.fp32.metrics.all.f1,
         )
     }
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use args::{Args, Command};
 use clap::Parser;
 use edgeqa::errors::one_line;
+use edgeqa_quantize::compare::cache;
 use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
 use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::hub;
@@ -55,6 +56,7 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
             min_f1_ratio: args.min_f1_ratio,
             promote: !args.no_promotion,
             threads: args.threads,
+            cache: if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) },
         }),
         dry_run: args.dry_run,
     };

@@ -16,6 +16,8 @@ pub const TOLERANCE: f32 = 1e-4;
 pub struct Proof {
     /// Sequence lengths of the random inputs.
     pub lengths: Vec<usize>,
+    /// The one length that the graph accepts, if it was exported for one.
+    pub fixed_length: Option<usize>,
     /// Largest absolute difference of two logits.
     pub max_difference: f32,
     /// Largest minus smallest logit.
@@ -68,7 +70,7 @@ pub fn prove(model: &OnnxModel, imported: &Session) -> anyhow::Result<Proof> {
             }
         }
     }
-    let proof = Proof { lengths, max_difference, range: high - low };
+    let proof = Proof { lengths, fixed_length: original.fixed_length(), max_difference, range: high - low };
     ensure!(
         proof.range.is_finite() && proof.range > 0.0,
         "all logits of {} are {high}: nothing can be proven about it, and nothing could be answered with it",

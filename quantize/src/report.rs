@@ -124,6 +124,9 @@ pub fn text(s: &Summary) -> String {
     }
     if let Some(gate) = &s.gate {
         line("gate", format!("passed: an F1 ratio of at least {} was asked for", gate.min_f1_ratio));
+        for warning in &gate.warnings {
+            line("", format!("warning: {warning}"));
+        }
         for p in &gate.promoted {
             let ratio = p.f1_ratio.map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
             let size = DecimalBytes(p.bytes as u64);

@@ -89,7 +89,8 @@ impl Model {
     }
 
     fn convert(&self, min_f1_ratio: f64, promote: bool) -> anyhow::Result<Summary> {
-        let gate = Gate { squad: self.squad.clone(), limit: None, seed: 0, min_f1_ratio, promote, threads: None };
+        let squad = self.squad.clone();
+        let gate = Gate { squad, limit: None, seed: 0, min_f1_ratio, promote, threads: None, cache: None };
         let options = Options { null_threshold: Some(ANSWER_ALL), gate: Some(gate), ..Options::default() };
         convert(&Input::local(self.folder.path(), None, None)?, &self.out(), &options, |_, _, _| {})
     }
@@ -184,7 +185,7 @@ fn a_ratio_that_nothing_reaches_is_refused_with_exit_code_1() {
     let before = model.files();
     let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
         .args([model.folder.path(), Path::new("--out"), &model.out(), Path::new("--squad"), &model.squad])
-        .args(["--null-threshold", "1e9", "--limit", "5", "--no-calibration"])
+        .args(["--null-threshold", "1e9", "--limit", "5", "--no-calibration", "--no-cache"])
         .output()
         .expect("runs");
     let stderr = String::from_utf8_lossy(&output.stderr);

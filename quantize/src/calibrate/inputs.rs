@@ -82,7 +82,7 @@ impl Inputs {
     fn add(&mut self, x: &[f32], first_token: usize) {
         let mut fitted: Vec<&[f32]> = Vec::new();
         for (token, row) in (first_token..).zip(x.chunks_exact(self.width)) {
-            if token % HELD_OUT_EVERY == 0 && self.held_out.len() < MAX_HELD_OUT * self.width {
+            if token.is_multiple_of(HELD_OUT_EVERY) && self.held_out.len() < MAX_HELD_OUT * self.width {
                 self.held_out.extend_from_slice(row);
             } else {
                 fitted.push(row);
@@ -121,7 +121,7 @@ mod tests {
         let mut inputs = Inputs::new(width);
         inputs.add(&x[..9 * width], 0);
         inputs.add(&x[9 * width..], 9);
-        let is_held_out = |token: &usize| token % HELD_OUT_EVERY == 0;
+        let is_held_out = |token: &usize| token.is_multiple_of(HELD_OUT_EVERY);
         let held_out: Vec<f32> = (0..23).filter(is_held_out).flat_map(|t| x[t * width..][..width].to_vec()).collect();
         assert_eq!(inputs.held_out, held_out);
         for i in 0..width {
