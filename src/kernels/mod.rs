@@ -4,9 +4,11 @@
 //! integers into a layer's outputs, [`rows`] quantises activations, [`math`] holds the `f32` parts. [`cpu`] finds out what the CPU
 //! can do; `f32` code is written once over the vectors of `simd`.
 
+pub mod attention;
 pub mod cpu;
 mod elementary;
 pub mod gemm;
+mod gemm_f32;
 pub mod layout;
 pub mod linear;
 pub mod math;

@@ -1,6 +1,9 @@
 //! Quantisation of rows: activations with a scale and an offset per row (token), weights symmetrically.
 
+use super::cpu::Isa;
+use super::elementary::MAGIC;
 use super::layout::K_ALIGN;
+use super::simd::{LANES, Simd, Task, load_part, store_part};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,85 +40,138 @@ impl QuantizedRows {
     pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>) {
         assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
         assert!(factor.is_none_or(|f| f.len() == k), "input factor does not have {k} values");
+        Isa::chosen().run(QuantizeRows { to: self, x, k, factor });
+    }
+}
+
+struct QuantizeRows<'a> {
+    to: &'a mut QuantizedRows,
+    x: &'a [f32],
+    k: usize,
+    factor: Option<&'a [f32]>,
+}
+
+impl Task for QuantizeRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { to, x, k, factor } = self;
         let rows = x.len() / k;
-        self.padded_k = k.next_multiple_of(K_ALIGN);
-        self.values.clear();
-        self.values.resize(rows * self.padded_k, 0);
-        self.scales.clear();
-        self.offsets.clear();
+        to.padded_k = k.next_multiple_of(K_ALIGN);
+        to.values.clear();
+        to.values.resize(rows * to.padded_k, 0);
+        to.scales.clear();
+        to.offsets.clear();
         let mut scaled = vec![0.0; if factor.is_some() { k } else { 0 }];
-        for (row, values) in x.chunks_exact(k).zip(self.values.chunks_exact_mut(self.padded_k)) {
+        for (row, values) in x.chunks_exact(k).zip(to.values.chunks_exact_mut(to.padded_k)) {
             let row = match factor {
                 None => row,
                 Some(factor) => {
-                    for ((s, x), f) in scaled.iter_mut().zip(row).zip(factor) {
-                        *s = x * f;
-                    }
+                    multiply(s, row, factor, &mut scaled);
                     &scaled
                 }
             };
-            let (low, high) = range(row);
+            let (low, high) = range(s, row);
             // Half a step of the 127 is for the rounding of the offset.
             let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
             let steps = (middle / scale).round_ties_even();
             let offset = if (steps * scale).is_finite() { steps * scale } else { middle };
-            self.scales.push(quantize_around(row, offset, scale, &mut values[..k]));
-            self.offsets.push(offset);
+            to.scales.push(quantize_around(s, row, offset, scale, &mut values[..k]));
+            to.offsets.push(offset);
         }
     }
 }
 
 /// Quantises one row symmetrically to `[-127, 127]` and returns its scale: `max |x| / 127`, or 0 for a row that is zero or
 /// too small for its inverse scale to be finite. If a value is not finite, the scale is not finite and the row is zero.
+///
+/// # Panics
+/// If `out` is shorter than `x`.
 pub fn quantize_row(x: &[f32], out: &mut [i8]) -> f32 {
-    let (low, high) = range(x);
-    quantize_around(x, 0.0, (-low).max(high) / 127.0, out)
+    Isa::chosen().run(QuantizeRow { x, out: &mut out[..x.len()] })
 }
 
-/// Quantises `x`, whose values are at most 127 steps of `scale` away from `offset`. Returns the scale; see [`quantize_row`] for
-/// scales that cannot be used.
-fn quantize_around(x: &[f32], offset: f32, scale: f32, out: &mut [i8]) -> f32 {
+struct QuantizeRow<'a> {
+    x: &'a [f32],
+    out: &'a mut [i8],
+}
+
+impl Task for QuantizeRow<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (low, high) = range(s, self.x);
+        quantize_around(s, self.x, 0.0, (-low).max(high) / 127.0, self.out)
+    }
+}
+
+/// `out_i = x_i f_i`, for slices of equal length.
+#[inline(always)]
+fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) {
+    let ((x_chunks, x_tail), (f_chunks, f_tail)) = (x.as_chunks(), factor.as_chunks());
+    let (out_chunks, out_tail) = out.as_chunks_mut();
+    for ((out, x), f) in out_chunks.iter_mut().zip(x_chunks).zip(f_chunks) {
+        s.store(s.mul(s.load(x), s.load(f)), out);
+    }
+    store_part(s, s.mul(load_part(s, x_tail), load_part(s, f_tail)), out_tail);
+}
+
+/// Quantises `x`, whose values are at most 127 steps of `scale` away from `offset`, to as many values. Returns the scale; see
+/// [`quantize_row`] for scales that cannot be used.
+#[inline(always)]
+fn quantize_around<S: Simd>(s: S, x: &[f32], offset: f32, scale: f32, out: &mut [i8]) -> f32 {
     let inverse = scale.recip();
     if !(scale.is_finite() && inverse.is_finite()) {
         out.fill(0);
         return if scale.is_finite() { 0.0 } else { scale };
     }
-    for (q, &x) in out.iter_mut().zip(x) {
-        // The clamp catches the last-digit errors of offset and inverse.
-        *q = round_small((x - offset) * inverse).clamp(-127.0, 127.0) as i8;
+    let (offset, inverse) = (s.splat(offset), s.splat(inverse));
+    // The bounds catch the last-digit errors of offset and inverse.
+    let (lowest, highest) = (s.splat(-127.0), s.splat(127.0));
+    let steps = |x| s.min(s.max(round_small(s, s.mul(s.sub(x, offset), inverse)), lowest), highest);
+    let ((x_chunks, x_tail), (out_chunks, out_tail)) = (x.as_chunks(), out.as_chunks_mut());
+    for (out, x) in out_chunks.iter_mut().zip(x_chunks) {
+        s.store_i8(steps(s.load(x)), out);
+    }
+    if !x_tail.is_empty() {
+        let mut last = [0; LANES];
+        s.store_i8(steps(load_part(s, x_tail)), &mut last);
+        out_tail.copy_from_slice(&last[..out_tail.len()]);
     }
     scale
 }
 
-/// `x.round_ties_even()` for `|x| <= 2^22`, in two additions, which every target can vectorise: at `1.5 * 2^23` the spacing
-/// of `f32` is 1, so the first addition rounds.
-fn round_small(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    (x + MAGIC) - MAGIC
+/// `x.round_ties_even()` for `|x| <= 2^22`, in two additions, of which the first rounds.
+#[inline(always)]
+fn round_small<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let magic = s.splat(MAGIC);
+    s.sub(s.add(x, magic), magic)
 }
 
 /// The smallest and the largest value; both NaN if a value is not finite, both 0 if there is none.
-fn range(x: &[f32]) -> (f32, f32) {
-    const LANES: usize = 16;
+#[inline(always)]
+fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let Some(&first) = x.first() else { return (0.0, 0.0) };
     // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
-    let (mut low, mut high, mut poison) = ([first; LANES], [first; LANES], [0.0; LANES]);
+    let (mut low, mut high, mut poison) = (s.splat(first), s.splat(first), s.splat(0.0));
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut last = [first; LANES];
     last[..tail.len()].copy_from_slice(tail);
     for chunk in chunks.iter().chain([&last]) {
-        for (i, &x) in chunk.iter().enumerate() {
-            low[i] = if x < low[i] { x } else { low[i] };
-            high[i] = if x > high[i] { x } else { high[i] };
-            poison[i] += x * 0.0;
-        }
+        let x = s.load(chunk);
+        low = s.min(x, low);
+        high = s.max(x, high);
+        poison = s.mul_add(x, s.splat(0.0), poison);
     }
-    let poison: f32 = poison.iter().sum();
-    (low.into_iter().fold(first, f32::min) + poison, high.into_iter().fold(first, f32::max) + poison)
+    let poison = s.sum(poison);
+    (s.fold(low, f32::min) + poison, s.fold(high, f32::max) + poison)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::Portable;
     use super::*;
 
     #[test]
@@ -164,11 +220,12 @@ mod tests {
 
     #[test]
     fn rounding_equals_the_standard_library() {
+        let round = |x: f32| Portable.sum(round_small(Portable, load_part(Portable, &[x])));
         for i in -128 * 4096..=128 * 4096 {
             let x = i as f32 / 4096.0;
-            assert_eq!(round_small(x), x.round_ties_even(), "{x}");
+            assert_eq!(round(x), x.round_ties_even(), "{x}");
         }
-        assert!(round_small(f32::NAN).is_nan());
+        assert!(round(f32::NAN).is_nan());
     }
 
     #[test]
@@ -184,11 +241,11 @@ mod tests {
         for at in [0, 15, 16, 39] {
             let mut long = [1.0; 40];
             long[at] = f32::NAN;
-            assert!(range(&long).0.is_nan(), "{at}");
+            assert!(range(Portable, &long).0.is_nan(), "{at}");
             long[at] = f32::NEG_INFINITY;
-            assert!(range(&long).1.is_nan(), "{at}");
+            assert!(range(Portable, &long).1.is_nan(), "{at}");
             long[at] = 7.0;
-            assert_eq!(range(&long), (1.0, 7.0), "{at}");
+            assert_eq!(range(Portable, &long), (1.0, 7.0), "{at}");
         }
     }
 
@@ -199,5 +256,44 @@ mod tests {
         plain.quantize(&[4.0, 1.0], 2, None);
         factored.quantize(&[8.0, 0.5], 2, Some(&[0.5, 2.0]));
         assert_eq!(plain, factored);
+    }
+
+    /// The definition, one value at a time.
+    fn definition(x: &[f32], factor: Option<&[f32]>) -> (Vec<i8>, f32, f32) {
+        let y: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * factor.map_or(1.0, |f| f[i])).collect();
+        let low = y.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = y.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scale = (0.5 * high - 0.5 * low) / 126.5;
+        let offset = ((0.5 * low + 0.5 * high) / scale).round_ties_even() * scale;
+        let inverse = 1.0 / scale;
+        let value = |y: &f32| ((y - offset) * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+        (y.iter().map(value).collect(), scale, offset)
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_definition() {
+        let mut state = 1u32;
+        let mut random = || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            ((state >> 8) as f32 / (1 << 24) as f32 - 0.5) * [1.0, 1.0, 10.0, 0.01][(state >> 5) as usize % 4]
+        };
+        for k in (2..=50).chain([63, 64, 65, 384, 1536]) {
+            for shift in [0.0, 3.0, -0.7] {
+                let x: Vec<f32> = (0..3 * k).map(|_| random() + shift).collect();
+                let factors: Vec<f32> = (0..k).map(|_| random() + 1.5).collect();
+                for factor in [None, Some(&factors[..])] {
+                    let want: Vec<_> = x.chunks_exact(k).map(|row| definition(row, factor)).collect();
+                    for isa in Isa::available() {
+                        let mut got = QuantizedRows::default();
+                        isa.run(QuantizeRows { to: &mut got, x: &x, k, factor });
+                        for (m, (values, scale, offset)) in want.iter().enumerate() {
+                            let row = &got.values[m * got.padded_k..][..k];
+                            assert_eq!(row, values, "{} row {m} of {k}", isa.name());
+                            assert_eq!((got.scales[m], got.offsets[m]), (*scale, *offset), "{}", isa.name());
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -15,13 +15,15 @@ pub(super) trait Task {
 }
 
 /// Operations on vectors of [`LANES`] lanes. Implementors are tokens, which exist only where the CPU has the instructions.
-#[allow(dead_code)]
 pub(super) trait Simd: Copy {
     type F32: Copy;
     type I32: Copy;
 
-    /// Rows and vectors of a tile of an `f32` product whose sums stay in registers.
+    /// Rows and vectors of a tile of an `f32` product whose sums stay in registers: at most 12 and 2.
     const TILE: (usize, usize);
+
+    /// Runs `task` as a function of its own.
+    fn call<T: Task>(self, task: T) -> T::Output;
 
     fn splat(self, x: f32) -> Self::F32;
     fn load(self, x: &[f32; LANES]) -> Self::F32;
@@ -44,12 +46,9 @@ pub(super) trait Simd: Copy {
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
     /// Integral values of `[-127, 127]` as `i8`.
     fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]);
-    /// Lane `l` is `values[columns[l]]`, for columns that do not descend and do not skip one. Other columns give unspecified
-    /// values.
-    ///
-    /// # Panics
-    /// If fewer than [`LANES`] values follow `values[columns[0]]`.
-    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32;
+    /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
+    /// above it. Other columns give unspecified values.
+    fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32;
     /// Transposes in place: lane `c` of vector `r` changes places with lane `r` of vector `c`.
     fn transpose(self, rows: &mut [Self::F32; LANES]);
 
@@ -127,6 +126,10 @@ impl Simd for Portable {
 
     const TILE: (usize, usize) = (2, 1);
 
+    fn call<T: Task>(self, task: T) -> T::Output {
+        task.run(self)
+    }
+
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         [x; LANES]
@@ -198,13 +201,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
-        let values = &values[columns[0] as usize..][..LANES];
-        let mut out = [0.0; LANES];
-        for (out, column) in out.iter_mut().zip(columns) {
-            *out = values[column.wrapping_sub(columns[0]) as usize % LANES];
-        }
-        out
+    fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32 {
+        columns.map(|column| window[column.wrapping_sub(columns[0]) as usize % LANES])
     }
 
     #[inline(always)]

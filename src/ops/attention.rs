@@ -3,9 +3,9 @@
 use tract_core::internal::*;
 
 use super::relative::RelativeIndex;
-use super::{Table, matrix, rows_fact, slice_of};
+use super::{Table, rows_fact, slice_of};
 use crate::config::ModelConfig;
-use crate::kernels::math::{dot, softmax};
+use crate::kernels::attention::{Positions, ReadRow, Shape, attention};
 
 /// Multi-head attention with relative positions, for one sequence without padding.
 ///
@@ -71,90 +71,22 @@ impl EvalOp for DisentangledAttention {
         ensure!(qkv.len().is_multiple_of(3 * hidden), "input is not of width 3 x {hidden}");
         let length = qkv.len() / (3 * hidden);
         let index = self.relative.as_ref().map(|r| RelativeIndex::new(&r.config, length));
-        let mut out = vec![0.0; length * hidden];
-        let mut scratch = Scratch::default();
-        for head in 0..self.heads {
-            let from = head * self.head_dim;
-            scratch.load(qkv, 3 * hidden, [from, hidden + from, 2 * hidden + from], self.head_dim);
-            if let (Some(relative), Some(index)) = (&self.relative, &index) {
-                scratch.load_positions(relative, index, from, self.head_dim);
-            }
-            for i in 0..length {
-                self.query(i, &mut scratch, index.as_ref(), &mut out[i * hidden + from..][..self.head_dim]);
-            }
-        }
-        Ok(tvec!(matrix(length, hidden, &out)?))
-    }
-}
-
-impl DisentangledAttention {
-    /// One query of one head: scores, softmax, weighted sum of values.
-    fn query(&self, i: usize, scratch: &mut Scratch, index: Option<&RelativeIndex>, out: &mut [f32]) {
-        let d = self.head_dim;
-        let Scratch { q, k, v, position_key, position_query, first_row, scores } = scratch;
-        let q = &q[i * d..][..d];
-        scores.clear();
-        scores.extend(k.chunks_exact(d).map(|k| dot(q, k)));
-        if let Some(index) = index {
-            let rows = index.of_query(i).iter().rev().map(|row| row - *first_row);
-            for ((score, k), row) in scores.iter_mut().zip(k.chunks_exact(d)).zip(rows) {
-                if let Some(key) = position_key.get(row * d..(row + 1) * d) {
-                    *score += dot(q, key);
-                }
-                if let Some(query) = position_query.get(row * d..(row + 1) * d) {
-                    *score += dot(k, query);
-                }
-            }
-        }
-        for score in scores.iter_mut() {
-            *score /= self.scale;
-        }
-        softmax(scores);
-        for (p, v) in scores.iter().zip(v.chunks_exact(d)) {
-            for (out, v) in out.iter_mut().zip(v) {
-                *out += p * v;
-            }
-        }
-    }
-}
-
-/// One head's operands, contiguous; reused from head to head.
-#[derive(Default)]
-struct Scratch {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    /// Reachable rows of the tables, dequantised; empty if the term is absent.
-    position_key: Vec<f32>,
-    position_query: Vec<f32>,
-    /// Table row of the first row held.
-    first_row: usize,
-    scores: Vec<f32>,
-}
-
-impl Scratch {
-    fn load(&mut self, qkv: &[f32], stride: usize, from: [usize; 3], d: usize) {
-        for (to, from) in [&mut self.q, &mut self.k, &mut self.v].into_iter().zip(from) {
-            to.clear();
-            for row in qkv.chunks_exact(stride) {
-                to.extend_from_slice(&row[from..from + d]);
-            }
-        }
-    }
-
-    fn load_positions(&mut self, tables: &RelativeTables, index: &RelativeIndex, from: usize, d: usize) {
-        let range = index.range();
-        self.first_row = range.start;
-        let pairs = [(&mut self.position_key, &tables.key), (&mut self.position_query, &tables.query)];
-        for (to, table) in pairs {
-            to.clear();
-            if let Some(table) = table {
-                to.resize(range.len() * d, 0.0);
-                for (row, to) in range.clone().zip(to.chunks_exact_mut(d)) {
-                    table.read_part(row, from, to);
-                }
-            }
-        }
+        let reader = |table: Option<&Table>| {
+            let table = table.cloned();
+            table.map(|table| move |row: usize, from: usize, to: &mut [f32]| table.read_part(row, from, to))
+        };
+        let relative = self.relative.as_ref();
+        let key = reader(relative.and_then(|r| r.key.as_ref()));
+        let query = reader(relative.and_then(|r| r.query.as_ref()));
+        let positions = index.as_ref().map(|index| Positions {
+            rows: index.rows(),
+            key: key.as_ref().map(|read| read as ReadRow<'_>),
+            query: query.as_ref().map(|read| read as ReadRow<'_>),
+        });
+        let shape = Shape { heads: self.heads, head_dim: self.head_dim, scale: self.scale };
+        let mut output = Tensor::zero::<f32>(&[length, hidden])?;
+        attention(shape, qkv, positions, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        Ok(tvec!(output.into_tvalue()))
     }
 }
 

@@ -27,11 +27,6 @@ fn slice_of<T: Datum>(inputs: &TVec<TValue>, i: usize) -> TractResult<&[T]> {
     value.try_as_plain_ram()?.as_slice::<T>()
 }
 
-/// A tensor `[rows, width]` of `values`.
-fn matrix(rows: usize, width: usize, values: &[f32]) -> TractResult<TValue> {
-    Ok(Tensor::from_shape(&[rows, width], values)?.into_tvalue())
-}
-
 /// Fact of an `f32` output `[S, width]`, with `S` taken from the first input.
 fn rows_fact(inputs: &[&TypedFact], width: usize) -> TractResult<TVec<TypedFact>> {
     let Some(first) = inputs.first() else { bail!("no input") };

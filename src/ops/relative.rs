@@ -15,7 +15,6 @@ use crate::config::RelativeConfig;
 pub struct RelativeIndex {
     /// Row of distance `d - (length - 1)` at index `d`.
     rows: Vec<usize>,
-    length: usize,
 }
 
 impl RelativeIndex {
@@ -29,19 +28,12 @@ impl RelativeIndex {
                 usize::try_from(row).unwrap_or_default() // not negative after the clamp
             })
             .collect();
-        Self { rows, length }
+        Self { rows }
     }
 
-    /// Table rows of query `i` for the keys `length - 1`, ..., 1, 0, in this order.
-    pub fn of_query(&self, i: usize) -> &[usize] {
-        &self.rows[i..i + self.length]
-    }
-
-    /// The smallest range that holds every row in use.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        let low = self.rows.iter().min().copied().unwrap_or(0);
-        let high = self.rows.iter().max().copied().unwrap_or(0);
-        low..high + 1
+    /// Table rows of the distances `-(length - 1)`, ..., `length - 1`. They do not descend.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
     }
 }
 
@@ -91,13 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_query_run_over_the_keys_backwards_and_are_clamped() {
+    fn rows_run_over_the_distances_and_are_clamped() {
         let c = config(0, 2);
-        let index = RelativeIndex::new(&c, 4);
-        // Query 0 against keys 3, 2, 1, 0: distances -3, -2, -1, 0 around span 2, clamped to 0..=3.
-        assert_eq!(index.of_query(0), [0, 0, 1, 2]);
-        assert_eq!(index.of_query(3), [2, 3, 3, 3]);
-        assert_eq!(index.range(), 0..4);
-        assert_eq!(RelativeIndex::new(&c, 1).range(), 2..3);
+        // Distances -3, ..., 3 around span 2, clamped to 0..=3.
+        assert_eq!(RelativeIndex::new(&c, 4).rows(), [0, 0, 1, 2, 3, 3, 3]);
+        assert_eq!(RelativeIndex::new(&c, 1).rows(), [2]);
     }
 }

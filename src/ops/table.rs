@@ -41,32 +41,29 @@ impl Table {
         }
     }
 
-    /// Calls `f(i, value)` with the values `from..from + len` of row `row`, `i` counting from 0. The range must lie in one part
-    /// of the row. Nothing is called if it is outside the table.
-    fn each(&self, row: usize, from: usize, len: usize, mut f: impl FnMut(usize, f32)) {
+    /// Adds row `row` to `out` (`width` values; the table has one part). Nothing is added if it is outside the table.
+    pub fn add_row(&self, row: usize, out: &mut [f32]) {
+        self.each(row, 0, out, |out, v| *out += v);
+    }
+
+    /// Writes the values `from..from + out.len()` of row `row`, which must lie in one part of it. Nothing is written if they are
+    /// outside the table.
+    pub fn read_part(&self, row: usize, from: usize, out: &mut [f32]) {
+        self.each(row, from, out, |out, v| *out = v);
+    }
+
+    fn each(&self, row: usize, from: usize, out: &mut [f32], f: impl Fn(&mut f32, f32)) {
         let start = row * self.width() + from;
         match self {
             Table::F32 { values, .. } => {
-                for (i, v) in values.get(start..start + len).unwrap_or_default().iter().enumerate() {
-                    f(i, *v);
-                }
+                let values = values.get(start..start + out.len()).unwrap_or_default();
+                out.iter_mut().zip(values).for_each(|(out, v)| f(out, *v));
             }
             Table::Int8 { values, scales, width, parts } => {
                 let scale = scales.get(row * parts + from * parts / width).copied().unwrap_or_default();
-                for (i, v) in values.get(start..start + len).unwrap_or_default().iter().enumerate() {
-                    f(i, f32::from(*v) * scale);
-                }
+                let values = values.get(start..start + out.len()).unwrap_or_default();
+                out.iter_mut().zip(values).for_each(|(out, v)| f(out, f32::from(*v) * scale));
             }
         }
-    }
-
-    /// Adds row `row` to `out` (`width` values; the table has one part).
-    pub fn add_row(&self, row: usize, out: &mut [f32]) {
-        self.each(row, 0, out.len(), |i, v| out[i] += v);
-    }
-
-    /// Writes the values `from..from + out.len()` of row `row`, which must lie in one part of it.
-    pub fn read_part(&self, row: usize, from: usize, out: &mut [f32]) {
-        self.each(row, from, out.len(), |i, v| out[i] = v);
     }
 }

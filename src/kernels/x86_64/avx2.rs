@@ -60,6 +60,11 @@ impl Simd for Avx2 {
     const TILE: (usize, usize) = (6, 1);
 
     #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        run(self, task)
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         // SAFETY: the token proves AVX2.
         let x = unsafe { _mm256_set1_ps(x) };
@@ -162,18 +167,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
-        let values = &values[columns[0] as usize..][..LANES];
+    fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32 {
         let (low, high) = halves(columns);
         // The upper half starts at most 8 columns after the lower one.
         let step = (high[0].wrapping_sub(low[0]) as usize).min(HALF);
-        // SAFETY: the token proves AVX2; 8 values follow the start of either half. The permutation takes its indices modulo 8.
+        // SAFETY: the token proves AVX2; either half starts 8 values before the end of the window or earlier. The permutation takes its indices modulo 8.
         unsafe {
             let (low, high) = (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast()));
             let first = |x| _mm256_broadcastd_epi32(_mm256_castsi256_si128(x));
-            let upper = &values[step..][..HALF];
+            let upper = &window[step..][..HALF];
             (
-                _mm256_permutevar8x32_ps(_mm256_loadu_ps(values.as_ptr()), _mm256_sub_epi32(low, first(low))),
+                _mm256_permutevar8x32_ps(_mm256_loadu_ps(window.as_ptr()), _mm256_sub_epi32(low, first(low))),
                 _mm256_permutevar8x32_ps(_mm256_loadu_ps(upper.as_ptr()), _mm256_sub_epi32(high, first(high))),
             )
         }

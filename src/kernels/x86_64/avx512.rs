@@ -23,6 +23,11 @@ impl Simd for Avx512 {
     const TILE: (usize, usize) = (12, 2);
 
     #[inline(always)]
+    fn call<T: Task>(self, task: T) -> T::Output {
+        run(self, task)
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_set1_ps(x) }
@@ -110,14 +115,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn lookup(self, values: &[f32], columns: &[u32; LANES]) -> Self::F32 {
-        let values = self.load(values[columns[0] as usize..].first_chunk().expect("16 values"));
+    fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32 {
+        let window = self.load(window);
         // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register. The permutation takes its indices
         // modulo 16.
         unsafe {
             let columns = _mm512_loadu_epi32(columns.as_ptr().cast());
             let first = _mm512_broadcastd_epi32(_mm512_castsi512_si128(columns));
-            _mm512_permutexvar_ps(_mm512_sub_epi32(columns, first), values)
+            _mm512_permutexvar_ps(_mm512_sub_epi32(columns, first), window)
         }
     }
 

@@ -1,0 +1,137 @@
+//! Products of small `f32` matrices, in tiles whose sums stay in registers.
+
+use super::simd::{LANES, Simd, Task};
+
+/// `c[m][n] = sum over k of a[m][k] b[k][n]` for `rows` rows, `depth` values of `k` and `columns` columns.
+///
+/// Sums are added up in the order of `k`, whatever the tiles.
+pub(super) struct Product<'a> {
+    pub rows: usize,
+    pub depth: usize,
+    /// Whole vectors: a multiple of [`LANES`].
+    pub columns: usize,
+    /// `[rows, depth]`, rows `a_stride` apart.
+    pub a: &'a [f32],
+    pub a_stride: usize,
+    /// `[depth, columns]`, rows `b_stride` apart.
+    pub b: &'a [f32],
+    pub b_stride: usize,
+    /// `[rows, columns]`, rows `c_stride` apart; what lies between is left as it is.
+    pub c: &'a mut [f32],
+    pub c_stride: usize,
+}
+
+impl Task for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (height, vectors) = S::TILE;
+        // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
+        let tiles = self.rows.div_ceil(height);
+        for n in (0..self.columns).step_by(vectors * LANES) {
+            let wide = self.columns - n >= vectors * LANES;
+            for t in 0..tiles {
+                let (m, end) = (self.rows * t / tiles, self.rows * (t + 1) / tiles);
+                let operands = Operands {
+                    depth: self.depth,
+                    a: &self.a[m * self.a_stride..],
+                    a_stride: self.a_stride,
+                    b: &self.b[n..],
+                    b_stride: self.b_stride,
+                    c: &mut self.c[m * self.c_stride + n..],
+                    c_stride: self.c_stride,
+                };
+                macro_rules! pick {
+                    ($($rows:literal)+) => {
+                        match end - m {
+                            $(
+                                $rows if $rows <= height && wide && vectors == 2 => tile::<S, $rows, 2>(s, operands),
+                                $rows if $rows <= height => tile::<S, $rows, 1>(s, operands),
+                            )+
+                            _ => {}
+                        }
+                    };
+                }
+                pick!(1 2 3 4 5 6 7 8 9 10 11 12);
+            }
+        }
+    }
+}
+
+struct Operands<'a> {
+    depth: usize,
+    a: &'a [f32],
+    a_stride: usize,
+    b: &'a [f32],
+    b_stride: usize,
+    c: &'a mut [f32],
+    c_stride: usize,
+}
+
+/// `M` rows of `V` vectors.
+#[inline(always)]
+fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
+    let mut rows = [&[][..]; M];
+    for (m, row) in rows.iter_mut().enumerate() {
+        *row = &x.a[m * x.a_stride..][..x.depth];
+    }
+    let mut sums = [[s.splat(0.0); V]; M];
+    for k in 0..x.depth {
+        let (b, _) = x.b[k * x.b_stride..][..V * LANES].as_chunks();
+        let mut vectors = [s.splat(0.0); V];
+        for (vector, b) in vectors.iter_mut().zip(b) {
+            *vector = s.load(b);
+        }
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let a = s.splat(row[k]);
+            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                *sum = s.mul_add(a, vector, *sum);
+            }
+        }
+    }
+    for (m, sums) in sums.iter().enumerate() {
+        let (c, _) = x.c[m * x.c_stride..][..V * LANES].as_chunks_mut();
+        for (c, sum) in c.iter_mut().zip(sums) {
+            s.store(*sum, c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Isa;
+    use super::*;
+
+    #[test]
+    fn products_of_small_integers_are_exact_at_every_height_and_width() {
+        for isa in Isa::available() {
+            for rows in 1..=30 {
+                for (depth, columns) in [(1, 16), (3, 32), (5, 48), (64, 80)] {
+                    let (a_stride, b_stride, c_stride) = (depth + 3, columns + 5, columns + 7);
+                    let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
+                    let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();
+                    let mut c = vec![0.5; rows * c_stride];
+                    let (a_view, b_view) = (&a[..a.len() - 3], &b[..b.len() - 5]);
+                    isa.run(Product {
+                        rows,
+                        depth,
+                        columns,
+                        a: a_view,
+                        a_stride,
+                        b: b_view,
+                        b_stride,
+                        c: &mut c,
+                        c_stride,
+                    });
+                    for (i, c) in c.iter().enumerate() {
+                        let (m, n) = (i / c_stride, i % c_stride);
+                        let product = || (0..depth).map(|k| a[m * a_stride + k] * b[k * b_stride + n]).sum();
+                        let want: f32 = if n < columns { product() } else { 0.5 };
+                        assert_eq!(*c, want, "{} ({m}, {n}) of {rows} x {depth} x {columns}", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
