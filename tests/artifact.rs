@@ -9,6 +9,7 @@ use edgeqa::artifact::write::{TensorData, write};
 use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, Metadata, OverallScores, schema};
 use edgeqa::kernels::layout::PackedShape;
 use edgeqa::model::{ModelWeights, Session};
+use edgeqa::ops::LinearWeights;
 use edgeqa::tokenizer::QaTokenizer;
 use half::f16;
 use serde_json::{Value, json};
@@ -343,38 +344,52 @@ fn to_half(data: &mut TensorData, spec: &schema::LinearSpec) {
 }
 
 #[test]
-fn linear_layers_in_half_precision_compute_what_those_in_int8_do() {
+fn linear_layers_in_half_precision_compute_what_they_would_in_fp32() {
     let temp = tempfile::tempdir().expect("temporary folder");
     let path = temp.path().join("x");
     let config = metadata().config;
     let specs: Vec<_> = (0..config.num_layers).flat_map(|layer| schema::linears(&config, layer)).collect();
     let plain = common::tensors(&config);
-    let logits = |data: &TensorData| {
+    let open = |data: &TensorData| {
         write(&path, &metadata(), data).expect("written").publish().expect("renamed");
         let artifact = Artifact::open(&path).expect("opens");
         artifact.verify().expect("sound");
-        let session = Session::new(&ModelWeights::from_artifact(&artifact).expect("weights")).expect("builds");
-        (session.logits(&[2, 50, 3, 100, 7, 3], None).expect("logits"), artifact)
+        artifact
     };
-    let (int8, _) = logits(&plain);
-    let highest = |start: f32, values: &[f32], sign: f32| values.iter().fold(start, |max, x| max.max(sign * x));
-    let range = highest(f32::MIN, &int8.start, 1.0) + highest(f32::MIN, &int8.start, -1.0);
-    for spec in &specs {
+    let logits = |weights: &ModelWeights| {
+        let logits = Session::new(weights).expect("builds").logits(&[2, 50, 3, 100, 7, 3], None).expect("logits");
+        [logits.start, logits.end].concat()
+    };
+    let int8 = ModelWeights::from_artifact(&open(&plain)).expect("weights");
+    for (i, spec) in specs.iter().enumerate() {
         let mut data = plain.clone();
         to_half(&mut data, spec);
-        let (half, artifact) = logits(&data);
+        let artifact = open(&data);
         assert_eq!(artifact.precision(&spec.name), schema::Precision::F16);
-        // They differ by the quantisation of the inputs only.
-        let differences =
-            half.start.iter().chain(&half.end).zip(int8.start.iter().chain(&int8.end)).map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0, f32::max);
-        assert!(largest > 0.0 && largest < 0.1 * range, "{}: {largest} of {range}", spec.name);
+        let got = logits(&ModelWeights::from_artifact(&artifact).expect("weights"));
+        // The same layer in fp32, with the values that int8 stands for.
+        let mut weights = int8.clone();
+        let layer = &mut weights.layers[i / 4];
+        let slots = [&mut layer.qkv, &mut layer.attention_output, &mut layer.ffn_in, &mut layer.ffn_out];
+        let slot = slots.into_iter().nth(i % 4).expect("four layers");
+        let LinearWeights::Int8 { shape, packed, scales, bias, .. } = &*slot else {
+            panic!("{} is not int8", spec.name)
+        };
+        let PackedShape { n, k } = *shape;
+        let value = |i: usize| f32::from(packed[shape.index(i / k, i % k)]) * scales[i / k];
+        let (weight, bias) = ((0..n * k).map(value).collect::<Vec<_>>().into(), bias[..n].to_vec().into());
+        *slot = LinearWeights::F32 { shape: *shape, weight, bias };
+        let want = logits(&weights);
+        assert_ne!(want, logits(&int8), "{}: its inputs are not quantised any more", spec.name);
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-3, "{}: {got} {want}", spec.name);
+        }
     }
     let mut all = plain.clone();
     for spec in &specs {
         to_half(&mut all, spec);
     }
-    logits(&all);
+    logits(&ModelWeights::from_artifact(&open(&all)).expect("weights"));
     // Every fault of a half-precision layer is named.
     let name = &specs[1].name;
     let weight = format!("{name}.weight");

@@ -55,10 +55,10 @@ const ANSWERS: [(&str, &[(&str, &str)]); 3] = [
             ("Who was the driver in 1917?", "Elsa Brandt"),
             ("What was the boiler heated with in the winter of 1917?", "birch wood"),
             ("When did Elsa Brandt retire?", "1946"),
-            ("Why was Greta withdrawn from service?", "crack was found in the boiler"),
+            ("Why was Greta withdrawn from service?", "a crack was found in the boiler"),
             ("When does the museum run the locomotive?", "May to September"),
             ("Who restored the locomotive?", "Volunteers of the railway club"),
-            ("Who built Greta?", "Ostrand Valley Railway"), // wrong: Albrecht and Sons
+            ("Who built Greta?", "Albrecht and Sons"),
             ("How fast was Greta?", ""),
             ("Who designed the harbour of Ostrand?", ""),
         ],
