@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeqa::config::RelativeConfig;
-use edgeqa::kernels::attention::{Positions, Shape, attention};
+use edgeqa::kernels::attention::{PositionTable, Positions, Row, Shape, attention};
 use edgeqa::kernels::cpu::Isa;
 use edgeqa::kernels::math::{gelu, layer_norm, softmax};
 use edgeqa::kernels::rows::QuantizedRows;
@@ -20,6 +20,14 @@ fn values(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 31 % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
+struct Bytes(Vec<i8>);
+
+impl PositionTable for Bytes {
+    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
+        Row::Int8 { values: &self.0[row * HIDDEN + from..][..len], scale: 0.01 }
+    }
+}
+
 fn attentions(criterion: &mut Criterion) {
     let relative = RelativeConfig {
         position_buckets: 256,
@@ -27,12 +35,7 @@ fn attentions(criterion: &mut Criterion) {
         content_to_position: true,
         position_to_content: true,
     };
-    let table: Vec<i8> = (0..relative.rows() * HIDDEN).map(|i| (i * 7919 % 255) as u8 as i8).collect();
-    let read = |row: usize, from: usize, to: &mut [f32]| {
-        for (to, v) in to.iter_mut().zip(&table[row * HIDDEN + from..]) {
-            *to = f32::from(*v) * 0.01;
-        }
-    };
+    let table = Bytes((0..relative.rows() * HIDDEN).map(|i| (i * 7919 % 255) as u8 as i8).collect());
     let shape = Shape { heads: HEADS, head_dim: HEAD_DIM, scale: ((3 * HEAD_DIM) as f32).sqrt() };
     let mut group = criterion.benchmark_group(format!("attention_{}", Isa::chosen().name()));
     group.sample_size(10);
@@ -44,7 +47,7 @@ fn attentions(criterion: &mut Criterion) {
             // A multiply-add per pair of tokens and channel: scores, values, and the two relative terms.
             let terms = if relative { 4 } else { 2 };
             group.throughput(Throughput::Elements((terms * length * length * HIDDEN) as u64));
-            let positions = Positions { rows: index.rows(), key: Some(&read), query: Some(&read) };
+            let positions = Positions { rows: index.rows(), key: Some(&table), query: Some(&table) };
             group.bench_function(BenchmarkId::new(name, length), |bencher| {
                 bencher.iter(|| attention(shape, black_box(&qkv), relative.then_some(positions), &mut out));
             });

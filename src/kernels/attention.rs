@@ -10,6 +10,9 @@ use super::cpu::Isa;
 use super::gemm_f32::Product;
 use super::math::exponentials;
 use super::simd::{LANES, Simd, Task, load_part, store_part};
+use super::transposed::Transposed;
+
+pub use super::transposed::Row;
 
 /// Queries of a block: their scores, for some hundred keys, stay in the second-level cache.
 const BLOCK: usize = 64;
@@ -25,18 +28,21 @@ pub struct Shape {
     pub scale: f32,
 }
 
-/// Writes the columns from `from` on of a row of a table: arguments `row`, `from`, `to`.
-pub type ReadRow<'a> = &'a dyn Fn(usize, usize, &mut [f32]);
+/// A table of relative positions, projected through a layer's key or query weights: `[rows, heads * head_dim]`.
+pub trait PositionTable {
+    /// The columns `from..from + len` of a row, which belong to one head.
+    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_>;
+}
 
-/// Tables of relative positions, projected through a layer's key and query weights: `[rows, heads * head_dim]` each.
+/// Relative positions.
 #[derive(Clone, Copy)]
 pub struct Positions<'a> {
     /// Row of every distance between a query and a key, from `-(length - 1)` to `length - 1`; rows must not descend.
     pub rows: &'a [usize],
     /// `Kr` of the content-to-position term.
-    pub key: Option<ReadRow<'a>>,
+    pub key: Option<&'a dyn PositionTable>,
     /// `Qr` of the position-to-content term.
-    pub query: Option<ReadRow<'a>>,
+    pub query: Option<&'a dyn PositionTable>,
 }
 
 /// Attention of one sequence without padding. `qkv` holds queries, keys and values side by side, `[length, 3 * hidden]` with
@@ -198,8 +204,6 @@ struct Scratch {
     outputs: Vec<f32>,
     /// What a query's outputs are divided by.
     sums: [f32; BLOCK],
-    /// 16 rows on their way into a transposed matrix.
-    rows: Vec<f32>,
 }
 
 impl Scratch {
@@ -227,7 +231,6 @@ impl Scratch {
             position_to_content: tables(query, LANES),
             outputs: zeros(block * values_stride),
             sums: [0.0; BLOCK],
-            rows: zeros(LANES * values_stride),
         }
     }
 
@@ -240,82 +243,18 @@ impl Scratch {
             to[..d].copy_from_slice(&row[2 * hidden + from..][..d]);
         }
         let factor = 1.0 / self.shape.scale;
-        let key = |j: usize, to: &mut [f32]| to.copy_from_slice(&qkv[j * 3 * hidden + hidden + from..][..d]);
-        s.call(Transposed {
-            read: key,
-            rows: length,
-            width: d,
-            factor,
-            buffer: &mut self.rows,
-            to: &mut self.keys,
-            stride: self.keys_stride,
-        });
+        let key = |j: usize| Row::F32(&qkv[j * 3 * hidden + hidden + from..][..d]);
+        let (to, stride) = (&mut self.keys[..], self.keys_stride);
+        s.call(Transposed { read: key, rows: length, width: d, factor, to, stride });
         let Some(index) = index else { return };
-        let last_row = index.first_row + index.rows - 1;
-        if let Some(read) = index.positions.key {
-            s.call(Transposed {
-                read: |row: usize, to: &mut [f32]| read(last_row - row, from, to),
-                rows: index.rows,
-                width: d,
-                factor,
-                buffer: &mut self.rows,
-                to: &mut self.position_keys,
-                stride: self.positions_stride,
-            });
+        let (first_row, rows, stride) = (index.first_row, index.rows, self.positions_stride);
+        if let Some(table) = index.positions.key {
+            let read = |row: usize| table.part(first_row + rows - 1 - row, from, d);
+            s.call(Transposed { read, rows, width: d, factor, to: &mut self.position_keys, stride });
         }
-        if let Some(read) = index.positions.query {
-            s.call(Transposed {
-                read: |row: usize, to: &mut [f32]| read(index.first_row + row, from, to),
-                rows: index.rows,
-                width: d,
-                factor,
-                buffer: &mut self.rows,
-                to: &mut self.position_queries,
-                stride: self.positions_stride,
-            });
-        }
-    }
-}
-
-/// Writes the transposed matrix of `rows` rows of `width` values, times `factor`: `[width, rows]`, rows `stride` apart.
-struct Transposed<'a, R> {
-    /// Reads a row.
-    read: R,
-    rows: usize,
-    width: usize,
-    factor: f32,
-    /// 16 rows of `width` rounded up to whole vectors.
-    buffer: &'a mut [f32],
-    to: &'a mut [f32],
-    stride: usize,
-}
-
-impl<R: Fn(usize, &mut [f32])> Task for Transposed<'_, R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let padded = self.width.next_multiple_of(LANES);
-        let factor = s.splat(self.factor);
-        for first in (0..self.rows).step_by(LANES) {
-            for (r, to) in self.buffer.chunks_exact_mut(padded).enumerate().take(LANES) {
-                if first + r < self.rows {
-                    (self.read)(first + r, &mut to[..self.width]);
-                } else {
-                    to.fill(0.0);
-                }
-            }
-            for column in (0..self.width).step_by(LANES) {
-                let mut square = [factor; LANES];
-                for (vector, row) in square.iter_mut().zip(self.buffer.chunks_exact(padded)) {
-                    *vector = s.mul(s.load(row[column..].first_chunk().expect("16 values")), factor);
-                }
-                s.transpose(&mut square);
-                let to = self.to[column * self.stride..].chunks_mut(self.stride);
-                for (vector, to) in square.into_iter().zip(to).take(self.width - column) {
-                    s.store(vector, to[first..].first_chunk_mut().expect("16 values"));
-                }
-            }
+        if let Some(table) = index.positions.query {
+            let read = |row: usize| table.part(first_row + row, from, d);
+            s.call(Transposed { read, rows, width: d, factor, to: &mut self.position_queries, stride });
         }
     }
 }
@@ -378,7 +317,8 @@ impl Block<'_> {
     #[inline(always)]
     fn position_to_content<S: Simd>(&self, s: S, scratch: &mut Scratch, index: &Index<'_>, key: usize) {
         let keys = LANES.min(self.length - key);
-        let low = index.of_queries(self.first, key + keys - 1)[0];
+        let (stride, last) = (scratch.positions_stride, self.length - 1);
+        let low = index.of_queries(self.first, last.min(key + LANES - 1))[0];
         let high = index.of_queries(self.end - 1, key)[0];
         s.call(Product {
             rows: keys,
@@ -393,9 +333,10 @@ impl Block<'_> {
         });
         for query in (self.first..self.end).step_by(LANES) {
             let mut square = [s.splat(0.0); LANES];
-            let terms = scratch.position_to_content.chunks_exact(scratch.positions_stride);
-            for (j, (vector, terms)) in square.iter_mut().zip(terms).enumerate().take(keys) {
-                *vector = index.lookup(s, terms, low, index.of_queries(query, key + j));
+            for (j, vector) in square.iter_mut().enumerate() {
+                // Beyond the last key, the rows hold what earlier keys left; their lanes are not used.
+                let terms = &scratch.position_to_content[j * stride..][..stride];
+                *vector = index.lookup(s, terms, low, index.of_queries(query, last.min(key + j)));
             }
             s.transpose(&mut square);
             let scores = scratch.scores[(query - self.first) * scratch.keys_stride..].chunks_mut(scratch.keys_stride);
@@ -417,16 +358,25 @@ impl Block<'_> {
         for (i, (scores, sum)) in rows.enumerate().take(self.end - self.first) {
             let (scores, _) = scores.as_chunks_mut::<LANES>();
             let scores = &mut scores[..self.length.div_ceil(LANES)];
-            if let (Some(index), true) = (index, terms_stride > 0) {
+            let mut max = s.splat(f32::NEG_INFINITY);
+            let (full, part) = (self.length / LANES, self.length % LANES);
+            let terms = index.filter(|_| terms_stride > 0).map(|index| {
                 let terms = &scratch.content_to_position[i * terms_stride..][..terms_stride];
-                let columns = &index.of_keys(self.first + i, 0)[..(scores.len() - 1) * LANES + LANES];
-                for (scores, columns) in scores.iter_mut().zip(columns.as_chunks::<LANES>().0) {
-                    s.store(s.add(s.load(scores), index.lookup(s, terms, low, columns)), scores);
+                (index, terms, index.of_keys(self.first + i, 0).as_chunks::<LANES>().0)
+            });
+            if let Some((index, terms, columns)) = terms {
+                for (scores, columns) in scores.iter_mut().zip(columns) {
+                    let sum = s.add(s.load(scores), index.lookup(s, terms, low, columns));
+                    s.store(sum, scores);
                 }
             }
-            let Some((last, scores)) = scores.split_last_mut() else { continue };
-            last[self.length - scores.len() * LANES..].fill(f32::MIN);
-            *sum = exponentials(s, scores, last);
+            if part > 0 {
+                scores[full][part..].fill(f32::NEG_INFINITY);
+            }
+            for scores in scores.iter() {
+                max = s.max(s.load(scores), max);
+            }
+            *sum = exponentials(s, scores, s.largest(max));
         }
     }
 

@@ -3,12 +3,15 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use super::cpu::Isa;
 use super::elementary::gelu as gelu_vector;
 use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, Tile};
+use super::gemm_f32::Product;
 use super::layout::{NR, PackedShape};
 use super::math::gelu;
 use super::rows::QuantizedRows;
 use super::simd::{Simd, Task, load_part, store_part};
+use super::transposed::{Row, Transposed};
 
 /// What is applied to every output of a linear layer, in this order: activation, residual.
 #[derive(Clone, Copy, Debug)]
@@ -190,19 +193,55 @@ fn linear_float(
     let rows = x.len() / k;
     assert_eq!(out.len(), rows * n, "output does not match {rows} rows of {n}");
     assert!(epilogue.residual.is_none_or(|r| r.len() == out.len()), "residual does not match the output");
-    let mut w = vec![0.0; k];
-    // Blocks of rows, so that a block of inputs stays in cache while the weights stream through once per block.
-    const BLOCK: usize = 32;
-    for m0 in (0..rows).step_by(BLOCK) {
-        let block = BLOCK.min(rows - m0);
-        for (j, b) in bias.iter().enumerate() {
-            load(j, &mut w);
-            for m in m0..m0 + block {
-                out[m * n + j] = super::math::dot(&x[m * k..][..k], &w) + b;
+    Isa::chosen().run(LinearFloat { x, k, bias, epilogue, out, load });
+}
+
+/// [`linear_float`] with checked lengths.
+struct LinearFloat<'a, L> {
+    x: &'a [f32],
+    k: usize,
+    bias: &'a [f32],
+    epilogue: Epilogue<'a>,
+    out: &'a mut [f32],
+    load: L,
+}
+
+impl<L: Fn(usize, &mut [f32])> Task for LinearFloat<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        /// Output channels at a time.
+        const CHANNELS: usize = 2 * NR;
+        let Self { x, k, bias, epilogue, out, load } = self;
+        let (n, rows) = (bias.len(), x.len() / k);
+        let (mut weights, mut columns) = (vec![0.0; CHANNELS * k], vec![0.0; CHANNELS * k]);
+        let mut products = vec![0.0; CHANNELS * rows];
+        for first in (0..n).step_by(CHANNELS) {
+            let channels = CHANNELS.min(n - first);
+            for (channel, row) in weights.chunks_exact_mut(k).enumerate().take(channels) {
+                load(first + channel, row);
             }
-        }
-        for m in m0..m0 + block {
-            epilogue.apply(&mut out[m * n..][..n], m, 0, n);
+            let read = |channel: usize| Row::F32(&weights[channel * k..][..k]);
+            s.call(Transposed { read, rows: channels, width: k, factor: 1.0, to: &mut columns, stride: CHANNELS });
+            s.call(Product {
+                rows,
+                depth: k,
+                columns: channels.next_multiple_of(NR),
+                a: x,
+                a_stride: k,
+                b: &columns,
+                b_stride: CHANNELS,
+                c: &mut products,
+                c_stride: CHANNELS,
+            });
+            for (m, products) in products.chunks_exact(CHANNELS).enumerate() {
+                let out = &mut out[m * n + first..][..channels];
+                for ((y, product), b) in out.iter_mut().zip(products).zip(&bias[first..]) {
+                    *y = product + b;
+                }
+                epilogue.apply(out, m, first, n);
+            }
         }
     }
 }

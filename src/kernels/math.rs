@@ -102,9 +102,12 @@ impl Task for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (chunks, tail) = self.0.as_chunks_mut::<LANES>();
-        let mut last = [f32::MIN; LANES];
+        let mut last = [f32::NEG_INFINITY; LANES];
         last[..tail.len()].copy_from_slice(tail);
-        let inverse = s.splat(1.0 / exponentials(s, chunks, &mut last));
+        let max = chunks.iter().fold(s.load(&last), |max, x| s.max(s.load(x), max));
+        let max = s.largest(max);
+        let sum = exponentials(s, chunks, max) + exponentials(s, std::slice::from_mut(&mut last), max);
+        let inverse = s.splat(1.0 / sum);
         for x in chunks {
             s.store(s.mul(s.load(x), inverse), x);
         }
@@ -112,17 +115,12 @@ impl Task for Softmax<'_> {
     }
 }
 
-/// Replaces all values by `exp(x - max x)` and returns their sum. What stands for nothing in `last` is `f32::MIN`, which adds
-/// less than 1e-37 to the sum.
+/// Replaces all values by `exp(x - max)` and returns their sum. The `-inf` that stands for nothing adds less than 1e-37.
 #[inline(always)]
-pub(super) fn exponentials<S: Simd>(s: S, chunks: &mut [[f32; LANES]], last: &mut [f32; LANES]) -> f32 {
-    let mut max = s.load(last);
-    for x in chunks.iter() {
-        max = s.max(s.load(x), max);
-    }
-    let max = s.splat(s.largest(max));
+pub(super) fn exponentials<S: Simd>(s: S, x: &mut [[f32; LANES]], max: f32) -> f32 {
+    let max = s.splat(max);
     let mut sum = s.splat(0.0);
-    for x in chunks.iter_mut().chain([last]) {
+    for x in x {
         let e = exp(s, s.sub(s.load(x), max));
         s.store(e, x);
         sum = s.add(sum, e);

@@ -19,5 +19,6 @@ mod scalar;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod transposed;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

@@ -5,7 +5,7 @@ use tract_core::internal::*;
 use super::relative::RelativeIndex;
 use super::{Table, rows_fact, slice_of};
 use crate::config::ModelConfig;
-use crate::kernels::attention::{Positions, ReadRow, Shape, attention};
+use crate::kernels::attention::{PositionTable, Positions, Shape, attention};
 
 /// Multi-head attention with relative positions, for one sequence without padding.
 ///
@@ -71,17 +71,10 @@ impl EvalOp for DisentangledAttention {
         ensure!(qkv.len().is_multiple_of(3 * hidden), "input is not of width 3 x {hidden}");
         let length = qkv.len() / (3 * hidden);
         let index = self.relative.as_ref().map(|r| RelativeIndex::new(&r.config, length));
-        let reader = |table: Option<&Table>| {
-            let table = table.cloned();
-            table.map(|table| move |row: usize, from: usize, to: &mut [f32]| table.read_part(row, from, to))
-        };
-        let relative = self.relative.as_ref();
-        let key = reader(relative.and_then(|r| r.key.as_ref()));
-        let query = reader(relative.and_then(|r| r.query.as_ref()));
-        let positions = index.as_ref().map(|index| Positions {
+        let positions = self.relative.as_ref().zip(index.as_ref()).map(|(relative, index)| Positions {
             rows: index.rows(),
-            key: key.as_ref().map(|read| read as ReadRow<'_>),
-            query: query.as_ref().map(|read| read as ReadRow<'_>),
+            key: relative.key.as_ref().map(|table| table as &dyn PositionTable),
+            query: relative.query.as_ref().map(|table| table as &dyn PositionTable),
         });
         let shape = Shape { heads: self.heads, head_dim: self.head_dim, scale: self.scale };
         let mut output = Tensor::zero::<f32>(&[length, hidden])?;

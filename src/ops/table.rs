@@ -1,6 +1,7 @@
 //! Tables of vectors, read row by row: embeddings and projected relative positions.
 
 use crate::artifact::View;
+use crate::kernels::attention::{PositionTable, Row};
 
 /// `rows x width` values in one of the stored precisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +44,26 @@ impl Table {
 
     /// Adds row `row` to `out` (`width` values; the table has one part). Nothing is added if it is outside the table.
     pub fn add_row(&self, row: usize, out: &mut [f32]) {
-        self.each(row, 0, out, |out, v| *out += v);
+        match self.part(row, 0, out.len()) {
+            Row::F32(values) => out.iter_mut().zip(values).for_each(|(out, v)| *out += v),
+            Row::Int8 { values, scale } => {
+                out.iter_mut().zip(values).for_each(|(out, v)| *out += f32::from(*v) * scale);
+            }
+        }
     }
+}
 
-    /// Writes the values `from..from + out.len()` of row `row`, which must lie in one part of it. Nothing is written if they are
-    /// outside the table.
-    pub fn read_part(&self, row: usize, from: usize, out: &mut [f32]) {
-        self.each(row, from, out, |out, v| *out = v);
-    }
-
-    fn each(&self, row: usize, from: usize, out: &mut [f32], f: impl Fn(&mut f32, f32)) {
+impl PositionTable for Table {
+    /// Values outside the table are missing.
+    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
         let start = row * self.width() + from;
+        let range = start..start + len;
         match self {
-            Table::F32 { values, .. } => {
-                let values = values.get(start..start + out.len()).unwrap_or_default();
-                out.iter_mut().zip(values).for_each(|(out, v)| f(out, *v));
-            }
-            Table::Int8 { values, scales, width, parts } => {
-                let scale = scales.get(row * parts + from * parts / width).copied().unwrap_or_default();
-                let values = values.get(start..start + out.len()).unwrap_or_default();
-                out.iter_mut().zip(values).for_each(|(out, v)| f(out, f32::from(*v) * scale));
-            }
+            Table::F32 { values, .. } => Row::F32(values.get(range).unwrap_or_default()),
+            Table::Int8 { values, scales, width, parts } => Row::Int8 {
+                values: values.get(range).unwrap_or_default(),
+                scale: scales.get(row * parts + from * parts / width).copied().unwrap_or_default(),
+            },
         }
     }
 }

@@ -36,20 +36,29 @@ impl Rows {
 
 const TABLE_ROWS: usize = 3200;
 
+/// Values and the width of a row.
+struct Matrix(Vec<f32>, usize);
+
+impl PositionTable for Matrix {
+    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
+        Row::F32(&self.0[row * self.1 + from..][..len])
+    }
+}
+
 struct Case {
     shape: Shape,
     length: usize,
     rows: Rows,
     qkv: Vec<f32>,
-    key: Option<Vec<f32>>,
-    query: Option<Vec<f32>>,
+    key: Option<Matrix>,
+    query: Option<Matrix>,
 }
 
 impl Case {
     fn new(length: usize, heads: usize, head_dim: usize, rows: Rows, terms: (bool, bool)) -> Self {
         let hidden = heads * head_dim;
         let shape = Shape { heads, head_dim, scale: ((head_dim * 3) as f32).sqrt() };
-        let table = |present: bool, seed| present.then(|| random(TABLE_ROWS * hidden, seed));
+        let table = |present: bool, seed| present.then(|| Matrix(random(TABLE_ROWS * hidden, seed), hidden));
         let qkv = random(length * 3 * hidden, length as u32);
         // Scores of several units, so that weights differ.
         let qkv = qkv.into_iter().map(|x| x * 3.0).collect();
@@ -67,20 +76,11 @@ impl Case {
 
     fn run(&self, isa: Isa) -> Vec<f32> {
         let rows: Vec<usize> = self.reach().map(|distance| self.rows.row(distance)).collect();
-        let reader = |table: &Option<Vec<f32>>| {
-            let table = table.clone();
-            let hidden = self.hidden();
-            table.map(|table| {
-                move |row: usize, from: usize, to: &mut [f32]| {
-                    to.copy_from_slice(&table[row * hidden + from..][..to.len()]);
-                }
-            })
-        };
-        let (key, query) = (reader(&self.key), reader(&self.query));
+        let (key, query) = (self.key.as_ref(), self.query.as_ref());
         let positions = Positions {
             rows: &rows,
-            key: key.as_ref().map(|f| f as ReadRow<'_>),
-            query: query.as_ref().map(|f| f as ReadRow<'_>),
+            key: key.map(|table| table as &dyn PositionTable),
+            query: query.map(|table| table as &dyn PositionTable),
         };
         let relative = self.key.is_some() || self.query.is_some();
         let mut out = vec![f32::NAN; self.length * self.hidden()];
@@ -97,7 +97,7 @@ impl Case {
             for i in 0..self.length {
                 let score = |j: usize| {
                     let row = self.rows.row(i as isize - j as isize);
-                    let entry = |table: &Vec<f32>, x: &[f32]| dot(&table[row * hidden + head * d..][..d], x);
+                    let entry = |table: &Matrix, x: &[f32]| dot(&table.0[row * hidden + head * d..][..d], x);
                     let (q, k) = (part(i, 0, head), part(j, 1, head));
                     let key = self.key.as_ref().map_or(0.0, |table| entry(table, q));
                     let query = self.query.as_ref().map_or(0.0, |table| entry(table, k));
@@ -162,6 +162,35 @@ fn every_way_to_share_rows_agrees_with_the_formula() {
     for rows in [Rows::Shared, Rows::Clamped, Rows::Skipping] {
         for length in [1, 5, 16, 33, 100, 300] {
             Case::new(length, 1, 16, rows, TERMS[0]).check();
+        }
+    }
+}
+
+/// Values of one row, in units of a quarter.
+struct Bytes(Vec<i8>);
+
+impl PositionTable for Bytes {
+    fn part(&self, _: usize, from: usize, len: usize) -> Row<'_> {
+        Row::Int8 { values: &self.0[from.min(self.0.len())..][..len.min(self.0.len() - from)], scale: 0.25 }
+    }
+}
+
+#[test]
+fn bytes_count_in_their_unit_and_missing_values_as_zero() {
+    let shape = Shape { heads: 1, head_dim: 19, scale: 4.0 };
+    let qkv = random(2 * 3 * 19, 1);
+    for len in [0, 3, 17, 19] {
+        let bytes: Vec<i8> = (0..len).map(|i| i as i8 * 5 - 30).collect();
+        let floats = bytes.iter().map(|v| f32::from(*v) * 0.25).chain(std::iter::repeat(0.0)).take(19).collect();
+        let (bytes, floats) = (Bytes(bytes), Matrix(floats, 0));
+        for isa in Isa::available() {
+            let run = |table: &dyn PositionTable| {
+                let mut out = [0.0; 2 * 19];
+                let positions = Positions { rows: &[0, 0, 0], key: Some(table), query: Some(table) };
+                run(isa, shape, &qkv, Some(positions), &mut out);
+                out
+            };
+            assert_eq!(run(&bytes), run(&floats), "{} {len}", isa.name());
         }
     }
 }

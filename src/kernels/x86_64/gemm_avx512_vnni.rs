@@ -50,7 +50,8 @@ fn rows(tile: &Tile<'_>, acc: &mut Accumulators) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     let groups = tile.padded_k / KG;
-    let flip = _mm512_set1_epi8(-128);
+    // Opaque, or else the compiler flips the bits in a general register, from where they take longer to all lanes.
+    let flip = std::hint::black_box(_mm512_set1_epi8(-128));
     let mut panels = [&[[0i8; GROUP]; 0][..]; P];
     let mut sums = [[_mm512_setzero_si512(); P]; M];
     for (p, panel) in panels.iter_mut().enumerate() {

@@ -51,7 +51,8 @@ fn rows(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
 #[target_feature(enable = "avx2,avxvnni")]
 fn block<const M: usize>(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
     let groups = tile.padded_k / KG;
-    let flip = _mm256_set1_epi8(-128);
+    // Opaque, or else the compiler flips the bits in a general register, from where they take longer to all lanes.
+    let flip = std::hint::black_box(_mm256_set1_epi8(-128));
     let panel: &[[i8; GROUP]] = &tile.panel(0).as_chunks().0[..groups];
     let mut sums = [[_mm256_setzero_si256(); PARTS]; M];
     for (c, columns) in tile.column_sums[0].as_chunks::<PART>().0.iter().enumerate() {
