@@ -1,7 +1,6 @@
 //! `edgeqa-quantize compare`.
 
 use std::fs;
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,6 +12,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::eval::{Dataset, Observer, files};
 use edgeqa::kernels::gemm;
 use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::replace::replace;
 use edgeqa::tokenizer::QaTokenizer;
 use edgeqa_quantize::compare::cache::{self, Identity};
 use edgeqa_quantize::compare::fp32::Fp32;
@@ -95,17 +95,8 @@ fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
     write_file(&folder.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
 }
 
-/// Writes a file beside its place and renames it.
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".report.").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(""))).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
+    replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// How long one side must take before there is a bar.

@@ -215,16 +215,13 @@ pub fn convert(
         null_threshold: options.null_threshold,
         accuracy: None,
     };
-    let windows = match &calibration {
-        Some(calibration) => calibration.windows.clone(),
-        None => Texts::own().windows(&qa, float.config.max_positions)?,
-    };
     let mut maker = Maker {
         checkpoint: &checkpoint,
         tokenizer: &tokenizer,
         float: &float,
         int8: &int8,
-        windows: &windows,
+        windows: calibration.as_ref().map(|calibration| calibration.windows.as_slice()),
+        qa: &qa,
         metadata,
         out,
         stage: &stage,
@@ -298,7 +295,9 @@ struct Maker<'a, S> {
     tokenizer: &'a str,
     float: &'a ModelWeights,
     int8: &'a Int8Linears,
-    windows: &'a [Window],
+    /// The sequences of the calibration.
+    windows: Option<&'a [Window]>,
+    qa: &'a QaTokenizer,
     metadata: Metadata,
     out: &'a Path,
     stage: &'a S,
@@ -324,7 +323,11 @@ impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
     fn sensitivity(&mut self) -> anyhow::Result<&[Sensitivity]> {
         if self.sensitivity.is_none() {
             let step = |done, all| (self.stage)(Stage::Sensitivity, done, all);
-            self.sensitivity = Some(sensitivity::measure(self.float, self.int8, self.windows, step)?);
+            let windows = match self.windows {
+                Some(windows) => windows,
+                None => &Texts::own().windows(self.qa, self.float.config.max_positions)?,
+            };
+            self.sensitivity = Some(sensitivity::measure(self.float, self.int8, windows, step)?);
         }
         Ok(self.sensitivity.as_deref().unwrap_or_default())
     }

@@ -183,7 +183,7 @@ mod tests {
     /// Inputs with 400 tokens in which channel 0 is 100 times as large as the others.
     fn outlier_inputs(k: usize) -> Inputs {
         let mut random = crate::random::Random(3);
-        let mut uniform = || (random.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+        let mut uniform = || (random.number() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         let rows: Vec<Vec<f32>> =
             (0..400).map(|_| (0..k).map(|i| uniform() * if i == 0 { 100.0 } else { 1.0 }).collect()).collect();
         let mut products = vec![0.0; k * k];

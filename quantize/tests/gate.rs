@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use edgeqa::artifact::Artifact;
 use edgeqa::eval::{Dataset, evaluate};
@@ -95,6 +95,16 @@ impl Model {
         convert(&Input::local(self.folder.path(), None, None)?, &self.out(), &options, |_, _, _| {})
     }
 
+    /// Converts with the program.
+    fn program(&self, options: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+            .args([self.folder.path(), Path::new("--out"), &self.out(), Path::new("--squad"), &self.squad])
+            .args(["--null-threshold", "1e9", "--no-cache"])
+            .args(options)
+            .output()
+            .expect("runs")
+    }
+
     fn files(&self) -> usize {
         std::fs::read_dir(self.folder.path()).expect("a folder").count()
     }
@@ -150,6 +160,18 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
     let error = model.convert(0.85, false).expect_err("refused").to_string();
     assert!(error.contains("promotion is off") && error.contains("nothing was written"), "{error}");
     assert_eq!(model.files(), before, "a file was left behind");
+    // The same through the program.
+    let output = model.program(&["--min-f1-ratio", "0.85", "--no-promotion"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("promotion is off"), "{stderr}");
+    assert_eq!(model.files(), before, "a file was left behind");
+    let output = model.program(&["--min-f1-ratio", "0.85"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("encoder.1.ffn.out to half precision: F1 ratio"), "{stdout}");
+    assert_eq!(model.files(), before + 1);
+    std::fs::remove_file(model.out()).expect("written");
     let summary = model.convert(0.85, true).expect("passes");
     let gate = summary.gate.expect("a gate");
     assert!(gate.first_f1_ratio < Some(0.85) && gate.f1_ratio >= Some(0.85), "{gate:?}");
@@ -184,11 +206,7 @@ fn a_ratio_that_nothing_reaches_is_refused_with_exit_code_1() {
     }
     std::fs::write(&model.squad, json.to_string()).expect("written");
     let before = model.files();
-    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
-        .args([model.folder.path(), Path::new("--out"), &model.out(), Path::new("--squad"), &model.squad])
-        .args(["--null-threshold", "1e9", "--limit", "5", "--no-calibration", "--no-cache"])
-        .output()
-        .expect("runs");
+    let output = model.program(&["--limit", "5", "--no-calibration"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("the fp32 model itself has an F1 of 0"), "{stderr}");

@@ -1,7 +1,6 @@
 //! Writing an artifact: deterministic bytes, written beside the target, synced, then renamed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::metadata::Metadata;
 use super::schema::{self, LinearSpec, Precision, TensorSpec};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex};
+use crate::replace::{beside, folder_of, sync_folder};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.
 pub type TensorData = BTreeMap<String, Vec<u8>>;
@@ -36,10 +36,7 @@ impl Pending {
     /// If the rename fails.
     pub fn publish(self) -> Result<(), ArtifactError> {
         self.file.persist(&self.target).map_err(|e| io_error("rename to", &self.target)(e.error))?;
-        // The rename itself must reach the disk too. Some file systems cannot sync a directory; that loses nothing.
-        if let Ok(folder) = File::open(folder_of(&self.target)) {
-            let _ = folder.sync_all();
-        }
+        sync_folder(folder_of(&self.target));
         Ok(())
     }
 }
@@ -51,23 +48,12 @@ impl Pending {
 /// `metadata.config` implies; [`ArtifactError::Io`] if writing fails.
 pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pending, ArtifactError> {
     let (header, tensors) = layout(metadata, data)?;
-    let name = target.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-    let prefix = format!(".{name}.");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let folder = folder_of(target);
-    let mut file = builder.tempfile_in(folder).map_err(io_error("create a file in", folder))?;
+    let mut file = beside(target).map_err(io_error("create a file in", folder_of(target)))?;
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     let written = write_all(&mut writer, &header, &tensors);
     drop(writer);
     written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", file.path()))?;
     Ok(Pending { file, target: target.to_owned() })
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> ArtifactError {

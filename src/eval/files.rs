@@ -12,6 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::dataset::{parse, read};
 use super::score::{Metrics, NullOdds, Predictions};
 use super::{EvalError, NBestEntry, Prediction};
+use crate::replace::beside;
 
 /// Answers by id.
 pub const PREDICTIONS: &str = "predictions.json";
@@ -49,12 +50,7 @@ pub fn write(folder: &Path, predictions: &[Prediction], metrics: &Metrics) -> Re
 
 fn write_one(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), EvalError> {
     let target = folder.join(name);
-    let prefix = format!(".{name}.");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(folder).map_err(|source| io_error("write", &target, source))?;
+    let mut file = beside(&target).map_err(|source| io_error("write", &target, source))?;
     let mut out = BufWriter::new(file.as_file_mut());
     let written = content
         .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    ")))

@@ -7,7 +7,7 @@
 pub mod dataset;
 mod error;
 pub mod files;
-mod random;
+pub mod random;
 pub mod run;
 pub mod score;
 

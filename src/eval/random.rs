@@ -4,7 +4,8 @@
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    /// The next number, uniform over all.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -18,7 +19,7 @@ impl Random {
         }
         let excess = (u64::MAX % bound + 1) % bound;
         loop {
-            let number = self.next();
+            let number = self.number();
             if number <= u64::MAX - excess {
                 return number % bound;
             }
@@ -33,7 +34,7 @@ mod tests {
     #[test]
     fn numbers_are_the_published_ones() {
         let mut random = Random(1234567);
-        let numbers: [u64; 3] = std::array::from_fn(|_| random.next());
+        let numbers: [u64; 3] = std::array::from_fn(|_| random.number());
         assert_eq!(numbers, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
     }
 

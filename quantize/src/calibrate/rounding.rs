@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn output_errors_are_no_larger_than_those_of_nearest_rounding() {
         let mut random = crate::random::Random(7);
-        let mut uniform = || (random.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+        let mut uniform = || (random.number() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         let width = 24;
         // Four underlying causes, as correlated as activations are.
         let causes: Vec<Vec<f32>> = (0..4).map(|_| (0..width).map(|_| uniform()).collect()).collect();

@@ -49,7 +49,7 @@ impl Estimate {
             let mut random = Random(SEED);
             for _ in 0..RESAMPLES {
                 let drawn = (0..clusters.len())
-                    .filter_map(|_| clusters.get(random.below(clusters.len()) as usize))
+                    .filter_map(|_| clusters.get(random.below(clusters.len() as u64) as usize))
                     .fold(Cluster::default(), add);
                 differences.push(difference(drawn));
                 ratios.extend(ratio(drawn));
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_naive_bootstrap_agrees() {
         let mut random = Random(3);
-        let mut uniform = || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut uniform = || (random.number() >> 11) as f64 / (1u64 << 53) as f64;
         let paragraphs: Vec<Vec<(f64, f64)>> = (0..40)
             .map(|_| {
                 let hard = uniform();

@@ -17,13 +17,14 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use edgeqa::artifact::hex;
 use edgeqa::config::ModelConfig;
 use edgeqa::eval::Subset;
+use edgeqa::replace::replace;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
@@ -165,11 +166,7 @@ pub fn write(path: &Path, identity: &Identity, recording: &Recording) -> anyhow:
     let bytes = serialize(identity, recording)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let failed = || format!("cannot write {}", path.display());
-    let mut file = tempfile::Builder::new().prefix(".fp32.").suffix(".tmp").tempfile_in(folder).with_context(failed)?;
-    file.write_all(&bytes).with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
+    replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn serialize(identity: &Identity, recording: &Recording) -> anyhow::Result<Vec<u8>> {
