@@ -4,11 +4,12 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeqa::config::RelativeConfig;
-use edgeqa::kernels::attention::{PositionTable, Positions, Row, Shape, attention};
+use edgeqa::kernels::attention::{Distances, Positions, Scratch, Shape, Table, attention};
 use edgeqa::kernels::cpu::Isa;
 use edgeqa::kernels::math::{gelu, layer_norm, softmax};
 use edgeqa::kernels::rows::QuantizedRows;
 use edgeqa::ops::RelativeIndex;
+use edgeqa::threads::Threads;
 
 const TOKENS: [usize; 5] = [64, 128, 256, 384, 512];
 const HEADS: usize = 6;
@@ -20,14 +21,6 @@ fn values(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 31 % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
-struct Bytes(Vec<i8>);
-
-impl PositionTable for Bytes {
-    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
-        Row::Int8 { values: &self.0[row * HIDDEN + from..][..len], scale: 0.01 }
-    }
-}
-
 fn attentions(criterion: &mut Criterion) {
     let relative = RelativeConfig {
         position_buckets: 256,
@@ -35,21 +28,25 @@ fn attentions(criterion: &mut Criterion) {
         content_to_position: true,
         position_to_content: true,
     };
-    let table = Bytes((0..relative.rows() * HIDDEN).map(|i| (i * 7919 % 255) as u8 as i8).collect());
+    let bytes: Vec<i8> = (0..relative.rows() * HIDDEN).map(|i| ((i * 7919 % 255) as i16 - 127) as i8).collect();
+    let scales = vec![0.01; relative.rows() * HEADS];
+    let table = Table::Int8 { values: &bytes, scales: &scales };
+    let mut scratch = Scratch::default();
     let shape = Shape { heads: HEADS, head_dim: HEAD_DIM, scale: ((3 * HEAD_DIM) as f32).sqrt() };
     let mut group = criterion.benchmark_group(format!("attention_{}", Isa::chosen().name()));
     group.sample_size(10);
     for length in TOKENS {
         let qkv = values(length * 3 * HIDDEN);
-        let index = RelativeIndex::new(&relative, length);
+        let distances = Distances::new(RelativeIndex::new(&relative, length).into_rows());
         let mut out = vec![0.0; length * HIDDEN];
         for (name, relative) in [("disentangled", true), ("plain", false)] {
             // A multiply-add per pair of tokens and channel: scores, values, and the two relative terms.
             let terms = if relative { 4 } else { 2 };
             group.throughput(Throughput::Elements((terms * length * length * HIDDEN) as u64));
-            let positions = Positions { rows: index.rows(), key: Some(&table), query: Some(&table) };
+            let positions = relative.then_some(Positions { distances: &distances, key: Some(table), query: Some(table) });
             group.bench_function(BenchmarkId::new(name, length), |bencher| {
-                bencher.iter(|| attention(shape, black_box(&qkv), relative.then_some(positions), &mut out));
+                let threads = Threads::one();
+                bencher.iter(|| attention(&threads, shape, black_box(&qkv), positions, &mut scratch, &mut out));
             });
         }
     }

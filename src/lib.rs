@@ -8,6 +8,7 @@
 //! - [`ops`]: the tract operators made of them
 //! - [`model`]: artifact to tract graph to logits
 //! - [`errors`]: errors in one line
+//! - [`threads`]: who computes
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
@@ -24,6 +25,7 @@ pub mod model;
 pub mod ops;
 pub mod qa;
 pub mod replace;
+pub mod threads;
 pub mod tokenizer;
 
 #[cfg(target_endian = "big")]

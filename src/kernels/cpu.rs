@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use super::simd::{Portable, Task};
+use super::simd::{Portable, Task, TaskDot};
 
 /// Defines a token and its only constructor.
 #[cfg(target_arch = "x86_64")]
@@ -62,7 +62,7 @@ impl From<Avx512Vnni> for Avx512 {
     }
 }
 
-/// The vector instructions of the `f32` parts.
+/// The vector instructions of all but the linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// What the target always has.
@@ -70,9 +70,15 @@ pub enum Isa {
     /// See [`Avx2`].
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// See [`AvxVnni`]: for `f32` like [`Isa::Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     /// See [`Avx512`].
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// See [`Avx512Vnni`]: for `f32` like [`Isa::Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
 }
 
 impl Isa {
@@ -83,7 +89,9 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(Avx2::new().map(Self::Avx2));
+            all.extend(AvxVnni::new().map(Self::AvxVnni));
             all.extend(Avx512::new().map(Self::Avx512));
+            all.extend(Avx512Vnni::new().map(Self::Avx512Vnni));
         }
         all
     }
@@ -93,19 +101,23 @@ impl Isa {
         static CHOSEN: OnceLock<Isa> = OnceLock::new();
         *CHOSEN.get_or_init(|| {
             let isa = super::gemm::chosen().isa();
-            log::info!("f32 vectors: {}", isa.name());
+            log::info!("vectors: {}", isa.name());
             isa
         })
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx_vnni`, `avx512` or `avx512_vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avx_vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => "avx512_vnni",
         }
     }
 
@@ -116,7 +128,46 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(token) => super::x86_64::avx2::run(token, task),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(token) => super::x86_64::avx2::run(token.into(), task),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(token) => super::x86_64::avx512::run(token, task),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(token) => super::x86_64::avx512::run(token.into(), task),
+        }
+    }
+
+    /// The instructions that sum products of bytes, if they are among these.
+    pub(super) fn dot(self) -> Option<DotIsa> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(token) => Some(DotIsa::AvxVnni(token)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(token) => Some(DotIsa::Avx512Vnni(token)),
+            _ => None,
+        }
+    }
+}
+
+/// Vector instructions that sum products of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DotIsa {
+    /// See [`AvxVnni`].
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    /// See [`Avx512Vnni`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
+}
+
+impl DotIsa {
+    /// Runs `task` in code compiled for these instructions.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there are none"))]
+    pub(super) fn run<T: TaskDot>(self, task: T) -> T::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(token) => super::x86_64::avx2::run_dot(token, task),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(token) => super::x86_64::avx512::run_dot(token, task),
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) trait Simd: Copy {
     /// The integers as `f32`, rounded to nearest even.
     fn to_f32(self, x: Self::I32) -> Self::F32;
     fn load_i32(self, x: &[i32; LANES]) -> Self::I32;
+    fn array_i32(self, x: Self::I32) -> [i32; LANES];
     /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
     /// `-126..=127`, the `f32` `2^n`.
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
@@ -76,6 +77,30 @@ pub(super) trait Simd: Copy {
         }
         lanes[0]
     }
+}
+
+/// Work that needs products of bytes, compiled once per instruction set that has them; see [`Task`].
+pub(super) trait TaskDot {
+    type Output;
+
+    fn run<S: Simd, D: Dot<S>>(self, simd: S, dot: D) -> Self::Output;
+}
+
+/// Sums of products of bytes: an instruction that adds the products of four pairs of neighbouring bytes to each lane.
+/// Implementors are tokens, which exist only where the CPU has it.
+pub(super) trait Dot<S: Simd>: Copy {
+    /// Four bytes for every lane.
+    type Bytes: Copy;
+
+    /// The first operand's bytes are numbers in `[-128, 127]` xored with this: with 0x80, they count as unsigned ones and thus too
+    /// much by 128; with 0, as they are.
+    const FLIP: u8;
+
+    fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes;
+    /// The same four bytes for every lane.
+    fn splat(self, bytes: &[u8; 4]) -> Self::Bytes;
+    /// `sum + a_0 b_0 + ... + a_3 b_3` in every lane, wrapping around. `a` is meant as [`Dot::FLIP`] says, `b` as `i8`.
+    fn dot(self, sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
 }
 
 /// The first values of a vector; the other lanes are zero.
@@ -188,6 +213,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn load_i32(self, x: &[i32; LANES]) -> Self::I32 {
         *x
+    }
+
+    #[inline(always)]
+    fn array_i32(self, x: Self::I32) -> [i32; LANES] {
+        x
     }
 
     #[inline(always)]

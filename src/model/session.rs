@@ -1,12 +1,14 @@
 //! Running a model.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_core::internal::*;
 
 use super::graph::{Taps, build};
 use super::weights::ModelWeights;
 use crate::config::ModelConfig;
+use crate::ops::Workspace;
+use crate::threads::Threads;
 
 /// Scores of every token as the first and as the last of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,11 +49,15 @@ pub enum ModelError {
     Evaluation(TractError),
 }
 
-/// A model ready to run, for every sequence length.
+/// A model ready to run, for every sequence length. Clones share weights, threads and memory; any number of runs can go on
+/// at the same time.
 #[derive(Clone, Debug)]
 pub struct Session {
     plan: Arc<TypedSimplePlan>,
     config: Arc<ModelConfig>,
+    threads: Threads,
+    /// States of runs that are over, for the next ones to use the memory again.
+    idle: Arc<Mutex<Vec<TypedSimpleState>>>,
 }
 
 impl Session {
@@ -69,7 +75,18 @@ impl Session {
     /// As [`Session::new`].
     pub fn with_taps(weights: &ModelWeights, taps: Taps) -> Result<Self, ModelError> {
         let plan = build(weights, taps).and_then(TypedSimplePlan::new).map_err(ModelError::Evaluation)?;
-        Ok(Self { plan, config: Arc::new(weights.config.clone()) })
+        let (threads, idle) = (Threads::one(), Arc::default());
+        Ok(Self { plan, config: Arc::new(weights.config.clone()), threads, idle })
+    }
+
+    /// The same model, every run of which is shared between `threads`. Results do not depend on their number.
+    pub fn on(&self, threads: Threads) -> Self {
+        Self { threads, idle: Arc::default(), ..self.clone() }
+    }
+
+    /// Who computes a run.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// The model's shapes.
@@ -107,12 +124,23 @@ impl Session {
             let types = self.config.type_vocab_size;
             return Err(ModelError::TokenTypes { found, tokens: ids.len(), types });
         }
+        self.threads.run(|| self.evaluate(ids, types)).map_err(ModelError::Evaluation)
+    }
+
+    fn evaluate(&self, ids: &[i64], types: Option<&[i64]>) -> TractResult<Vec<Vec<f32>>> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut state = match idle {
+            Some(state) => state,
+            None => {
+                let mut state = self.plan.spawn()?;
+                Workspace::new(self.threads.clone()).install(&mut state);
+                state
+            }
+        };
         let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
-        let outputs = self.plan.run(inputs).map_err(ModelError::Evaluation)?;
-        outputs
-            .iter()
-            .map(|output| Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
-            .collect::<TractResult<_>>()
-            .map_err(ModelError::Evaluation)
+        // The state of a failed run is dropped.
+        let outputs = state.run(inputs)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+        outputs.iter().map(|output| Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
     }
 }

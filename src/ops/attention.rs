@@ -2,10 +2,9 @@
 
 use tract_core::internal::*;
 
-use super::relative::RelativeIndex;
-use super::{Table, rows_fact, slice_of};
+use super::{Table, Workspace, rows_fact, slice_of};
 use crate::config::ModelConfig;
-use crate::kernels::attention::{PositionTable, Positions, Shape, attention};
+use crate::kernels::attention::{Positions, Shape, attention};
 
 /// Multi-head attention with relative positions, for one sequence without padding.
 ///
@@ -65,21 +64,25 @@ impl Op for DisentangledAttention {
 impl EvalOp for DisentangledAttention {
     op_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let hidden = self.hidden();
-        let qkv = slice_of::<f32>(&inputs, 0)?;
-        ensure!(qkv.len().is_multiple_of(3 * hidden), "input is not of width 3 x {hidden}");
-        let length = qkv.len() / (3 * hidden);
-        let index = self.relative.as_ref().map(|r| RelativeIndex::new(&r.config, length));
-        let positions = self.relative.as_ref().zip(index.as_ref()).map(|(relative, index)| Positions {
-            rows: index.rows(),
-            key: relative.key.as_ref().map(|table| table as &dyn PositionTable),
-            query: relative.query.as_ref().map(|table| table as &dyn PositionTable),
-        });
-        let shape = Shape { heads: self.heads, head_dim: self.head_dim, scale: self.scale };
-        let mut output = Tensor::zero::<f32>(&[length, hidden])?;
-        attention(shape, qkv, positions, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
-        Ok(tvec!(output.into_tvalue()))
+        Workspace::with(context, |workspace| {
+            let qkv = slice_of::<f32>(&inputs, 0)?;
+            ensure!(qkv.len().is_multiple_of(3 * hidden), "input is not of width 3 x {hidden}");
+            let length = qkv.len() / (3 * hidden);
+            let mut output = workspace.tensor(length, hidden)?;
+            let shape = Shape { heads: self.heads, head_dim: self.head_dim, scale: self.scale };
+            let (threads, scratch, distances) = workspace.for_attention(self.relative.as_ref().map(|r| &r.config), length);
+            let positions = self.relative.as_ref().zip(distances).map(|(relative, distances)| Positions {
+                distances,
+                key: relative.key.as_ref().map(Table::positions),
+                query: relative.query.as_ref().map(Table::positions),
+            });
+            let mut view = output.try_as_plain_ram_mut()?;
+            attention(threads, shape, qkv, positions, scratch, view.as_slice_mut::<f32>()?);
+            workspace.recycle(inputs);
+            Ok(tvec!(output.into_tvalue()))
+        })
     }
 }
 

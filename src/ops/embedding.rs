@@ -2,7 +2,7 @@
 
 use tract_core::internal::*;
 
-use super::{Table, rows_fact, slice_of};
+use super::{Table, Workspace, rows_fact, slice_of};
 
 /// Word embedding, plus absolute position and token type embeddings where the model has them.
 ///
@@ -29,7 +29,7 @@ impl Op for Embedding {
 impl EvalOp for Embedding {
     op_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let ids = slice_of::<i64>(&inputs, 0)?;
         let types = match &self.token_type {
             Some(table) => Some((table, slice_of::<i64>(&inputs, 1)?)),
@@ -42,10 +42,11 @@ impl EvalOp for Embedding {
             ensure!(ids.len() <= position.rows(), "{} tokens, the model has {} positions", ids.len(), position.rows());
         }
         let width = self.word.width();
-        let mut output = Tensor::zero::<f32>(&[ids.len(), width])?;
+        let mut output = Workspace::with(context, |workspace| workspace.tensor(ids.len(), width))?;
         let mut view = output.try_as_plain_ram_mut()?;
         let rows = view.as_slice_mut::<f32>()?.chunks_exact_mut(width);
         for (i, (row, &id)) in rows.zip(ids).enumerate() {
+            row.fill(0.0);
             self.word.add_row(checked_row(&self.word, id, "token id")?, row);
             if let Some(position) = &self.position {
                 position.add_row(i, row);

@@ -2,8 +2,10 @@
 
 use tract_core::internal::*;
 
+use super::{Workspace, cut};
 use crate::artifact::View;
 use crate::kernels::math::layer_norm;
+use crate::threads::split;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row of `[S, width]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +32,18 @@ impl Op for LayerNorm {
 impl EvalOp for LayerNorm {
     op_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let mut x = args_1!(inputs).into_tensor();
         let width = self.weight.len();
         let mut view = x.try_as_plain_ram_mut()?;
         let values = view.as_slice_mut::<f32>()?;
         ensure!(values.len().is_multiple_of(width), "input is not of width {width}");
-        layer_norm(values, &self.weight, &self.bias, self.eps);
+        Workspace::with(context, |workspace| {
+            let rows = split(values.len() / width, 1, workspace.threads.count());
+            let mut parts = cut(values, rows.map(|rows| rows.len() * width));
+            workspace.threads.for_each(&mut parts, |rows| layer_norm(rows, &self.weight, &self.bias, self.eps));
+            Ok(())
+        })?;
         Ok(tvec!(x.into_tvalue()))
     }
 }

@@ -3,12 +3,13 @@
 use half::f16;
 use tract_core::internal::*;
 
-use super::{rows_fact, slice_of};
+use super::{Workspace, cut, rows_fact, slice_of};
 use crate::artifact::View;
 use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
 use crate::kernels::linear::{Epilogue, HalfWeights, Int8Weights, linear_f16, linear_f32, linear_i8};
 use crate::kernels::rows::QuantizedRows;
+use crate::threads::split;
 
 /// `y = act(x W^T + b) + residual`.
 ///
@@ -74,7 +75,7 @@ impl LinearWeights {
     }
 
     /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`).
-    fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, quantized: &mut QuantizedRows, out: &mut [f32]) {
         match self {
             LinearWeights::F32 { shape, weight, bias } => linear_f32(x, shape.k, weight, bias, epilogue, out),
             LinearWeights::F16 { shape, weight, scales, bias } => {
@@ -82,13 +83,20 @@ impl LinearWeights {
                 linear_f16(x, &weights, epilogue, out);
             }
             LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
-                let mut rows = QuantizedRows::default();
-                rows.quantize(x, shape.k, input_factor.as_deref());
+                quantized.quantize(x, shape.k, input_factor.as_deref());
                 let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
-                linear_i8(gemm::chosen(), &rows, &weights, epilogue, out);
+                linear_i8(gemm::chosen(), quantized, &weights, epilogue, out);
             }
         }
     }
+}
+
+/// The share of one thread: some rows.
+struct Part<'a> {
+    x: &'a [f32],
+    residual: Option<&'a [f32]>,
+    quantized: &'a mut QuantizedRows,
+    out: &'a mut [f32],
 }
 
 impl Op for Linear {
@@ -106,17 +114,37 @@ impl Op for Linear {
 impl EvalOp for Linear {
     op_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let PackedShape { n, k } = self.weights.shape();
-        let x = slice_of::<f32>(&inputs, 0)?;
-        ensure!(x.len().is_multiple_of(k), "input is not of width {k}");
-        let rows = x.len() / k;
-        let residual = if self.residual { Some(slice_of::<f32>(&inputs, 1)?) } else { None };
-        ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
-        let mut output = Tensor::zero::<f32>(&[rows, n])?;
-        let epilogue = Epilogue { gelu: self.gelu, residual };
-        self.weights.apply(x, epilogue, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
-        Ok(tvec!(output.into_tvalue()))
+        Workspace::with(context, |workspace| {
+            let x = slice_of::<f32>(&inputs, 0)?;
+            ensure!(x.len().is_multiple_of(k), "input is not of width {k}");
+            let rows = x.len() / k;
+            let residual = if self.residual { Some(slice_of::<f32>(&inputs, 1)?) } else { None };
+            ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
+            let mut output = workspace.tensor(rows, n)?;
+            let ranges = split(rows, 1, workspace.threads.count());
+            let memory = &mut workspace.quantized;
+            memory.resize_with(memory.len().max(ranges.len()), QuantizedRows::default);
+            let mut view = output.try_as_plain_ram_mut()?;
+            let outputs = cut(view.as_slice_mut::<f32>()?, ranges.clone().map(|rows| rows.len() * n));
+            let mut parts: Vec<_> = ranges
+                .zip(outputs)
+                .zip(memory)
+                .map(|((rows, out), quantized)| Part {
+                    x: &x[rows.start * k..rows.end * k],
+                    residual: residual.map(|r| &r[rows.start * n..rows.end * n]),
+                    quantized,
+                    out,
+                })
+                .collect();
+            workspace.threads.for_each(&mut parts, |part| {
+                let epilogue = Epilogue { gelu: self.gelu, residual: part.residual };
+                self.weights.apply(part.x, epilogue, part.quantized, part.out);
+            });
+            workspace.recycle(inputs);
+            Ok(tvec!(output.into_tvalue()))
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod linear;
 mod relative;
 mod span_head;
 mod table;
+mod workspace;
 
 pub use attention::{DisentangledAttention, RelativeTables};
 pub use embedding::Embedding;
@@ -18,6 +19,7 @@ pub use linear::{Linear, LinearWeights};
 pub use relative::RelativeIndex;
 pub use span_head::SpanHead;
 pub use table::Table;
+pub use workspace::Workspace;
 
 use tract_core::internal::*;
 
@@ -31,4 +33,9 @@ fn slice_of<T: Datum>(inputs: &TVec<TValue>, i: usize) -> TractResult<&[T]> {
 fn rows_fact(inputs: &[&TypedFact], width: usize) -> TractResult<TVec<TypedFact>> {
     let Some(first) = inputs.first() else { bail!("no input") };
     Ok(tvec!(f32::fact([first.shape[0].clone(), width.to_dim()])))
+}
+
+/// Consecutive parts of `values`, of the given lengths.
+fn cut<T>(mut values: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    lengths.map(|length| values.split_off_mut(..length).unwrap_or_default()).collect()
 }

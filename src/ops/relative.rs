@@ -31,6 +31,11 @@ impl RelativeIndex {
         Self { rows }
     }
 
+    /// See [`RelativeIndex::rows`].
+    pub fn into_rows(self) -> Vec<usize> {
+        self.rows
+    }
+
     /// Table rows of the distances `-(length - 1)`, ..., `length - 1`. They do not descend.
     pub fn rows(&self) -> &[usize] {
         &self.rows

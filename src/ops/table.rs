@@ -1,7 +1,7 @@
 //! Tables of vectors, read row by row: embeddings and projected relative positions.
 
 use crate::artifact::View;
-use crate::kernels::attention::{PositionTable, Row};
+use crate::kernels::attention;
 
 /// `rows x width` values in one of the stored precisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,26 +44,24 @@ impl Table {
 
     /// Adds row `row` to `out` (`width` values; the table has one part). Nothing is added if it is outside the table.
     pub fn add_row(&self, row: usize, out: &mut [f32]) {
-        match self.part(row, 0, out.len()) {
-            Row::F32(values) => out.iter_mut().zip(values).for_each(|(out, v)| *out += v),
-            Row::Int8 { values, scale } => {
+        let range = row * self.width()..(row + 1) * self.width();
+        match self {
+            Table::F32 { values, .. } => {
+                let values = values.get(range).unwrap_or_default();
+                out.iter_mut().zip(values).for_each(|(out, v)| *out += v);
+            }
+            Table::Int8 { values, scales, .. } => {
+                let (values, scale) = (values.get(range).unwrap_or_default(), scales.get(row).copied().unwrap_or(0.0));
                 out.iter_mut().zip(values).for_each(|(out, v)| *out += f32::from(*v) * scale);
             }
         }
     }
-}
 
-impl PositionTable for Table {
-    /// Values outside the table are missing.
-    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
-        let start = row * self.width() + from;
-        let range = start..start + len;
+    /// As a table of relative positions, with one part per head.
+    pub fn positions(&self) -> attention::Table<'_> {
         match self {
-            Table::F32 { values, .. } => Row::F32(values.get(range).unwrap_or_default()),
-            Table::Int8 { values, scales, width, parts } => Row::Int8 {
-                values: values.get(range).unwrap_or_default(),
-                scale: scales.get(row * parts + from * parts / width).copied().unwrap_or_default(),
-            },
+            Table::F32 { values, .. } => attention::Table::F32(values),
+            Table::Int8 { values, scales, .. } => attention::Table::Int8 { values, scales },
         }
     }
 }

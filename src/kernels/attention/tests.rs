@@ -36,12 +36,38 @@ impl Rows {
 
 const TABLE_ROWS: usize = 3200;
 
-/// Values and the width of a row.
-struct Matrix(Vec<f32>, usize);
+/// A table's values: as they are, or bytes with a scale per row and head.
+enum Matrix {
+    F32(Vec<f32>),
+    Int8(Vec<i8>, Vec<f32>),
+}
 
-impl PositionTable for Matrix {
-    fn part(&self, row: usize, from: usize, len: usize) -> Row<'_> {
-        Row::F32(&self.0[row * self.1 + from..][..len])
+impl Matrix {
+    fn new(int8: bool, shape: Shape, seed: u32) -> Self {
+        let values = random(TABLE_ROWS * shape.hidden(), seed);
+        if !int8 {
+            return Self::F32(values);
+        }
+        let bytes = values.iter().map(|x| (x * 127.5) as i8).collect();
+        let scales = random(TABLE_ROWS * shape.heads, seed + 1);
+        Self::Int8(bytes, scales.iter().map(|x| 0.004 + x.abs() * 0.004).collect())
+    }
+
+    fn table(&self) -> Table<'_> {
+        match self {
+            Self::F32(values) => Table::F32(values),
+            Self::Int8(values, scales) => Table::Int8 { values, scales },
+        }
+    }
+
+    fn value(&self, shape: Shape, row: usize, column: usize) -> f64 {
+        let index = row * shape.hidden() + column;
+        match self {
+            Self::F32(values) => f64::from(values[index]),
+            Self::Int8(values, scales) => {
+                f64::from(values[index]) * f64::from(scales[row * shape.heads + column / shape.head_dim])
+            }
+        }
     }
 }
 
@@ -55,10 +81,10 @@ struct Case {
 }
 
 impl Case {
-    fn new(length: usize, heads: usize, head_dim: usize, rows: Rows, terms: (bool, bool)) -> Self {
+    fn new(length: usize, heads: usize, head_dim: usize, rows: Rows, terms: (bool, bool), int8: bool) -> Self {
         let hidden = heads * head_dim;
         let shape = Shape { heads, head_dim, scale: ((head_dim * 3) as f32).sqrt() };
-        let table = |present: bool, seed| present.then(|| Matrix(random(TABLE_ROWS * hidden, seed), hidden));
+        let table = |present: bool, seed| present.then(|| Matrix::new(int8, shape, seed));
         let qkv = random(length * 3 * hidden, length as u32);
         // Scores of several units, so that weights differ.
         let qkv = qkv.into_iter().map(|x| x * 3.0).collect();
@@ -74,41 +100,51 @@ impl Case {
         1 - length..length
     }
 
-    fn run(&self, isa: Isa) -> Vec<f32> {
-        let rows: Vec<usize> = self.reach().map(|distance| self.rows.row(distance)).collect();
-        let (key, query) = (self.key.as_ref(), self.query.as_ref());
-        let positions = Positions {
-            rows: &rows,
-            key: key.map(|table| table as &dyn PositionTable),
-            query: query.map(|table| table as &dyn PositionTable),
-        };
-        let relative = self.key.is_some() || self.query.is_some();
+    fn run(&self, isa: Isa, threads: &Threads, scratch: &mut Scratch) -> Vec<f32> {
+        let distances = Distances::new(self.reach().map(|distance| self.rows.row(distance)).collect());
+        let (key, query) = (self.key.as_ref().map(Matrix::table), self.query.as_ref().map(Matrix::table));
+        let positions = (key.is_some() || query.is_some()).then_some(Positions { distances: &distances, key, query });
         let mut out = vec![f32::NAN; self.length * self.hidden()];
-        run(isa, self.shape, &self.qkv, relative.then_some(positions), &mut out);
+        run(isa, threads, self.shape, &self.qkv, positions, scratch, &mut out);
         out
+    }
+
+    fn is_int8(&self) -> bool {
+        [&self.key, &self.query].iter().any(|table| matches!(table, Some(Matrix::Int8(..))))
+    }
+
+    /// Query (`part` 0), key or value, quantised where attention quantises it.
+    fn part(&self, part: usize, token: usize, head: usize) -> Vec<f64> {
+        let d = self.shape.head_dim;
+        let values = &self.qkv[(token * 3 + part) * self.hidden() + head * d..][..d];
+        let scale = f64::from(values.iter().fold(0.0f32, |max, x| max.max(x.abs()))) / 127.0;
+        let quantised = part < 2 && self.is_int8() && scale > 0.0;
+        let round = |x: f64| if quantised { (x / scale).round_ties_even() * scale } else { x };
+        values.iter().map(|x| round(f64::from(*x))).collect()
     }
 
     fn formula(&self) -> Vec<f64> {
         let (hidden, d) = (self.hidden(), self.shape.head_dim);
-        let part = |token: usize, part: usize, head: usize| &self.qkv[(token * 3 + part) * hidden + head * d..][..d];
-        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum() };
+        let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
         let mut out = vec![0.0; self.length * hidden];
         for head in 0..self.shape.heads {
-            for i in 0..self.length {
-                let score = |j: usize| {
+            let parts = |part| -> Vec<_> { (0..self.length).map(|token| self.part(part, token, head)).collect() };
+            let (queries, keys, values) = (parts(0), parts(1), parts(2));
+            for (i, q) in queries.iter().enumerate() {
+                let score = |(j, k): (usize, &Vec<f64>)| {
                     let row = self.rows.row(i as isize - j as isize);
-                    let entry = |table: &Matrix, x: &[f32]| dot(&table.0[row * hidden + head * d..][..d], x);
-                    let (q, k) = (part(i, 0, head), part(j, 1, head));
-                    let key = self.key.as_ref().map_or(0.0, |table| entry(table, q));
-                    let query = self.query.as_ref().map_or(0.0, |table| entry(table, k));
-                    (dot(q, k) + key + query) / f64::from(self.shape.scale)
+                    let entry = |table: &Option<Matrix>, x: &[f64]| {
+                        let value = |c| table.as_ref().map_or(0.0, |table| table.value(self.shape, row, head * d + c));
+                        dot(&(0..d).map(value).collect::<Vec<_>>(), x)
+                    };
+                    (dot(q, k) + entry(&self.key, q) + entry(&self.query, k)) / f64::from(self.shape.scale)
                 };
-                let scores: Vec<f64> = (0..self.length).map(score).collect();
+                let scores: Vec<f64> = keys.iter().enumerate().map(score).collect();
                 let max = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum: f64 = scores.iter().map(|x| (x - max).exp()).sum();
-                for (j, x) in scores.iter().enumerate() {
-                    for (c, v) in part(j, 2, head).iter().enumerate() {
-                        out[i * hidden + head * d + c] += (x - max).exp() / sum * f64::from(*v);
+                for (x, v) in scores.iter().zip(&values) {
+                    for (c, v) in v.iter().enumerate() {
+                        out[i * hidden + head * d + c] += (x - max).exp() / sum * v;
                     }
                 }
             }
@@ -118,8 +154,9 @@ impl Case {
 
     fn check(&self) {
         let want = self.formula();
+        let mut scratch = Scratch::default();
         for isa in Isa::available() {
-            for (i, (got, want)) in self.run(isa).iter().zip(&want).enumerate() {
+            for (i, (got, want)) in self.run(isa, &Threads::one(), &mut scratch).iter().zip(&want).enumerate() {
                 // Values are below 3.
                 let error = (f64::from(*got) - want).abs();
                 assert!(
@@ -141,17 +178,21 @@ const TERMS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (f
 
 #[test]
 fn every_length_agrees_with_the_formula() {
-    for length in [1, 2, 3, 7, 15, 16, 17, 63, 64, 65, 128, 129, 200, 384, 512] {
-        Case::new(length, 2, 32, Rows::Shared, TERMS[0]).check();
+    for length in [1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 128, 129, 200, 384] {
+        for int8 in [false, true] {
+            Case::new(length, 2, 32, Rows::Shared, TERMS[0], int8).check();
+        }
     }
 }
 
 #[test]
 fn every_set_of_terms_and_every_head_width_agree_with_the_formula() {
     for terms in TERMS {
-        for head_dim in [1, 8, 20, 32, 64, 80] {
-            for length in [1, 17, 70, 145] {
-                Case::new(length, 2, head_dim, Rows::Shared, terms).check();
+        for head_dim in [1, 6, 8, 20, 32, 64, 80] {
+            for length in [1, 17, 70] {
+                for int8 in [false, true] {
+                    Case::new(length, 2, head_dim, Rows::Shared, terms, int8).check();
+                }
             }
         }
     }
@@ -161,36 +202,97 @@ fn every_set_of_terms_and_every_head_width_agree_with_the_formula() {
 fn every_way_to_share_rows_agrees_with_the_formula() {
     for rows in [Rows::Shared, Rows::Clamped, Rows::Skipping] {
         for length in [1, 5, 16, 33, 100, 300] {
-            Case::new(length, 1, 16, rows, TERMS[0]).check();
+            for int8 in [false, true] {
+                Case::new(length, 1, 16, rows, TERMS[0], int8).check();
+            }
         }
     }
 }
 
-/// Values of one row, in units of a quarter.
-struct Bytes(Vec<i8>);
-
-impl PositionTable for Bytes {
-    fn part(&self, _: usize, from: usize, len: usize) -> Row<'_> {
-        Row::Int8 { values: &self.0[from.min(self.0.len())..][..len.min(self.0.len() - from)], scale: 0.25 }
+#[test]
+fn results_do_not_depend_on_the_number_of_threads_or_on_what_was_computed_before() {
+    let mut scratch = Scratch::default();
+    let threads: Vec<_> = [2, 3, 5]
+        .map(|count| Threads::new(std::num::NonZeroUsize::new(count).expect("not 0"), false).expect("threads"))
+        .into();
+    for isa in Isa::available() {
+        for int8 in [false, true] {
+            for length in [130, 1, 40, 97] {
+                let case = Case::new(length, 3, 24, Rows::Shared, TERMS[0], int8);
+                let want = case.run(isa, &Threads::one(), &mut Scratch::default());
+                for threads in &threads {
+                    let got = case.run(isa, threads, &mut scratch);
+                    assert_eq!(got, want, "{} {int8}, {length} tokens, {} threads", isa.name(), threads.count());
+                }
+            }
+        }
     }
 }
 
+/// Scores of one head in blocks of queries, as [`int8`] computes them.
+struct IntegerScores<'a>(Input<'a>);
+
+impl TaskDot for IntegerScores<'_> {
+    type Output = Vec<Vec<f32>>;
+
+    fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) -> Self::Output {
+        let (mut head, mut block, mut scores) = (int8::Operands::default(), Block::default(), Vec::new());
+        int8::Load { input: self.0, head: 0, to: &mut head }.run(s, d);
+        for first in (0..self.0.length).step_by(BLOCK) {
+            let queries = first..self.0.length.min(first + BLOCK);
+            head.scores(s, d, &self.0, queries.clone(), &mut block);
+            let rows = block.scores.chunks(stride(self.0.length)).take(queries.len());
+            scores.extend(rows.map(|row| row[..self.0.length].to_vec()));
+        }
+        scores
+    }
+}
+
+/// With all scales 1, scores are integers, which `f32` holds exactly.
 #[test]
-fn bytes_count_in_their_unit_and_missing_values_as_zero() {
-    let shape = Shape { heads: 1, head_dim: 19, scale: 4.0 };
-    let qkv = random(2 * 3 * 19, 1);
-    for len in [0, 3, 17, 19] {
-        let bytes: Vec<i8> = (0..len).map(|i| i as i8 * 5 - 30).collect();
-        let floats = bytes.iter().map(|v| f32::from(*v) * 0.25).chain(std::iter::repeat(0.0)).take(19).collect();
-        let (bytes, floats) = (Bytes(bytes), Matrix(floats, 0));
-        for isa in Isa::available() {
-            let run = |table: &dyn PositionTable| {
-                let mut out = [0.0; 2 * 19];
-                let positions = Positions { rows: &[0, 0, 0], key: Some(table), query: Some(table) };
-                run(isa, shape, &qkv, Some(positions), &mut out);
-                out
+fn integer_scores_equal_the_naive_sums() {
+    let fills: [fn(usize) -> i8; 5] =
+        [|_| 127, |_| -127, |i| if i.is_multiple_of(2) { 127 } else { -127 }, |_| 0, |i| (i * 7919 % 255) as u8 as i8];
+    for (case, (length, head_dim)) in [(1, 1), (15, 5), (16, 8), (33, 20), (70, 64), (130, 67), (64, 256)].into_iter().enumerate()
+    {
+        for n in 0..fills.len() * fills.len() {
+            let (shape, reach) = (Shape { heads: 1, head_dim, scale: 1.0 }, length as isize - 1);
+            let row = |distance: isize| (distance.clamp(-9, 9) + 9) as usize;
+            let fill = |which: usize, len: usize| -> Vec<i8> {
+                let fill = fills[[n % 5, n / 5, (n + case) % 5, (n / 5 + 2 * case) % 5][which]];
+                (0..len).map(|i| fill(i + which).max(-127)).collect()
             };
-            assert_eq!(run(&bytes), run(&floats), "{} {len}", isa.name());
+            let (mut q, mut k) = (fill(0, length * head_dim), fill(1, length * head_dim));
+            // The scale of a row is 1 if its largest value is 127.
+            q.iter_mut().chain(&mut k).step_by(head_dim).for_each(|x| *x = if *x < 0 { -127 } else { 127 });
+            let (kr, qr) = (fill(2, 19 * head_dim), fill(3, 19 * head_dim));
+            let mut qkv = vec![0.0; 3 * length * head_dim];
+            for (token, to) in qkv.chunks_exact_mut(3 * head_dim).enumerate() {
+                let content = q[token * head_dim..][..head_dim].iter().chain(&k[token * head_dim..][..head_dim]);
+                to.iter_mut().zip(content).for_each(|(to, x)| *to = f32::from(*x));
+            }
+            let scales = [1.0; 19];
+            let distances = Distances::new((-reach..=reach).map(row).collect());
+            let positions = Some(Positions {
+                distances: &distances,
+                key: Some(Table::Int8 { values: &kr, scales: &scales }),
+                query: Some(Table::Int8 { values: &qr, scales: &scales }),
+            });
+            let dot = |a: &[i8], i: usize, b: &[i8], j: usize| -> i32 {
+                let row = |x: &[i8], i: usize| x[i * head_dim..][..head_dim].to_vec();
+                row(a, i).into_iter().zip(row(b, j)).map(|(a, b)| i32::from(a) * i32::from(b)).sum()
+            };
+            for isa in Isa::available() {
+                let Some(isa_dot) = isa.dot() else { continue };
+                let got = isa_dot.run(IntegerScores(Input { shape, length, qkv: &qkv, positions }));
+                for (i, got) in got.iter().enumerate() {
+                    for (j, got) in got.iter().enumerate() {
+                        let r = row(i as isize - j as isize);
+                        let want = dot(&q, i, &k, j) + dot(&q, i, &kr, r) + dot(&k, j, &qr, r);
+                        assert_eq!(*got, want as f32, "{} ({i}, {j}), {length} x {head_dim}, fills {n}", isa.name());
+                    }
+                }
+            }
         }
     }
 }
@@ -198,25 +300,28 @@ fn bytes_count_in_their_unit_and_missing_values_as_zero() {
 #[test]
 fn what_is_not_finite_stays_so() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for part in 0..3 {
-            let mut case = Case::new(20, 1, 8, Rows::Shared, TERMS[0]);
+        for (part, int8) in [(0, false), (1, false), (2, false), (0, true), (1, true), (2, true)] {
+            let mut case = Case::new(20, 1, 8, Rows::Shared, TERMS[0], int8);
             case.qkv[7 * 24 + part * 8 + 3] = bad;
             for isa in Isa::available() {
-                let out = case.run(isa);
-                assert!(out.iter().any(|x| !x.is_finite()), "{} {bad} in part {part}", isa.name());
+                let out = case.run(isa, &Threads::one(), &mut Scratch::default());
+                assert!(out.iter().any(|x| !x.is_finite()), "{} {bad} in part {part}, {int8}", isa.name());
             }
         }
     }
 }
 
 #[test]
-fn the_length_of_the_rows_is_checked() {
+fn lengths_are_checked() {
     let shape = Shape { heads: 1, head_dim: 2, scale: 1.0 };
-    let run = |rows: &[usize]| {
-        let run = || attention(shape, &[0.0; 12], Some(Positions { rows, key: None, query: None }), &mut [0.0; 4]);
-        std::panic::catch_unwind(run).is_ok()
+    let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
+    assert!(panics(&|| drop(Distances::new(vec![0; 4]))));
+    assert!(panics(&|| drop(Distances::new(vec![2, 1, 0]))));
+    let run = |rows: Vec<usize>, table: &[f32]| {
+        let positions = Positions { distances: &Distances::new(rows), key: Some(Table::F32(table)), query: None };
+        attention(&Threads::one(), shape, &[0.0; 12], Some(positions), &mut Scratch::default(), &mut [0.0; 4]);
     };
-    assert!(!run(&[0; 4]));
-    assert!(!run(&[2, 1, 0]));
-    assert!(run(&[0, 1, 2]));
+    assert!(!panics(&|| run(vec![0, 1, 2], &[0.0; 6])));
+    assert!(panics(&|| run(vec![0, 1, 2], &[0.0; 5])), "a row is missing");
+    assert!(panics(&|| run(vec![0], &[0.0; 6])), "distances of another length");
 }

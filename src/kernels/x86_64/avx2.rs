@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::cpu::Avx2;
-use crate::kernels::simd::{LANES, Simd, Task};
+use crate::kernels::cpu::{Avx2, AvxVnni};
+use crate::kernels::simd::{Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for AVX2 and FMA.
 pub(in crate::kernels) fn run<T: Task>(token: Avx2, task: T) -> T::Output {
@@ -51,6 +51,43 @@ fn transpose_8x8(r: [__m256; HALF]) -> [__m256; HALF] {
         out[c + 4] = _mm256_permute2f128_ps::<0x31>(quads[c], quads[4 + c]);
     }
     out
+}
+
+/// Runs `task` in code compiled for AVX-VNNI.
+pub(in crate::kernels) fn run_dot<T: TaskDot>(token: AvxVnni, task: T) -> T::Output {
+    // SAFETY: the token proves the features.
+    unsafe { run_avx_vnni(token, task) }
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn run_avx_vnni<T: TaskDot>(token: AvxVnni, task: T) -> T::Output {
+    task.run(Avx2::from(token), token)
+}
+
+impl Dot<Avx2> for AvxVnni {
+    type Bytes = (__m256i, __m256i);
+
+    const FLIP: u8 = 0x80;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes {
+        let (low, high) = bytes.split_at(2 * LANES);
+        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+        unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn splat(self, bytes: &[u8; 4]) -> Self::Bytes {
+        // SAFETY: the token proves AVX2.
+        let bytes = unsafe { _mm256_set1_epi32(i32::from_ne_bytes(*bytes)) };
+        (bytes, bytes)
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: (__m256i, __m256i), a: Self::Bytes, b: Self::Bytes) -> (__m256i, __m256i) {
+        // SAFETY: the token proves AVX-VNNI.
+        unsafe { (_mm256_dpbusd_avx_epi32(sum.0, a.0, b.0), _mm256_dpbusd_avx_epi32(sum.1, a.1, b.1)) }
+    }
 }
 
 impl Simd for Avx2 {
@@ -141,6 +178,18 @@ impl Simd for Avx2 {
         let (low, high) = halves(x);
         // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
         unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn array_i32(self, x: Self::I32) -> [i32; LANES] {
+        let mut lanes = [0; LANES];
+        let (low, high) = lanes.split_at_mut(HALF);
+        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+        unsafe {
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), x.0);
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), x.1);
+        }
+        lanes
     }
 
     #[inline(always)]

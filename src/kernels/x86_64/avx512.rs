@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::cpu::Avx512;
-use crate::kernels::simd::{LANES, Simd, Task};
+use crate::kernels::cpu::{Avx512, Avx512Vnni};
+use crate::kernels::simd::{Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for AVX-512.
 pub(in crate::kernels) fn run<T: Task>(token: Avx512, task: T) -> T::Output {
@@ -14,6 +14,41 @@ pub(in crate::kernels) fn run<T: Task>(token: Avx512, task: T) -> T::Output {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn run_avx512<T: Task>(token: Avx512, task: T) -> T::Output {
     task.run(token)
+}
+
+/// Runs `task` in code compiled for AVX-512 VNNI.
+pub(in crate::kernels) fn run_dot<T: TaskDot>(token: Avx512Vnni, task: T) -> T::Output {
+    // SAFETY: the token proves the features.
+    unsafe { run_avx512_vnni(token, task) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,avx512vnni")]
+fn run_avx512_vnni<T: TaskDot>(token: Avx512Vnni, task: T) -> T::Output {
+    task.run(Avx512::from(token), token)
+}
+
+impl Dot<Avx512> for Avx512Vnni {
+    type Bytes = __m512i;
+
+    const FLIP: u8 = 0x80;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes {
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat(self, bytes: &[u8; 4]) -> Self::Bytes {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_set1_epi32(i32::from_ne_bytes(*bytes)) }
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: __m512i, a: Self::Bytes, b: Self::Bytes) -> __m512i {
+        // SAFETY: the token proves AVX-512 VNNI.
+        unsafe { _mm512_dpbusd_epi32(sum, a, b) }
+    }
 }
 
 impl Simd for Avx512 {
@@ -97,6 +132,14 @@ impl Simd for Avx512 {
     fn load_i32(self, x: &[i32; LANES]) -> Self::I32 {
         // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
         unsafe { _mm512_loadu_epi32(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn array_i32(self, x: Self::I32) -> [i32; LANES] {
+        let mut lanes = [0; LANES];
+        // SAFETY: the token proves AVX-512 F; the array has the 64 bytes of a register.
+        unsafe { _mm512_storeu_epi32(lanes.as_mut_ptr(), x) }
+        lanes
     }
 
     #[inline(always)]

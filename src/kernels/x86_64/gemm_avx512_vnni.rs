@@ -19,7 +19,7 @@ impl TileKernel for Avx512Vnni {
     }
 
     fn isa(self) -> Isa {
-        Isa::Avx512(self.into())
+        Isa::Avx512Vnni(self)
     }
 
     #[inline(always)]

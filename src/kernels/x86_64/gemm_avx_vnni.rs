@@ -23,7 +23,7 @@ impl TileKernel for AvxVnni {
     }
 
     fn isa(self) -> Isa {
-        Isa::Avx2(self.into())
+        Isa::AvxVnni(self)
     }
 
     #[inline(always)]

@@ -1,0 +1,335 @@
+//! Scores as exact products of bytes, for CPUs that sum products of four bytes into a lane.
+//!
+//! The position tables are laid out by distance, once per head. Then, for one query and 16 neighbouring keys, the table rows that
+//! belong to the keys lie next to each other, and all three products of a score are sums over groups of four bytes of the
+//! same 16 lanes:
+//!
+//! ```text
+//! q_i . k_j        the query's bytes in all lanes     times   the keys'
+//! q_i . Kr[r]      the query's bytes in all lanes     times   a window of Kr, from distance i - j on
+//! k_j . Qr[r]      a window of Qr, from i - j on      times   the keys'
+//! ```
+//!
+//! The windows of query `i + 16` and the next 16 keys are the same, so a tile goes along the diagonal.
+
+use std::ops::Range;
+
+use super::rows::quantize;
+use super::weights::Values;
+use super::{Block, Input, Row, Table, room, stride};
+use crate::kernels::layout::KG;
+use crate::kernels::simd::{Dot, LANES, Simd, TaskDot};
+
+/// Bytes of one group of 16 lanes.
+const GROUP: usize = LANES * KG;
+
+/// Whether all tables are there, in int8, and sums cannot overflow.
+pub(super) fn serves(input: &Input<'_>) -> bool {
+    let tables = input.positions.map(|positions| (positions.key, positions.query));
+    matches!(tables, Some((Some(Table::Int8 { .. }), Some(Table::Int8 { .. })))) && input.shape.head_dim <= 1 << 14
+}
+
+/// Operands of one head. Lengths are rounded up to 16 tokens, head widths to groups of 4; what is added is zero.
+#[derive(Debug, Default)]
+pub(super) struct Operands {
+    /// Queries: `[length, groups, 4]`, in the form of [`Dot::dot`]'s first operand.
+    queries: Vec<u8>,
+    /// Scale of every query, divided by that of the scores.
+    query_scales: Vec<f32>,
+    /// Keys: `[length / 16, groups, 16, 4]`.
+    keys: Vec<u8>,
+    key_scales: Vec<f32>,
+    /// What the sums start with, as the first operands are not the numbers themselves; for every key.
+    key_starts: Vec<i32>,
+    values: Values,
+    position_keys: ByDistance,
+    position_queries: ByDistance,
+    /// 16 quantised rows.
+    bytes: Vec<i8>,
+}
+
+/// A position table of one head in the order of distances: entry `e` belongs to the distance `length - 1 - e`, for a length that
+/// is rounded up to 16.
+#[derive(Debug, Default)]
+struct ByDistance {
+    /// `[groups, entries, 4]`, groups [`distance_stride`] apart.
+    values: Vec<u8>,
+    /// One per entry.
+    scales: Vec<f32>,
+    /// One per entry; see [`Operands::key_starts`].
+    starts: Vec<i32>,
+}
+
+fn groups(input: &Input<'_>) -> usize {
+    input.shape.head_dim.div_ceil(KG)
+}
+
+fn padded(input: &Input<'_>) -> usize {
+    input.length.next_multiple_of(LANES)
+}
+
+/// Bytes between the groups of a table by distance: an odd number of cache lines, so that they spread over the whole cache.
+fn distance_stride(padded: usize) -> usize {
+    (2 * padded * KG / GROUP | 1) * GROUP
+}
+
+/// Prepares the operands of one head.
+pub(super) struct Load<'a, 'b> {
+    pub input: Input<'a>,
+    pub head: usize,
+    pub to: &'b mut Operands,
+}
+
+impl<'a> TaskDot for Load<'a, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
+        let Self { input, head, to } = self;
+        to.values.load(&input, head);
+        to.load_content(s, d, &input, head);
+        let Some(positions) = input.positions else { return };
+        let part = |table: Option<Table<'a>>, entry: usize| -> (&'a [i8], f32) {
+            let distance = padded(&input) as isize - 1 - entry as isize;
+            match table.map(|table| table.part(input.shape, positions.distances.row(distance), head)) {
+                Some(Row::Int8 { values, scale }) => (values, scale),
+                _ => (&[][..], 0.0),
+            }
+        };
+        to.position_keys.load(s, d, &input, |entry| part(positions.key, entry), 0);
+        to.position_queries.load(s, d, &input, |entry| part(positions.query, entry), D::FLIP);
+        let factor = 1.0 / input.shape.scale;
+        to.position_queries.scales.iter_mut().for_each(|scale| *scale *= factor);
+    }
+}
+
+impl ByDistance {
+    /// `part` gives the bytes and the scale of an entry; what is stored of the bytes is xored with `flip`.
+    #[inline(always)]
+    fn load<'a, S: Simd, D: Dot<S>>(
+        &mut self,
+        s: S,
+        d: D,
+        input: &Input<'_>,
+        part: impl Fn(usize) -> (&'a [i8], f32),
+        flip: u8,
+    ) {
+        let entries = 2 * padded(input);
+        let stride = distance_stride(padded(input));
+        let values = room(&mut self.values, groups(input) * stride);
+        let scales = room(&mut self.scales, entries);
+        let starts = room(&mut self.starts, entries);
+        for first in (0..entries).step_by(LANES) {
+            let mut rows = [&[][..]; LANES];
+            for (r, row) in rows.iter_mut().enumerate() {
+                (*row, scales[first + r]) = part(first + r);
+            }
+            let mut sums = s.load_i32(&[0; LANES]);
+            interleave(s, groups(input), |r| rows[r], flip, |group, bytes| {
+                values[group * stride + first * KG..][..GROUP].copy_from_slice(bytes);
+                sums = d.dot(sums, d.splat(&[1; KG]), d.load(bytes));
+            });
+            set_starts::<S, D>(&s.array_i32(sums), &mut starts[first..]);
+        }
+    }
+}
+
+/// What sums of products start with, where the second operand's bytes have these sums: the first operand counts too much by
+/// [`Dot::FLIP`] in every byte.
+#[inline(always)]
+fn set_starts<S: Simd, D: Dot<S>>(sums: &[i32; LANES], starts: &mut [i32]) {
+    for (start, sum) in starts.iter_mut().zip(sums) {
+        *start = -(i32::from(D::FLIP) * sum);
+    }
+}
+
+/// Calls `to(group, bytes)` with four bytes of each of 16 rows side by side, xored with `flip`, for every group. What rows do not
+/// have is zero.
+#[inline(always)]
+fn interleave<'a, S: Simd>(
+    s: S,
+    groups: usize,
+    row: impl Fn(usize) -> &'a [i8],
+    flip: u8,
+    mut to: impl FnMut(usize, &[u8; GROUP]),
+) {
+    for first in (0..groups).step_by(LANES) {
+        let mut square = [s.splat(0.0); LANES];
+        for (r, vector) in square.iter_mut().enumerate() {
+            let bytes = row(r).get(first * KG..).unwrap_or_default();
+            let mut block = [0; GROUP];
+            match bytes.first_chunk() {
+                Some(bytes) => block = *bytes,
+                None => block[..bytes.len()].copy_from_slice(bytes),
+            }
+            *vector = s.load(&bytemuck::cast(block.map(|byte: i8| byte as u8 ^ flip)));
+        }
+        s.transpose(&mut square);
+        for (group, vector) in (first..groups).zip(square) {
+            let mut lanes = [0.0; LANES];
+            s.store(vector, &mut lanes);
+            to(group, &bytemuck::cast(lanes));
+        }
+    }
+}
+
+impl Operands {
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Quantises and arranges queries and keys.
+    #[inline(always)]
+    fn load_content<S: Simd, D: Dot<S>>(&mut self, s: S, _: D, input: &Input<'_>, head: usize) {
+        let (width, groups, padded) = (input.shape.head_dim, groups(input), padded(input));
+        let factor = 1.0 / input.shape.scale;
+        let row = |part: usize, token: usize| match token {
+            token if token < input.length => input.part(part, token, head),
+            _ => &[],
+        };
+        let queries = room(&mut self.queries, padded * groups * KG);
+        let query_scales = room(&mut self.query_scales, padded);
+        let keys = room(&mut self.keys, padded * groups * KG);
+        let key_scales = room(&mut self.key_scales, padded);
+        let key_starts = room(&mut self.key_starts, padded);
+        let bytes = room(&mut self.bytes, LANES * groups * KG);
+        // The padding of the rows stays as it is: zero.
+        for first in (0..padded).step_by(LANES) {
+            let quantized = quantize(s, width, |r| row(0, first + r), bytes, groups * KG);
+            for (to, byte) in queries[first * groups * KG..].iter_mut().zip(bytes.iter()) {
+                *to = *byte as u8 ^ D::FLIP;
+            }
+            query_scales[first..first + LANES].copy_from_slice(&quantized.scales.map(|scale| scale * factor));
+            let quantized = quantize(s, width, |r| row(1, first + r), bytes, groups * KG);
+            let to = &mut keys[first * groups * KG..];
+            interleave(s, groups, |r| &bytes[r * groups * KG..][..groups * KG], 0, |group, bytes| {
+                to[group * GROUP..][..GROUP].copy_from_slice(bytes);
+            });
+            key_scales[first..first + LANES].copy_from_slice(&quantized.scales);
+            set_starts::<S, D>(&quantized.sums, &mut key_starts[first..]);
+        }
+    }
+
+    /// Scores of a block of queries with all keys.
+    #[inline(always)]
+    pub fn scores<S: Simd, D: Dot<S>>(
+        &self,
+        s: S,
+        d: D,
+        input: &Input<'_>,
+        queries: Range<usize>,
+        block: &mut Block,
+    ) {
+        let (panels, squares) = (padded(input) / LANES, queries.len().div_ceil(LANES));
+        let stride = stride(input.length);
+        let scores = room(&mut block.scores, squares * LANES * stride);
+        // Diagonals of squares of 16 queries and 16 keys, from the lower left to the upper right.
+        for diagonal in 0..panels + squares - 1 {
+            let mut square = (squares - 1).saturating_sub(diagonal);
+            while square < squares && square + diagonal < panels + squares - 1 {
+                let panel = square + diagonal + 1 - squares;
+                let left = (squares - square).min(panels - panel);
+                let at = Place { query: queries.start + square * LANES, panel, padded: panels * LANES, stride };
+                let scores = &mut scores[square * LANES * stride..];
+                square += match left {
+                    1 => self.squares::<S, D, 1>(s, d, input, at, scores),
+                    2 | 3 => self.squares::<S, D, 2>(s, d, input, at, scores),
+                    _ => self.squares::<S, D, 4>(s, d, input, at, scores),
+                };
+            }
+        }
+    }
+
+    /// Scores of `T` squares of 16 queries and 16 keys along the diagonal from `at` on. Returns `T`.
+    #[inline(always)]
+    fn squares<S: Simd, D: Dot<S>, const T: usize>(
+        &self,
+        s: S,
+        d: D,
+        input: &Input<'_>,
+        at: Place,
+        scores: &mut [f32],
+    ) -> usize {
+        for row in (0..LANES).step_by(ROWS) {
+            let at = Place { query: at.query + row, ..at };
+            self.tile::<S, D, T>(s, d, groups(input), at, &mut scores[row * at.stride..]);
+        }
+        T
+    }
+
+    /// Scores of [`ROWS`] queries of each of `T` squares.
+    #[inline(always)]
+    fn tile<S: Simd, D: Dot<S>, const T: usize>(&self, s: S, d: D, groups: usize, at: Place, scores: &mut [f32]) {
+        let entry = at.padded - 1 - at.query + at.panel * LANES;
+        let (all_queries, _) = self.queries.as_chunks::<KG>();
+        let (all_keys, _) = self.keys.as_chunks::<GROUP>();
+        let mut queries = [[&all_queries[..0]; ROWS]; T];
+        let mut keys = [&all_keys[..0]; T];
+        let zero = s.load_i32(&[0; LANES]);
+        let (mut content, mut to_position, mut of_position) =
+            ([[zero; ROWS]; T], [[zero; ROWS]; T], [[zero; ROWS]; T]);
+        for t in 0..T {
+            keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
+            let start = s.load_i32(lanes(&self.key_starts, (at.panel + t) * LANES));
+            for r in 0..ROWS {
+                queries[t][r] = &all_queries[(at.query + t * LANES + r) * groups..][..groups];
+                content[t][r] = start;
+                of_position[t][r] = start;
+                to_position[t][r] = s.load_i32(lanes(&self.position_keys.starts, entry - r));
+            }
+        }
+        let stride = distance_stride(at.padded);
+        let (kr, qr) = (&self.position_keys.values, &self.position_queries.values);
+        for (group, (kr, qr)) in kr.chunks_exact(stride).zip(qr.chunks_exact(stride)).enumerate().take(groups) {
+            let window = |row: &[u8], r: usize| d.load(row[(entry - r) * KG..].first_chunk().expect("64 bytes"));
+            let mut windows = [(d.splat(&[0; KG]), d.splat(&[0; KG])); ROWS];
+            for (r, to) in windows.iter_mut().enumerate() {
+                *to = (window(kr, r), window(qr, r));
+            }
+            for t in 0..T {
+                let key = d.load(&keys[t][group]);
+                for (r, (kr, qr)) in windows.into_iter().enumerate() {
+                    let query = d.splat(&queries[t][r][group]);
+                    content[t][r] = d.dot(content[t][r], query, key);
+                    to_position[t][r] = d.dot(to_position[t][r], query, kr);
+                    of_position[t][r] = d.dot(of_position[t][r], qr, key);
+                }
+            }
+        }
+        for t in 0..T {
+            let key_scales = s.load(lanes(&self.key_scales, (at.panel + t) * LANES));
+            for r in 0..ROWS {
+                let kr_scales = s.load(lanes(&self.position_keys.scales, entry - r));
+                let qr_scales = s.load(lanes(&self.position_queries.scales, entry - r));
+                let query_scale = s.splat(self.query_scales[at.query + t * LANES + r]);
+                let by_query =
+                    s.mul_add(s.to_f32(to_position[t][r]), kr_scales, s.mul(s.to_f32(content[t][r]), key_scales));
+                let by_key = s.mul(s.mul(s.to_f32(of_position[t][r]), qr_scales), key_scales);
+                let score = s.mul_add(by_query, query_scale, by_key);
+                let to = (t * LANES + r) * at.stride + (at.panel + t) * LANES;
+                s.store(score, scores[to..].first_chunk_mut().expect("16 scores"));
+            }
+        }
+    }
+}
+
+/// Queries that share the keys of a tile.
+const ROWS: usize = 2;
+
+/// Where a tile lies.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its first query.
+    query: usize,
+    /// Its first 16 keys.
+    panel: usize,
+    /// The length, rounded up to 16.
+    padded: usize,
+    /// Distance between rows of scores.
+    stride: usize,
+}
+
+#[inline(always)]
+fn lanes<T>(values: &[T], from: usize) -> &[T; LANES] {
+    values[from..].first_chunk().expect("16 values")
+}

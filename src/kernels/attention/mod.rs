@@ -1,0 +1,290 @@
+//! Disentangled attention, in blocks of queries.
+//!
+//! First the operands of every head are brought into the order that products want ([`float::Operands`], [`int8::Operands`]); then,
+//! block by block of queries, scores of all keys are computed, turned into weights, and values added up ([`weights`]).
+//! Memory grows with the length, not with its square.
+//!
+//! Position tables in `f32` give scores in `f32` ([`float`]). With int8 tables, queries and keys are quantised as well ([`rows`]), and
+//! the three products of a score are exact integers where the CPU sums products of bytes ([`int8`]); elsewhere the same values
+//! are multiplied in `f32`, which gives the same scores but for rounding.
+
+mod distances;
+mod float;
+mod int8;
+mod rows;
+mod weights;
+
+use std::ops::Range;
+
+use super::cpu::Isa;
+use super::simd::{Dot, LANES, Simd, Task, TaskDot};
+use super::transposed::Row;
+use crate::threads::{Threads, split};
+
+pub use distances::Distances;
+
+/// Queries of a block: their scores, for some hundred keys, stay in the second-level cache.
+const BLOCK: usize = 64;
+
+/// The shape of multi-head attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Number of heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Divisor of the scores.
+    pub scale: f32,
+}
+
+impl Shape {
+    fn hidden(&self) -> usize {
+        self.heads * self.head_dim
+    }
+}
+
+/// A table of relative positions, projected through a layer's key or query weights: `[rows, heads * head_dim]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Table<'a> {
+    /// Values as they are.
+    F32(&'a [f32]),
+    /// `real value = value * scale`.
+    Int8 {
+        /// The values.
+        values: &'a [i8],
+        /// `[rows, heads]`.
+        scales: &'a [f32],
+    },
+}
+
+impl<'a> Table<'a> {
+    /// The part of a row that belongs to a head.
+    #[inline(always)]
+    fn part(&self, shape: Shape, row: usize, head: usize) -> Row<'a> {
+        let start = row * shape.hidden() + head * shape.head_dim;
+        match self {
+            Table::F32(values) => Row::F32(&values[start..][..shape.head_dim]),
+            Table::Int8 { values, scales } => {
+                Row::Int8 { values: &values[start..][..shape.head_dim], scale: scales[row * shape.heads + head] }
+            }
+        }
+    }
+
+    fn holds(&self, shape: Shape, rows: usize) -> bool {
+        match self {
+            Table::F32(values) => values.len() >= rows * shape.hidden(),
+            Table::Int8 { values, scales } => {
+                values.len() >= rows * shape.hidden() && scales.len() >= rows * shape.heads
+            }
+        }
+    }
+
+    fn is_int8(&self) -> bool {
+        matches!(self, Table::Int8 { .. })
+    }
+}
+
+/// Relative positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Positions<'a> {
+    /// Table rows by distance.
+    pub distances: &'a Distances,
+    /// `Kr` of the content-to-position term.
+    pub key: Option<Table<'a>>,
+    /// `Qr` of the position-to-content term.
+    pub query: Option<Table<'a>>,
+}
+
+impl Positions<'_> {
+    /// Whether queries and keys are quantised.
+    fn is_int8(&self) -> bool {
+        [self.key, self.query].iter().flatten().all(Table::is_int8) && (self.key.is_some() || self.query.is_some())
+    }
+}
+
+/// Memory of [`attention`], kept from call to call.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    float: Vec<float::Operands>,
+    int8: Vec<int8::Operands>,
+    blocks: Vec<Block>,
+}
+
+/// Attention of one sequence without padding. `qkv` holds queries, keys and values side by side, `[length, 3 * hidden]` with
+/// `hidden = heads * head_dim`; `out` is `[length, hidden]`. For each head, with `r` the table row of the distance `i - j`:
+///
+/// ```text
+/// score(i, j) = (q_i . k_j + q_i . Kr[r] + k_j . Qr[r]) / scale        out_i = sum_j softmax_j(score(i, j)) v_j
+/// ```
+///
+/// With int8 tables, `q_i` and `k_j` are quantised symmetrically first, with one scale per token and head: `max |x| / 127`.
+///
+/// The result does not depend on the number of threads. A value that is not finite makes outputs that depend on it not finite.
+///
+/// # Panics
+/// If lengths do not agree.
+pub fn attention(
+    threads: &Threads,
+    shape: Shape,
+    qkv: &[f32],
+    positions: Option<Positions<'_>>,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
+    run(Isa::chosen(), threads, shape, qkv, positions, scratch, out);
+}
+
+fn run(
+    isa: Isa,
+    threads: &Threads,
+    shape: Shape,
+    qkv: &[f32],
+    positions: Option<Positions<'_>>,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
+    let hidden = shape.hidden();
+    assert!(hidden > 0 && qkv.len() == 3 * out.len() && out.len().is_multiple_of(hidden), "lengths do not agree");
+    let length = out.len() / hidden;
+    if length == 0 {
+        return;
+    }
+    if let Some(positions) = positions {
+        assert_eq!(positions.distances.length(), length, "distances of another length");
+        let rows = positions.distances.last_row() + 1;
+        let tables = [positions.key, positions.query];
+        assert!(tables.iter().flatten().all(|table| table.holds(shape, rows)), "tables of fewer than {rows} rows");
+    }
+    let input = Input { shape, length, qkv, positions };
+    let Scratch { float, int8, blocks } = scratch;
+    let ranges = split(length, LANES, threads.count());
+    blocks.resize_with(ranges.len().max(blocks.len()), Block::default);
+    let mut rest = out;
+    let mut parts: Vec<Part<'_>> = Vec::with_capacity(ranges.len());
+    for (queries, block) in ranges.zip(blocks) {
+        let (out, after) = std::mem::take(&mut rest).split_at_mut(queries.len() * hidden);
+        rest = after;
+        parts.push(Part { queries, block, out });
+    }
+    if let Some(dot) = isa.dot().filter(|_| int8::serves(&input)) {
+        int8.resize_with(int8.len().max(shape.heads), Default::default);
+        let heads = &mut int8[..shape.heads];
+        let mut numbered: Vec<_> = heads.iter_mut().enumerate().collect();
+        threads.for_each(&mut numbered, |(head, to)| dot.run(int8::Load { input, head: *head, to }));
+        let heads = &int8[..shape.heads];
+        threads.for_each(&mut parts, |part| dot.run(Attend { input, heads, part }));
+    } else {
+        float.resize_with(float.len().max(shape.heads), Default::default);
+        let heads = &mut float[..shape.heads];
+        let mut numbered: Vec<_> = heads.iter_mut().enumerate().collect();
+        threads.for_each(&mut numbered, |(head, to)| isa.run(float::Load { input, head: *head, to }));
+        let heads = &float[..shape.heads];
+        threads.for_each(&mut parts, |part| isa.run(Attend { input, heads, part }));
+    }
+}
+
+/// What attention is computed of.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    shape: Shape,
+    length: usize,
+    qkv: &'a [f32],
+    positions: Option<Positions<'a>>,
+}
+
+impl<'a> Input<'a> {
+    /// Query (`part` 0), key (1) or value (2) of a token and head.
+    #[inline(always)]
+    fn part(&self, part: usize, token: usize, head: usize) -> &'a [f32] {
+        let Shape { head_dim, .. } = self.shape;
+        &self.qkv[(3 * token + part) * self.shape.hidden() + head * head_dim..][..head_dim]
+    }
+}
+
+/// The share of one thread: some queries, for all heads.
+struct Part<'a> {
+    queries: Range<usize>,
+    block: &'a mut Block,
+    /// `[queries, hidden]`.
+    out: &'a mut [f32],
+}
+
+/// One block's intermediate results, kept from block to block.
+#[derive(Debug, Default)]
+struct Block {
+    /// Scores, then their exponentials: `[BLOCK, length]`, rows [`stride`] of the length apart.
+    scores: Vec<f32>,
+    /// `Q Kr^T`: `[BLOCK, table rows in use]`.
+    content_to_position: Vec<f32>,
+    /// `K Qr^T` of 16 keys: `[16, table rows in use]`.
+    position_to_content: Vec<f32>,
+    /// Outputs: `[BLOCK, head_dim]`.
+    outputs: Vec<f32>,
+    /// What a query's outputs are divided by.
+    sums: Vec<f32>,
+}
+
+/// Attention of some queries.
+struct Attend<'a, 'b, O> {
+    input: Input<'a>,
+    /// Operands of every head.
+    heads: &'a [O],
+    part: &'a mut Part<'b>,
+}
+
+impl Task for Attend<'_, '_, float::Operands> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.each_block(|input, head, queries, block, out| {
+            head.scores(s, input, queries.clone(), block);
+            weights::outputs(s, input, head.values(), queries, block, out);
+        });
+    }
+}
+
+impl TaskDot for Attend<'_, '_, int8::Operands> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
+        self.each_block(|input, head, queries, block, out| {
+            head.scores(s, d, input, queries.clone(), block);
+            weights::outputs(s, input, head.values(), queries, block, out);
+        });
+    }
+}
+
+impl<O> Attend<'_, '_, O> {
+    /// Calls `f` for every head and block of queries, with the outputs from the block's and head's first on.
+    #[inline(always)]
+    fn each_block(self, mut f: impl FnMut(&Input<'_>, &O, Range<usize>, &mut Block, &mut [f32])) {
+        let Part { queries, block, out } = self.part;
+        let Shape { head_dim, .. } = self.input.shape;
+        for (h, head) in self.heads.iter().enumerate() {
+            for first in queries.clone().step_by(BLOCK) {
+                let end = queries.end.min(first + BLOCK);
+                let out = &mut out[(first - queries.start) * self.input.shape.hidden() + h * head_dim..];
+                f(&self.input, head, first..end, block, out);
+            }
+        }
+    }
+}
+
+/// Distance between rows of a matrix of at least `columns` columns: an odd number of cache lines, so that a column's values
+/// spread over the whole cache.
+fn stride(columns: usize) -> usize {
+    (columns.div_ceil(LANES) | 1) * LANES
+}
+
+/// The first `len` values, after making room for them. They hold anything.
+fn room<T: Clone + Default>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+    if values.len() < len {
+        values.resize(len, T::default());
+    }
+    &mut values[..len]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Worker threads that sleep when there is nothing to do.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+/// A number of threads to share work between. Clones share the same threads.
+#[derive(Clone, Debug)]
+pub struct Threads {
+    /// `None` for the calling thread alone.
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// Why there are no threads.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {count} threads: {source}; ask for fewer")]
+pub struct ThreadsError {
+    /// Threads asked for.
+    count: NonZeroUsize,
+    source: rayon::ThreadPoolBuildError,
+}
+
+impl Default for Threads {
+    /// The calling thread alone.
+    fn default() -> Self {
+        Self::one()
+    }
+}
+
+impl Threads {
+    /// The calling thread alone.
+    pub fn one() -> Self {
+        Self { pool: None }
+    }
+
+    /// `count` threads. With `pin`, thread `i` stays on the `i`-th CPU that this process may use (where the system allows it);
+    /// without, the system moves them as it likes.
+    ///
+    /// # Errors
+    /// If the system starts no more threads.
+    pub fn new(count: NonZeroUsize, pin: bool) -> Result<Self, ThreadsError> {
+        let cpus = if pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        if count.get() == 1 && cpus.is_empty() {
+            return Ok(Self::one());
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(count.get())
+            .thread_name(|i| format!("edgeqa-{i}"))
+            .start_handler(move |i| {
+                if let Some(cpu) = cpus.get(i % cpus.len().max(1))
+                    && !core_affinity::set_for_current(*cpu)
+                {
+                    log::warn!("thread {i} could not be pinned to CPU {}", cpu.id);
+                }
+            })
+            .build()
+            .map_err(|source| ThreadsError { count, source })?;
+        Ok(Self { pool: Some(Arc::new(pool)) })
+    }
+
+    /// The number of physical cores, or of the CPUs that this process may use if these are fewer.
+    pub fn default_count() -> NonZeroUsize {
+        let usable = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(num_cpus::get_physical()).map_or(usable, |cores| cores.min(usable))
+    }
+
+    /// How many threads share the work.
+    pub fn count(&self) -> usize {
+        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
+    }
+
+    /// Runs `f` on one of the threads, from where [`Threads::for_each`] starts sooner.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(f),
+            None => f(),
+        }
+    }
+
+    /// Calls `f` on every part, each on whatever thread is free, and returns when all are done.
+    pub fn for_each<T: Send>(&self, parts: &mut [T], f: impl Fn(&mut T) + Sync + Send) {
+        use rayon::prelude::*;
+        match &self.pool {
+            Some(pool) if parts.len() > 1 => pool.install(|| parts.par_iter_mut().with_max_len(1).for_each(f)),
+            _ => parts.iter_mut().for_each(f),
+        }
+    }
+}
+
+/// Cuts `len` items into at most `parts` ranges of nearly equal length, each but the last a multiple of `unit`. None is empty.
+pub fn split(len: usize, unit: usize, parts: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + Clone {
+    let units = len.div_ceil(unit);
+    let parts = parts.clamp(1, units.max(1)).min(units);
+    (0..parts).map(move |i| (units * i / parts * unit)..(units * (i + 1) / parts * unit).min(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(n: usize) -> NonZeroUsize {
+        NonZeroUsize::new(n).expect("not 0")
+    }
+
+    #[test]
+    fn every_part_is_done_once_by_any_number_of_threads() {
+        for (n, pin) in [(1, false), (1, true), (2, false), (3, true), (8, false)] {
+            let threads = Threads::new(count(n), pin).expect("threads");
+            assert_eq!(threads.count(), n);
+            for parts in [0, 1, 2, 7, 100] {
+                let mut parts: Vec<usize> = (0..parts).collect();
+                threads.run(|| threads.for_each(&mut parts, |part| *part += 1000));
+                threads.for_each(&mut parts, |part| *part += 1000);
+                assert!(parts.iter().enumerate().all(|(i, part)| *part == i + 2000), "{n} {pin}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_cover_everything_in_order_without_empty_ones() {
+        for len in 0..70 {
+            for unit in [1, 3, 16] {
+                for parts in 1..6 {
+                    let ranges: Vec<_> = split(len, unit, parts).collect();
+                    assert!(ranges.len() <= parts && ranges.iter().all(|range| !range.is_empty()));
+                    assert!(ranges.iter().all(|range| range.start % unit == 0));
+                    assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_is_at_least_one_and_at_most_what_the_process_may_use() {
+        let usable = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        assert!((1..=usable).contains(&Threads::default_count().get()));
+    }
+}
