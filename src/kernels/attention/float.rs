@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::rows::quantize;
+use super::rows::{quantize, rows_of};
 use super::weights::Values;
 use super::{BLOCK, Block, Distances, Input, room, stride};
 use crate::kernels::gemm_f32::Product;
@@ -108,11 +108,8 @@ impl Operands {
         let rounded = room(&mut self.rounded, 2 * length * d);
         for (part, rounded) in rounded.chunks_exact_mut(length * d).enumerate() {
             for (group, to) in rounded.chunks_mut(LANES * d).enumerate() {
-                let row = |r: usize| match group * LANES + r {
-                    token if token < length => input.part(part, token, self.head),
-                    _ => &[],
-                };
-                let quantized = quantize(s, d, row, bytes, d);
+                let rows = rows_of(input, part, group * LANES, self.head);
+                let quantized = quantize(s, d, &rows, bytes, d);
                 for ((to, bytes), scale) in to.chunks_mut(d).zip(bytes.chunks_exact(d)).zip(quantized.scales) {
                     to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = f32::from(*byte) * scale);
                 }

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use super::rows::quantize;
+use super::rows::{quantize, rows_of};
 use super::weights::Values;
 use super::{Block, Input, Row, Table, room, stride};
 use crate::kernels::layout::KG;
@@ -124,11 +124,12 @@ impl ByDistance {
             for (r, row) in rows.iter_mut().enumerate() {
                 (*row, scales[first + r]) = part(first + r);
             }
+            interleave(s, groups(input), &rows, flip, &mut values[first * KG..], stride);
             let mut sums = s.load_i32(&[0; LANES]);
-            interleave(s, groups(input), |r| rows[r], flip, |group, bytes| {
-                values[group * stride + first * KG..][..GROUP].copy_from_slice(bytes);
+            for group in 0..groups(input) {
+                let bytes = values[group * stride + first * KG..].first_chunk().expect("64 bytes");
                 sums = d.dot(sums, d.splat(&[1; KG]), d.load(bytes));
-            });
+            }
             set_starts::<S, D>(&s.array_i32(sums), &mut starts[first..]);
         }
     }
@@ -143,20 +144,14 @@ fn set_starts<S: Simd, D: Dot<S>>(sums: &[i32; LANES], starts: &mut [i32]) {
     }
 }
 
-/// Calls `to(group, bytes)` with four bytes of each of 16 rows side by side, xored with `flip`, for every group. What rows do not
-/// have is zero.
+/// Writes four bytes of each of 16 rows side by side, xored with `flip`, for every group; groups are `stride` apart. What rows do
+/// not have is zero.
 #[inline(always)]
-fn interleave<'a, S: Simd>(
-    s: S,
-    groups: usize,
-    row: impl Fn(usize) -> &'a [i8],
-    flip: u8,
-    mut to: impl FnMut(usize, &[u8; GROUP]),
-) {
+fn interleave<S: Simd>(s: S, groups: usize, rows: &[&[i8]; LANES], flip: u8, to: &mut [u8], stride: usize) {
     for first in (0..groups).step_by(LANES) {
         let mut square = [s.splat(0.0); LANES];
-        for (r, vector) in square.iter_mut().enumerate() {
-            let bytes = row(r).get(first * KG..).unwrap_or_default();
+        for (vector, row) in square.iter_mut().zip(rows) {
+            let bytes = row.get(first * KG..).unwrap_or_default();
             let mut block = [0; GROUP];
             match bytes.first_chunk() {
                 Some(bytes) => block = *bytes,
@@ -168,7 +163,7 @@ fn interleave<'a, S: Simd>(
         for (group, vector) in (first..groups).zip(square) {
             let mut lanes = [0.0; LANES];
             s.store(vector, &mut lanes);
-            to(group, &bytemuck::cast(lanes));
+            to[group * stride..][..GROUP].copy_from_slice(bytemuck::bytes_of(&lanes));
         }
     }
 }
@@ -183,10 +178,6 @@ impl Operands {
     fn load_content<S: Simd, D: Dot<S>>(&mut self, s: S, _: D, input: &Input<'_>, head: usize) {
         let (width, groups, padded) = (input.shape.head_dim, groups(input), padded(input));
         let factor = 1.0 / input.shape.scale;
-        let row = |part: usize, token: usize| match token {
-            token if token < input.length => input.part(part, token, head),
-            _ => &[],
-        };
         let queries = room(&mut self.queries, padded * groups * KG);
         let query_scales = room(&mut self.query_scales, padded);
         let keys = room(&mut self.keys, padded * groups * KG);
@@ -195,16 +186,18 @@ impl Operands {
         let bytes = room(&mut self.bytes, LANES * groups * KG);
         // The padding of the rows stays as it is: zero.
         for first in (0..padded).step_by(LANES) {
-            let quantized = quantize(s, width, |r| row(0, first + r), bytes, groups * KG);
+            let quantized = quantize(s, width, &rows_of(input, 0, first, head), bytes, groups * KG);
             for (to, byte) in queries[first * groups * KG..].iter_mut().zip(bytes.iter()) {
                 *to = *byte as u8 ^ D::FLIP;
             }
             query_scales[first..first + LANES].copy_from_slice(&quantized.scales.map(|scale| scale * factor));
-            let quantized = quantize(s, width, |r| row(1, first + r), bytes, groups * KG);
+            let quantized = quantize(s, width, &rows_of(input, 1, first, head), bytes, groups * KG);
             let to = &mut keys[first * groups * KG..];
-            interleave(s, groups, |r| &bytes[r * groups * KG..][..groups * KG], 0, |group, bytes| {
-                to[group * GROUP..][..GROUP].copy_from_slice(bytes);
-            });
+            let mut rows = [&[][..]; LANES];
+            for (row, bytes) in rows.iter_mut().zip(bytes.chunks_exact(groups * KG)) {
+                *row = bytes;
+            }
+            interleave(s, groups, &rows, 0, to, GROUP);
             key_scales[first..first + LANES].copy_from_slice(&quantized.scales);
             set_starts::<S, D>(&quantized.sums, &mut key_starts[first..]);
         }
@@ -281,10 +274,9 @@ impl Operands {
         let stride = distance_stride(at.padded);
         let (kr, qr) = (&self.position_keys.values, &self.position_queries.values);
         for (group, (kr, qr)) in kr.chunks_exact(stride).zip(qr.chunks_exact(stride)).enumerate().take(groups) {
-            let window = |row: &[u8], r: usize| d.load(row[(entry - r) * KG..].first_chunk().expect("64 bytes"));
             let mut windows = [(d.splat(&[0; KG]), d.splat(&[0; KG])); ROWS];
             for (r, to) in windows.iter_mut().enumerate() {
-                *to = (window(kr, r), window(qr, r));
+                *to = (d.load(window(kr, entry - r)), d.load(window(qr, entry - r)));
             }
             for t in 0..T {
                 let key = d.load(&keys[t][group]);
@@ -327,6 +319,12 @@ struct Place {
     padded: usize,
     /// Distance between rows of scores.
     stride: usize,
+}
+
+/// The bytes of 16 entries of a group from `entry` on.
+#[inline(always)]
+fn window(group: &[u8], entry: usize) -> &[u8; GROUP] {
+    group[entry * KG..].first_chunk().expect("64 bytes")
 }
 
 #[inline(always)]

@@ -232,15 +232,20 @@ struct Attend<'a, 'b, O> {
     part: &'a mut Part<'b>,
 }
 
+// Loops, not closures: a closure is compiled without the instruction set of the function around it.
+
 impl Task for Attend<'_, '_, float::Operands> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.each_block(|input, head, queries, block, out| {
-            head.scores(s, input, queries.clone(), block);
-            weights::outputs(s, input, head.values(), queries, block, out);
-        });
+        let Part { queries, block, out } = self.part;
+        for (head, operands) in self.heads.iter().enumerate() {
+            for (queries, from) in blocks(&self.input, queries, head) {
+                operands.scores(s, &self.input, queries.clone(), block);
+                weights::outputs(s, &self.input, operands.values(), queries, block, &mut out[from..]);
+            }
+        }
     }
 }
 
@@ -249,27 +254,21 @@ impl TaskDot for Attend<'_, '_, int8::Operands> {
 
     #[inline(always)]
     fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
-        self.each_block(|input, head, queries, block, out| {
-            head.scores(s, d, input, queries.clone(), block);
-            weights::outputs(s, input, head.values(), queries, block, out);
-        });
-    }
-}
-
-impl<O> Attend<'_, '_, O> {
-    /// Calls `f` for every head and block of queries, with the outputs from the block's and head's first on.
-    #[inline(always)]
-    fn each_block(self, mut f: impl FnMut(&Input<'_>, &O, Range<usize>, &mut Block, &mut [f32])) {
         let Part { queries, block, out } = self.part;
-        let Shape { head_dim, .. } = self.input.shape;
-        for (h, head) in self.heads.iter().enumerate() {
-            for first in queries.clone().step_by(BLOCK) {
-                let end = queries.end.min(first + BLOCK);
-                let out = &mut out[(first - queries.start) * self.input.shape.hidden() + h * head_dim..];
-                f(&self.input, head, first..end, block, out);
+        for (head, operands) in self.heads.iter().enumerate() {
+            for (queries, from) in blocks(&self.input, queries, head) {
+                operands.scores(s, d, &self.input, queries.clone(), block);
+                weights::outputs(s, &self.input, operands.values(), queries, block, &mut out[from..]);
             }
         }
     }
+}
+
+/// Blocks of `queries`, each with the place of the head's outputs for its first query.
+fn blocks(input: &Input<'_>, queries: &Range<usize>, head: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+    let (hidden, column) = (input.shape.hidden(), head * input.shape.head_dim);
+    let Range { start, end } = *queries;
+    (start..end).step_by(BLOCK).map(move |first| (first..end.min(first + BLOCK), (first - start) * hidden + column))
 }
 
 /// Distance between rows of a matrix of at least `columns` columns: an odd number of cache lines, so that a column's values

@@ -1,5 +1,6 @@
 //! Symmetric quantisation of queries and keys, 16 tokens at a time.
 
+use super::Input;
 use crate::kernels::elementary::MAGIC;
 use crate::kernels::simd::{LANES, Simd, load_part};
 
@@ -12,19 +13,19 @@ pub(super) struct Quantized {
 }
 
 /// Quantises up to 16 rows of `width` values: `scale = max |x| / 127`, `byte = round_half_even(x / scale)`. Row `r` is written to
-/// `to` from `r * stride` on. What `row` does not have is zero; rows must be of `width` values or empty.
+/// `to` from `r * stride` on. Rows of no values are zero.
 #[inline(always)]
-pub(super) fn quantize<'a, S: Simd>(
+pub(super) fn quantize<S: Simd>(
     s: S,
     width: usize,
-    row: impl Fn(usize) -> &'a [f32],
+    rows: &[&[f32]; LANES],
     to: &mut [i8],
     stride: usize,
 ) -> Quantized {
     let zero = s.splat(0.0);
     let mut largest = [zero; LANES];
-    for (r, largest) in largest.iter_mut().enumerate() {
-        let (chunks, tail) = row(r).as_chunks::<LANES>();
+    for (row, largest) in rows.iter().zip(&mut largest) {
+        let (chunks, tail) = row.as_chunks::<LANES>();
         let last = load_part(s, tail);
         *largest = s.max(last, s.sub(zero, last));
         for chunk in chunks {
@@ -33,9 +34,12 @@ pub(super) fn quantize<'a, S: Simd>(
         }
     }
     s.transpose(&mut largest);
-    let largest = fold(largest, |a, b| s.max(a, b));
+    let mut all = largest[0];
+    for largest in largest {
+        all = s.max(largest, all);
+    }
     let mut scales = [0.0; LANES];
-    s.store(s.mul(largest, s.splat(1.0 / 127.0)), &mut scales);
+    s.store(s.mul(all, s.splat(1.0 / 127.0)), &mut scales);
     let mut inverses = scales.map(f32::recip);
     for (scale, inverse) in scales.iter_mut().zip(&mut inverses) {
         if !(scale.is_finite() && inverse.is_finite()) {
@@ -43,22 +47,23 @@ pub(super) fn quantize<'a, S: Simd>(
             *inverse = 0.0;
         }
     }
-    let (lowest, highest, magic) = (s.splat(-127.0), s.splat(127.0), s.splat(MAGIC));
     let mut sums = [zero; LANES];
     for (r, sum) in sums.iter_mut().enumerate() {
         let inverse = s.splat(inverses[r]);
-        // NaN passes the bounds, as the second operand, and stays in the sum.
-        let round = |x| s.sub(s.add(s.mul(x, inverse), magic), magic);
-        let byte = |x| s.min(highest, s.max(lowest, round(x)));
         let (to, to_tail) = to[r * stride..][..width].as_chunks_mut::<LANES>();
-        let (chunks, tail) = row(r).as_chunks::<LANES>();
-        for (i, to) in to.iter_mut().enumerate() {
-            let byte = chunks.get(i).map_or(zero, |chunk| byte(s.load(chunk)));
+        let (chunks, tail) = rows[r].as_chunks::<LANES>();
+        if rows[r].is_empty() {
+            to.as_flattened_mut().fill(0);
+            to_tail.fill(0);
+            continue;
+        }
+        for (chunk, to) in chunks.iter().zip(to) {
+            let byte = steps(s, s.load(chunk), inverse);
             s.store_i8(byte, to);
             *sum = s.add(*sum, byte);
         }
         if !to_tail.is_empty() {
-            let byte = byte(load_part(s, tail));
+            let byte = steps(s, load_part(s, tail), inverse);
             let mut bytes = [0; LANES];
             s.store_i8(byte, &mut bytes);
             to_tail.copy_from_slice(&bytes[..to_tail.len()]);
@@ -67,8 +72,11 @@ pub(super) fn quantize<'a, S: Simd>(
     }
     s.transpose(&mut sums);
     let mut lanes = [0.0; LANES];
-    // Sums of small integers, exact in any order.
-    s.store(fold(sums, |a, b| s.add(a, b)), &mut lanes);
+    let mut all = zero;
+    for sum in sums {
+        all = s.add(all, sum);
+    }
+    s.store(all, &mut lanes);
     for (scale, sum) in scales.iter_mut().zip(lanes) {
         if sum.is_nan() {
             *scale = f32::NAN;
@@ -77,12 +85,21 @@ pub(super) fn quantize<'a, S: Simd>(
     Quantized { scales, sums: lanes.map(|sum| sum as i32) }
 }
 
+/// `x / scale` in whole steps of `[-127, 127]`, or NaN.
 #[inline(always)]
-fn fold<V: Copy>(mut values: [V; LANES], f: impl Fn(V, V) -> V) -> V {
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            values[i] = f(values[i], values[i + width]);
-        }
+fn steps<S: Simd>(s: S, x: S::F32, inverse: S::F32) -> S::F32 {
+    let magic = s.splat(MAGIC);
+    let steps = s.sub(s.add(s.mul(x, inverse), magic), magic);
+    // NaN passes the bounds, as the second operand.
+    s.min(s.splat(127.0), s.max(s.splat(-127.0), steps))
+}
+
+/// The 16 queries (`part` 0) or keys (1) of a head from `first` on; none beyond the length.
+#[inline(always)]
+pub(super) fn rows_of<'a>(input: &Input<'a>, part: usize, first: usize, head: usize) -> [&'a [f32]; LANES] {
+    let mut rows = [&[][..]; LANES];
+    for (row, token) in rows.iter_mut().zip(first..input.length) {
+        *row = input.part(part, token, head);
     }
-    values[0]
+    rows
 }
