@@ -43,7 +43,8 @@ fn attentions(criterion: &mut Criterion) {
             // A multiply-add per pair of tokens and channel: scores, values, and the two relative terms.
             let terms = if relative { 4 } else { 2 };
             group.throughput(Throughput::Elements((terms * length * length * HIDDEN) as u64));
-            let positions = relative.then_some(Positions { distances: &distances, key: Some(table), query: Some(table) });
+            let positions =
+                relative.then_some(Positions { distances: &distances, key: Some(table), query: Some(table) });
             group.bench_function(BenchmarkId::new(name, length), |bencher| {
                 let threads = Threads::one();
                 bencher.iter(|| attention(&threads, shape, black_box(&qkv), positions, &mut scratch, &mut out));

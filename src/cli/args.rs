@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
+use edgeqa::threads::{Threads, ThreadsError};
 
 /// Answers questions from a text, on this machine
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Show what a model file holds, and check it
     Inspect(InspectArgs),
+    /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
+    Doctor(DoctorArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -43,6 +47,26 @@ pub struct ModelArgs {
     /// Compare the model file with its checksum first
     #[arg(long)]
     pub verify: bool,
+}
+
+/// Who computes.
+#[derive(Debug, Args)]
+pub struct ThreadArgs {
+    /// Threads that work on a question [default: the number of physical cores that edgeqa may use]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    pub threads: Option<usize>,
+
+    /// Keep each thread on a CPU of its own
+    #[arg(long)]
+    pub pin: bool,
+}
+
+impl ThreadArgs {
+    /// Starts the threads.
+    pub fn start(&self) -> Result<Threads, ThreadsError> {
+        let count = self.threads.and_then(NonZeroUsize::new).unwrap_or_else(Threads::default_count);
+        Threads::new(count, self.pin)
+    }
 }
 
 /// How to answer.
@@ -128,6 +152,10 @@ pub struct AskArgs {
     /// How to answer.
     #[command(flatten)]
     pub answer: AnswerArgs,
+
+    /// Who computes.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
 
     /// Which model.
     #[command(flatten)]
@@ -228,6 +256,29 @@ pub struct InspectArgs {
     /// List all tensors
     #[arg(long)]
     pub tensors: bool,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Example:
+  EDGEQA_KERNEL=gemm_i8_4x16k4_portable edgeqa doctor --json
+
+The exit code is 1 if no question can be answered here. EDGEQA_KERNEL names another kernel to use.";
+
+/// Arguments of `edgeqa doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Who computes.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {

@@ -31,6 +31,7 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let path = locate::model(args.model.model.as_deref())?;
     let text = source.read()?;
     let (_, reader) = load(&path, args.model.verify)?;
+    let reader = reader.on(args.threads.start()?);
     log::info!("model {}", path.display());
     let context = reader.context(text)?;
     let options = AskOptions { top_k: args.top_k, ..args.answer.options() };

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod ask;
+mod doctor;
 mod eval;
 mod excerpt;
 mod input;
@@ -29,6 +30,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ask(args) => ask::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }
 

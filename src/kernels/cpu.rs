@@ -62,6 +62,24 @@ impl From<Avx512Vnni> for Avx512 {
     }
 }
 
+/// The features that matter here, and whether this CPU has them.
+pub fn features() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! detect {
+        ($($feature:tt)+) => { vec![$(($feature, std::arch::is_x86_feature_detected!($feature))),+] };
+    }
+    #[cfg(target_arch = "x86_64")]
+    return detect!("sse4.1" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512vl" "avx512vnni");
+    #[cfg(target_arch = "aarch64")]
+    macro_rules! detect {
+        ($($feature:tt)+) => { vec![$(($feature, std::arch::is_aarch64_feature_detected!($feature))),+] };
+    }
+    #[cfg(target_arch = "aarch64")]
+    return detect!("neon" "fp16" "dotprod" "i8mm" "bf16" "sve");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Vec::new()
+}
+
 /// The vector instructions of all but the linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {

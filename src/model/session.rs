@@ -1,6 +1,8 @@
 //! Running a model.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tract_core::internal::*;
 
@@ -81,7 +83,7 @@ impl Session {
 
     /// The same model, every run of which is shared between `threads`. Results do not depend on their number.
     pub fn on(&self, threads: Threads) -> Self {
-        Self { threads, idle: Arc::default(), ..self.clone() }
+        Self { threads, ..self.clone() }
     }
 
     /// Who computes a run.
@@ -114,6 +116,61 @@ impl Session {
     /// # Errors
     /// [`ModelError`], except that outputs may be non-finite.
     pub fn run(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.check(ids, types)?;
+        self.threads.run(|| self.evaluate(&self.threads, ids, types, |_, _| ())).map_err(ModelError::Evaluation)
+    }
+
+    /// The logits of several sequences with their types, each computed by one thread, as many at a time as there are threads.
+    /// Each takes longer than alone, all together less time.
+    pub fn logits_of_each<'a>(
+        &self,
+        sequences: impl IntoIterator<Item = (&'a [i64], Option<&'a [i64]>)>,
+    ) -> Vec<Result<Logits, ModelError>> {
+        let alone = Self { threads: Threads::one(), ..self.clone() };
+        let mut parts: Vec<_> = sequences.into_iter().map(|sequence| (sequence, None)).collect();
+        self.threads.for_each(&mut parts, |((ids, types), logits)| *logits = Some(alone.logits(ids, *types)));
+        parts.into_iter().filter_map(|(_, logits)| logits).collect()
+    }
+
+    /// How long every kind of operator takes in one run, by its name.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn profile(&self, ids: &[i64], types: Option<&[i64]>) -> Result<BTreeMap<String, Duration>, ModelError> {
+        let mut times = BTreeMap::new();
+        self.check(ids, types)?;
+        let record = |name: &str, time| *times.entry(name.to_owned()).or_default() += time;
+        self.evaluate(&self.threads, ids, types, record).map_err(ModelError::Evaluation)?;
+        Ok(times)
+    }
+
+    /// `observe` is told the name of every operator's kind and how long it took.
+    fn evaluate(
+        &self,
+        threads: &Threads,
+        ids: &[i64],
+        types: Option<&[i64]>,
+        mut observe: impl FnMut(&str, Duration),
+    ) -> TractResult<Vec<Vec<f32>>> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut state = match idle {
+            Some(state) => state,
+            None => self.plan.spawn()?,
+        };
+        Workspace::prepare(&mut state, threads);
+        let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
+        // The state of a failed run is dropped.
+        let outputs = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
+            let started = Instant::now();
+            let outputs = tract_core::plan::eval(context, op_state, node, inputs);
+            observe(&node.op.name(), started.elapsed());
+            outputs
+        })?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+        outputs.iter().map(|output| Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
+    }
+
+    fn check(&self, ids: &[i64], types: Option<&[i64]>) -> Result<(), ModelError> {
         let max = self.config.max_positions;
         if !(1..=max).contains(&ids.len()) {
             return Err(ModelError::Length { found: ids.len(), max });
@@ -124,23 +181,6 @@ impl Session {
             let types = self.config.type_vocab_size;
             return Err(ModelError::TokenTypes { found, tokens: ids.len(), types });
         }
-        self.threads.run(|| self.evaluate(ids, types)).map_err(ModelError::Evaluation)
-    }
-
-    fn evaluate(&self, ids: &[i64], types: Option<&[i64]>) -> TractResult<Vec<Vec<f32>>> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut state = match idle {
-            Some(state) => state,
-            None => {
-                let mut state = self.plan.spawn()?;
-                Workspace::new(self.threads.clone()).install(&mut state);
-                state
-            }
-        };
-        let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
-        // The state of a failed run is dropped.
-        let outputs = state.run(inputs)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
-        outputs.iter().map(|output| Ok(output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
+        Ok(())
     }
 }

@@ -72,7 +72,8 @@ impl EvalOp for DisentangledAttention {
             let length = qkv.len() / (3 * hidden);
             let mut output = workspace.tensor(length, hidden)?;
             let shape = Shape { heads: self.heads, head_dim: self.head_dim, scale: self.scale };
-            let (threads, scratch, distances) = workspace.for_attention(self.relative.as_ref().map(|r| &r.config), length);
+            let (threads, scratch, distances) =
+                workspace.for_attention(self.relative.as_ref().map(|r| &r.config), length);
             let positions = self.relative.as_ref().zip(distances).map(|(relative, distances)| Positions {
                 distances,
                 key: relative.key.as_ref().map(Table::positions),

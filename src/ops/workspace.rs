@@ -27,21 +27,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Empty, for runs on `threads`.
-    pub fn new(threads: Threads) -> Self {
-        Self { threads, ..Self::default() }
-    }
-
-    /// Makes `self` available to the operators of a run.
-    pub fn install(self, state: &mut TypedSimpleState) {
-        state.turn_state.shared.insert(RefCell::new(self));
+    /// Makes the next run of `state` one on `threads`.
+    pub fn prepare(state: &mut TypedSimpleState, threads: &Threads) {
+        let workspace = state.turn_state.shared.entry::<RefCell<Self>>().or_insert_with(RefCell::default);
+        workspace.get_mut().threads = threads.clone();
     }
 
     /// Calls `f` with the workspace of the run, or with an empty one if there is none.
-    pub(super) fn with<R>(
-        context: &EvalContext<'_>,
-        f: impl FnOnce(&mut Self) -> TractResult<R>,
-    ) -> TractResult<R> {
+    pub(super) fn with<R>(context: &EvalContext<'_>, f: impl FnOnce(&mut Self) -> TractResult<R>) -> TractResult<R> {
         match context.shared.and_then(|shared| shared.get::<RefCell<Self>>()) {
             Some(workspace) => f(&mut *workspace.try_borrow_mut()?),
             None => f(&mut Self::default()),

@@ -8,7 +8,8 @@ use super::{AskOptions, QaError};
 use crate::artifact::Artifact;
 use crate::config::ModelConfig;
 use crate::model::{Logits, ModelError, ModelWeights, Session};
-use crate::tokenizer::{QaTokenizer, Tokens, Window};
+use crate::threads::Threads;
+use crate::tokenizer::{QaTokenizer, Tokens, Window, Windows};
 
 /// What scores the tokens of a window: the runtime's own [`Session`], or another implementation to compare it with.
 pub trait Scorer {
@@ -29,6 +30,16 @@ pub trait Scorer {
         let typed = self.config().type_vocab_size > 0;
         self.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))
     }
+
+    /// How many windows [`Scorer::windows`] scores in less time than one by one; 1 if it makes no difference.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Start and end scores of the tokens of several windows, in order.
+    fn windows(&self, windows: &[Window]) -> Vec<Result<Logits, ModelError>> {
+        windows.iter().map(|window| self.window(window)).collect()
+    }
 }
 
 impl Scorer for Session {
@@ -38,6 +49,15 @@ impl Scorer for Session {
 
     fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError> {
         self.logits(ids, types)
+    }
+
+    fn batch(&self) -> usize {
+        self.threads().count()
+    }
+
+    fn windows(&self, windows: &[Window]) -> Vec<Result<Logits, ModelError>> {
+        let typed = self.config().type_vocab_size > 0;
+        self.logits_of_each(windows.iter().map(|window| (&window.ids[..], typed.then_some(window.type_ids.as_slice()))))
     }
 }
 
@@ -82,6 +102,12 @@ impl Reader {
         let tokenizer = QaTokenizer::from_artifact(artifact)?;
         let session = Session::new(&ModelWeights::from_artifact(artifact)?)?;
         Ok(Self::new(tokenizer, session, artifact.metadata().null_threshold.unwrap_or(0.0)))
+    }
+
+    /// The same reader on `threads`: they share the windows of a long text, and the work on the last ones. Answers do not
+    /// depend on their number.
+    pub fn on(self, threads: Threads) -> Self {
+        Self { model: self.model.on(threads), ..self }
     }
 }
 
@@ -163,10 +189,25 @@ impl<M: Scorer> Reader<M> {
         options: &AskOptions,
         mut observe: impl FnMut(usize, usize, &Logits),
     ) -> Result<Decoded, QaError> {
-        self.decode_with(context, question, options, |index, windows, window| {
-            let logits = self.model.window(window)?;
-            observe(index + 1, windows, &logits);
-            Ok(logits)
+        self.each_window(context, question, options, |windows, decoder| {
+            let (all, batch) = (windows.len(), self.model.batch());
+            let mut done = 0;
+            while done < all {
+                // Whole batches first; what is left, one by one.
+                let count = if all - done >= batch { batch } else { 1 };
+                let next = (done..done + count).map(|index| windows.get(index)).collect::<Result<Vec<_>, _>>()?;
+                let logits = match &next[..] {
+                    [window] => vec![self.model.window(window)],
+                    windows => self.model.windows(windows),
+                };
+                for (window, logits) in next.iter().zip(logits) {
+                    let logits = logits?;
+                    done += 1;
+                    observe(done, all, &logits);
+                    decoder.push(&logits.start, &logits.end, &window.offsets);
+                }
+            }
+            Ok(())
         })
     }
 
@@ -182,17 +223,31 @@ impl<M: Scorer> Reader<M> {
         options: &AskOptions,
         mut logits: impl FnMut(usize, usize, &Window) -> Result<Logits, ModelError>,
     ) -> Result<Decoded, QaError> {
+        self.each_window(context, question, options, |windows, decoder| {
+            for (index, window) in windows.iter().enumerate() {
+                let window = window?;
+                let logits = logits(index, windows.len(), &window)?;
+                decoder.push(&logits.start, &logits.end, &window.offsets);
+            }
+            Ok(())
+        })
+    }
+
+    /// `score` gives the decoder the logits of all windows.
+    fn each_window(
+        &self,
+        context: &Context,
+        question: &str,
+        options: &AskOptions,
+        score: impl FnOnce(&Windows<'_>, &mut Decoder) -> Result<(), QaError>,
+    ) -> Result<Decoded, QaError> {
         let max_seq_len = options.check(self.config().max_positions)?;
         let tokens = self.tokenizer.question(question)?;
         let half = self.tokenizer.room(&tokens, max_seq_len) / 2;
         let stride = options.doc_stride.unwrap_or(AskOptions::DOC_STRIDE.min(half));
         let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
         let mut decoder = Decoder::new(options.max_answer_len);
-        for (index, window) in windows.iter().enumerate() {
-            let window = window?;
-            let logits = logits(index, windows.len(), &window)?;
-            decoder.push(&logits.start, &logits.end, &window.offsets);
-        }
+        score(&windows, &mut decoder)?;
         Ok(decoder.finish(&context.text))
     }
 }

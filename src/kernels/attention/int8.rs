@@ -205,14 +205,7 @@ impl Operands {
 
     /// Scores of a block of queries with all keys.
     #[inline(always)]
-    pub fn scores<S: Simd, D: Dot<S>>(
-        &self,
-        s: S,
-        d: D,
-        input: &Input<'_>,
-        queries: Range<usize>,
-        block: &mut Block,
-    ) {
+    pub fn scores<S: Simd, D: Dot<S>>(&self, s: S, d: D, input: &Input<'_>, queries: Range<usize>, block: &mut Block) {
         let (panels, squares) = (padded(input) / LANES, queries.len().div_ceil(LANES));
         let stride = stride(input.length);
         let scores = room(&mut block.scores, squares * LANES * stride);
@@ -259,8 +252,7 @@ impl Operands {
         let mut queries = [[&all_queries[..0]; ROWS]; T];
         let mut keys = [&all_keys[..0]; T];
         let zero = s.load_i32(&[0; LANES]);
-        let (mut content, mut to_position, mut of_position) =
-            ([[zero; ROWS]; T], [[zero; ROWS]; T], [[zero; ROWS]; T]);
+        let (mut content, mut to_position, mut of_position) = ([[zero; ROWS]; T], [[zero; ROWS]; T], [[zero; ROWS]; T]);
         for t in 0..T {
             keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
             let start = s.load_i32(lanes(&self.key_starts, (at.panel + t) * LANES));

@@ -15,13 +15,7 @@ pub(super) struct Quantized {
 /// Quantises up to 16 rows of `width` values: `scale = max |x| / 127`, `byte = round_half_even(x / scale)`. Row `r` is written to
 /// `to` from `r * stride` on. Rows of no values are zero.
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(
-    s: S,
-    width: usize,
-    rows: &[&[f32]; LANES],
-    to: &mut [i8],
-    stride: usize,
-) -> Quantized {
+pub(super) fn quantize<S: Simd>(s: S, width: usize, rows: &[&[f32]; LANES], to: &mut [i8], stride: usize) -> Quantized {
     let zero = s.splat(0.0);
     let mut largest = [zero; LANES];
     for (row, largest) in rows.iter().zip(&mut largest) {

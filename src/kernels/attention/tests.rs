@@ -253,7 +253,8 @@ impl TaskDot for IntegerScores<'_> {
 fn integer_scores_equal_the_naive_sums() {
     let fills: [fn(usize) -> i8; 5] =
         [|_| 127, |_| -127, |i| if i.is_multiple_of(2) { 127 } else { -127 }, |_| 0, |i| (i * 7919 % 255) as u8 as i8];
-    for (case, (length, head_dim)) in [(1, 1), (15, 5), (16, 8), (33, 20), (70, 64), (130, 67), (64, 256)].into_iter().enumerate()
+    for (case, (length, head_dim)) in
+        [(1, 1), (15, 5), (16, 8), (33, 20), (70, 64), (130, 67), (64, 256)].into_iter().enumerate()
     {
         for n in 0..fills.len() * fills.len() {
             let (shape, reach) = (Shape { heads: 1, head_dim, scale: 1.0 }, length as isize - 1);
