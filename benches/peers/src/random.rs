@@ -46,4 +46,9 @@ mod tests {
         let bytes = Random::new(2).int8(4000);
         assert_eq!((bytes.iter().min(), bytes.iter().max()), (Some(&-127), Some(&127)));
     }
+
+    #[test]
+    fn the_first_ids_are_those_of_the_python_worker() {
+        assert_eq!(token_ids(4, 30_000), [21_374, 4_474, 9_591, 14_745]);
+    }
 }

@@ -20,6 +20,6 @@ mod tests {
     #[test]
     fn versions_are_found_by_the_whole_name() {
         assert_eq!(version_of("edgeqa"), env!("CARGO_PKG_VERSION"));
-        assert!(version_of("rten-gemm").starts_with(|first: char| first.is_ascii_digit()));
+        assert!(version_of("rten").starts_with(|first: char| first.is_ascii_digit()));
     }
 }
