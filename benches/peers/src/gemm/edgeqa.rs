@@ -1,0 +1,69 @@
+//! edgeqa's kernels, as the linear layer calls them.
+
+use edgeqa::kernels::gemm::{Kernel, chosen};
+use edgeqa::kernels::layout::PackedShape;
+use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
+use edgeqa::kernels::pack::{column_sums, pack};
+use edgeqa::kernels::rows::QuantizedRows;
+
+use super::{Problem, Product};
+
+/// The chosen kernel in a linear layer with scales of 1: the product, converted to `f32`.
+pub struct EdgeQa {
+    kernel: &'static Kernel,
+    shape: PackedShape,
+    packed: Vec<i8>,
+    scales: Vec<f32>,
+    bias: Vec<f32>,
+    column_sums: Vec<i32>,
+    activations: QuantizedRows,
+    out: Vec<f32>,
+}
+
+impl EdgeQa {
+    /// Packs the weights.
+    pub fn new(problem: &Problem) -> Self {
+        let shape = PackedShape { n: problem.n, k: problem.k };
+        let padded_k = shape.padded_k();
+        let mut values = vec![0; problem.m * padded_k];
+        for (to, from) in values.chunks_exact_mut(padded_k).zip(problem.activations.chunks_exact(problem.k)) {
+            to[..problem.k].copy_from_slice(from);
+        }
+        Self {
+            kernel: chosen(),
+            shape,
+            packed: pack(shape, &problem.weights),
+            scales: vec![1.0; shape.padded_n()],
+            bias: vec![0.0; shape.padded_n()],
+            column_sums: column_sums(shape, &problem.weights),
+            activations: QuantizedRows {
+                values,
+                scales: vec![1.0; problem.m],
+                offsets: vec![0.0; problem.m],
+                padded_k,
+            },
+            out: vec![0.0; problem.m * problem.n],
+        }
+    }
+}
+
+impl Product for EdgeQa {
+    fn label(&self) -> String {
+        format!("edgeqa {}", self.kernel.name)
+    }
+
+    fn run(&mut self) {
+        let weights = Int8Weights {
+            shape: self.shape,
+            packed: &self.packed,
+            scales: &self.scales,
+            bias: &self.bias,
+            column_sums: &self.column_sums,
+        };
+        linear_i8(self.kernel, &self.activations, &weights, Epilogue { gelu: false, residual: None }, &mut self.out);
+    }
+
+    fn equals(&self, want: &[i32]) -> bool {
+        self.out.iter().copied().eq(want.iter().map(|&sum| sum as f32))
+    }
+}
