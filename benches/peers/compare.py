@@ -2,7 +2,7 @@
 """Measure edgeqa beside ONNX Runtime and rten on the same model: interleaved, one process each.
 
 Prints Markdown tables to standard output and progress to standard error, and writes everything to a JSON record.
-Needs Python 3.11 with onnxruntime, onnx and numpy, and the built worker: cargo build --release --workspace
+Needs Python 3.11 with onnxruntime, onnx and numpy, and the built worker: cargo build --release --manifest-path benches/peers/Cargo.toml
 """
 import argparse
 import datetime
@@ -19,7 +19,7 @@ from worker import Worker, WorkerFailed
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-BUILT = ROOT / "target" / "release" / "edgeqa-peers"
+BUILT = HERE / "target" / "release" / "edgeqa-peers"
 EDGEQA = "edgeqa"
 
 
@@ -66,7 +66,7 @@ def parse():
         if not file.is_file():
             parser.error(f"{file} is no file")
     if not args.worker.is_file():
-        parser.error(f"{args.worker} is no file; build it with: cargo build --release --workspace")
+        parser.error(f"{args.worker} is no file; build it with: cargo build --release --manifest-path benches/peers/Cargo.toml")
     return args
 
 

@@ -2,7 +2,7 @@
 
 use tract_core::internal::*;
 
-use super::slice_of;
+use super::{Workspace, slice_of};
 use crate::artifact::View;
 use crate::kernels::math::dot;
 
@@ -26,16 +26,20 @@ impl Op for SpanHead {
 impl EvalOp for SpanHead {
     op_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let x = slice_of::<f32>(&inputs, 0)?;
         let width = self.weight.len() / 2;
         let heads = self.weight.chunks_exact(width).zip(self.bias.iter());
-        heads
+        let outputs = heads
             .map(|(weight, bias)| {
                 let logits: Vec<f32> = x.chunks_exact(width).map(|row| dot(row, weight) + bias).collect();
-                Ok(tensor1(&logits).into_tvalue())
+                tensor1(&logits).into_tvalue()
             })
-            .collect()
+            .collect();
+        Workspace::with(context, |workspace| {
+            workspace.recycle(inputs);
+            Ok(outputs)
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which releases of the libraries were built in.
 
 /// The workspace's lock file.
-const LOCK: &str = include_str!("../../../Cargo.lock");
+const LOCK: &str = include_str!("../Cargo.lock");
 
 /// The version of the package `name` in the lock file: the first, if there are several.
 ///

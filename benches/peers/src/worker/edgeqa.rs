@@ -1,11 +1,13 @@
 //! edgeqa as a worker.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::Context;
 use edgeqa::artifact::Artifact;
 use edgeqa::kernels::gemm;
 use edgeqa::model::{ModelWeights, Session};
+use edgeqa::threads::Threads;
 
 use super::Loaded;
 
@@ -28,6 +30,6 @@ pub fn load(model: &Path, threads: usize) -> anyhow::Result<Loaded> {
 
 /// A session that uses `threads` threads for one inference.
 fn session(weights: &ModelWeights, threads: usize) -> anyhow::Result<Session> {
-    ensure!(threads == 1, "edgeqa runs one inference on one thread, not on {threads}; use --threads 1");
-    Ok(Session::new(weights)?)
+    let threads = NonZeroUsize::new(threads).context("--threads 0 cannot compute anything")?;
+    Ok(Session::new(weights)?.on(Threads::new(threads, false)?))
 }
