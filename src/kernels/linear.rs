@@ -69,7 +69,7 @@ pub struct HalfWeights<'a> {
 /// `[rows, n]`.
 ///
 /// # Panics
-/// If lengths do not agree with `weights.shape` and the number of rows.
+/// If lengths do not agree with `weights.shape` and the number of rows, or the activations are not in the kernel's form.
 pub fn linear_i8(
     kernel: &Kernel,
     a: &QuantizedRows,
@@ -79,6 +79,7 @@ pub fn linear_i8(
 ) {
     let shape = weights.shape;
     let rows = a.scales.len();
+    assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
     assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
     assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
     assert_eq!(out.len(), rows * shape.n, "output does not match {rows} rows of {}", shape.n);
@@ -282,9 +283,9 @@ mod tests {
         let (scales, bias) = (padded(vec![0.5; n]), padded((0..n).map(|i| i as f32).collect()));
         let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
         let mut quantized = QuantizedRows::default();
-        quantized.quantize(&x, k, None);
         let mut out = vec![0.0; rows * n];
         for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            quantized.quantize(&x, k, None, kernel.form);
             linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
             for m in 0..rows {
                 for j in 0..n {

@@ -2,7 +2,7 @@
 
 use super::cpu::Isa;
 use super::gemm::{Accumulators, Tile, TileKernel};
-use super::layout::{KG, NR};
+use super::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -19,6 +19,7 @@ impl TileKernel for Portable {
     const NAME: &'static str = "gemm_i8_4x16k4_portable";
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Some(Self)

@@ -2,7 +2,7 @@
 
 use super::cpu::Isa;
 use super::gemm::{Accumulators, Tile, TileKernel};
-use super::layout::{NR, PackedShape};
+use super::layout::{Form, NR, PackedShape};
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -12,6 +12,7 @@ impl TileKernel for Scalar {
     const NAME: &'static str = "gemm_i8_1x16k4_scalar";
     const ROWS: usize = 1;
     const PANELS: usize = 1;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Some(Self)

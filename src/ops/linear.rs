@@ -82,10 +82,11 @@ impl LinearWeights {
                 linear_f16(x, &weights, epilogue, out);
             }
             LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
+                let kernel = gemm::chosen();
                 let mut rows = QuantizedRows::default();
-                rows.quantize(x, shape.k, input_factor.as_deref());
+                rows.quantize(x, shape.k, input_factor.as_deref(), kernel.form);
                 let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
-                linear_i8(gemm::chosen(), &rows, &weights, epilogue, out);
+                linear_i8(kernel, &rows, &weights, epilogue, out);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx2, Isa};
 use crate::kernels::gemm::{Accumulators, MAX_ROWS, Tile, TileKernel};
-use crate::kernels::layout::{KG, NR};
+use crate::kernels::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -24,6 +24,7 @@ impl TileKernel for Avx2 {
     const NAME: &'static str = "gemm_i8_6x32k4_avx2";
     const ROWS: usize = ROWS;
     const PANELS: usize = 2;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Self::new()
