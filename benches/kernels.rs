@@ -29,6 +29,31 @@ struct Measurement {
     peak: Option<(f64, f64)>,
 }
 
+/// Values that begin with a cache line, as those of artifacts and tensors do.
+struct Aligned<T> {
+    buffer: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    fn new(values: &[T]) -> Self {
+        const LINE: usize = 64;
+        let mut buffer = vec![T::default(); values.len() + LINE];
+        let start = buffer.as_ptr().align_offset(LINE);
+        buffer[start..][..values.len()].copy_from_slice(values);
+        Self { buffer, start, len: values.len() }
+    }
+
+    fn values(&self) -> &[T] {
+        &self.buffer[self.start..][..self.len]
+    }
+
+    fn values_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[self.start..][..self.len]
+    }
+}
+
 fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
     let mut results = Vec::new();
     for kernel in TABLE {
@@ -44,12 +69,14 @@ fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
             let values: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 255) as u8 as i8).map(|w| w.max(-127)).collect();
             let (packed, sums) = (pack(shape, &values), column_sums(shape, &values));
             let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
-            let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+            let packed = Aligned::new(&packed);
+            let weights =
+                Int8Weights { shape, packed: packed.values(), scales: &scales, bias: &bias, column_sums: &sums };
             for rows in TOKENS {
                 let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut a = QuantizedRows::default();
                 a.quantize(&x, k, None, kernel.form);
-                let mut out = vec![0.0; rows * n];
+                let mut out = Aligned::new(&vec![0.0; rows * n]);
                 let epilogue = Epilogue { gelu: false, residual: None };
                 let macs = (rows * n * k) as u64;
                 let name = format!("{rows}x{n}x{k}");
@@ -59,7 +86,7 @@ fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
                     bencher.iter_custom(|count| {
                         let start = Instant::now();
                         for _ in 0..count {
-                            linear_i8(kernel, black_box(&a), &weights, epilogue, &mut out);
+                            linear_i8(kernel, black_box(&a), &weights, epilogue, out.values_mut());
                         }
                         let time = start.elapsed();
                         let rate = macs as f64 * count as f64 / time.as_secs_f64() / 1e9;

@@ -55,8 +55,17 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// Accumulators of one tile: panel, row, channel.
-pub type Accumulators = [[[i32; NR]; MAX_ROWS]; MAX_PANELS];
+/// Sums of one tile: panel, row, channel. A row of a panel is a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Accumulators(pub [[[i32; NR]; MAX_ROWS]; MAX_PANELS]);
+
+impl Accumulators {
+    /// All of them `value`.
+    pub fn splat(value: i32) -> Self {
+        Self([[[value; NR]; MAX_ROWS]; MAX_PANELS])
+    }
+}
 
 /// What a kernel is made of: a token that proves its instructions, and the code that uses them.
 pub(super) trait TileKernel: Copy {

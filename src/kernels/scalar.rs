@@ -24,7 +24,7 @@ impl TileKernel for Scalar {
 
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         let shape = PackedShape { n: NR, k: tile.padded_k };
-        for (m, acc_row) in acc[0].iter_mut().enumerate().take(tile.rows) {
+        for (m, acc_row) in acc.0[0].iter_mut().enumerate().take(tile.rows) {
             for (n, sum) in acc_row.iter_mut().enumerate() {
                 *sum = (0..tile.padded_k)
                     .map(|k| {

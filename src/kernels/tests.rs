@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, TABLE, Tile, chosen};
+use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, NR, PackedShape};
 use super::pack::{column_sums, pack};
 
@@ -87,9 +87,9 @@ impl Operands {
                     panels,
                     column_sums: &self.sums[p..p + panels],
                 });
-                let mut acc: Accumulators = [[[i32::MIN; NR]; MAX_ROWS]; MAX_PANELS];
+                let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
-                for (i, got) in acc.as_flattened().as_flattened().iter().enumerate() {
+                for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
                     let (panel, row, channel) =
                         (i / NR / MAX_ROWS, i / NR % MAX_ROWS, (p + i / NR / MAX_ROWS) * NR + i % NR);
                     let want = if panel >= panels || row >= rows {
@@ -255,7 +255,7 @@ fn an_inconsistent_tile_is_refused() {
             panels: 1,
             column_sums: &[[0; NR]],
         };
-        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut [[[0; NR]; MAX_ROWS]; MAX_PANELS])).is_ok();
+        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
         let (many, zeros) = (kernel.rows + 1, vec![0; (kernel.rows + 1) * 8]);
         for bad in [

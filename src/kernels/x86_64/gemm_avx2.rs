@@ -61,7 +61,7 @@ type Wide = [[i16; CHUNK]; DEPTH / CHUNK];
 #[target_feature(enable = "avx2")]
 fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     let mut wide: [Wide; M] = [[[0; CHUNK]; DEPTH / CHUNK]; M];
-    for acc in acc.iter_mut().take(tile.panels) {
+    for acc in acc.0.iter_mut().take(tile.panels) {
         acc[..M].fill([0; NR]);
     }
     for k in (0..tile.padded_k).step_by(DEPTH) {
@@ -78,7 +78,7 @@ fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
                 }
             }
         }
-        for (p, acc) in acc.iter_mut().enumerate().take(tile.panels) {
+        for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
             let groups: &[[i8; GROUP]] = tile.panel(p)[k * NR..(k + depth) * NR].as_chunks().0;
             for first in (0..GROUP / CHUNK).step_by(PASS) {
                 pass::<M>(&wide, groups, first, acc);

@@ -80,7 +80,7 @@ fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators
     for (m, sums) in sums.iter().enumerate() {
         for (p, sum) in sums.iter().enumerate() {
             // SAFETY: an array of 16 `i32` has the 64 bytes of a register.
-            unsafe { _mm512_storeu_epi32(acc[p][m].as_mut_ptr(), *sum) }
+            unsafe { _mm512_storeu_epi32(acc.0[p][m].as_mut_ptr(), *sum) }
         }
     }
 }

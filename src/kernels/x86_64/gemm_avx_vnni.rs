@@ -30,7 +30,7 @@ impl TileKernel for AvxVnni {
     #[inline(always)]
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         // SAFETY: the token proves the features.
-        unsafe { rows(tile, &mut acc[0]) }
+        unsafe { rows(tile, &mut acc.0[0]) }
     }
 }
 
