@@ -289,6 +289,7 @@ impl<L: Fn(usize, &mut [f32])> Task for LinearFloat<'_, L> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::Form;
     use super::*;
 
     #[test]
@@ -309,6 +310,56 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A layer of two panels, of which the second has few channels, for inputs in the form of `kernel`.
+    fn layer(kernel: &Kernel, rows: usize, epilogue: Epilogue<'_>) -> Vec<f32> {
+        let (n, k) = (NR + 3, 23);
+        let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 13) as f32 / 13.0 - 0.4).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
+        let shape = PackedShape { n, k };
+        let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
+        let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
+        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+        let mut quantized = QuantizedRows::default();
+        quantized.quantize(&x, k, None, kernel.form);
+        let mut out = vec![0.0; rows * n];
+        linear_i8(kernel, &quantized, &weights, epilogue, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_output_goes_through_the_epilogue() {
+        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            for rows in [1, 12, 13, 30] {
+                let plain = layer(kernel, rows, Epilogue { gelu: false, residual: None });
+                let residual: Vec<f32> = (0..plain.len()).map(|i| i as f32).collect();
+                for gelu in [false, true] {
+                    let mut want = plain.clone();
+                    Epilogue { gelu, residual: None }.apply(&mut want, 0, 0, NR + 3);
+                    let got = layer(kernel, rows, Epilogue { gelu, residual: Some(&residual) });
+                    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                        assert!((got - (want + i as f32)).abs() <= 1e-6 * (2 + i) as f32, "{} {i}", kernel.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "not in the form")]
+    fn activations_in_another_form_are_refused() {
+        let weights = Int8Weights {
+            shape: PackedShape { n: 1, k: 1 },
+            packed: &[0; 8 * NR],
+            scales: &[0.0; NR],
+            bias: &[0.0; NR],
+            column_sums: &[0; NR],
+        };
+        let mut quantized = QuantizedRows::default();
+        quantized.quantize(&[1.0], 1, None, Form::Offset128);
+        let epilogue = Epilogue { gelu: false, residual: None };
+        linear_i8(&super::super::gemm::TABLE[0], &quantized, &weights, epilogue, &mut [0.0]);
     }
 
     #[test]

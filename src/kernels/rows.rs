@@ -66,27 +66,39 @@ impl Task for QuantizeRows<'_> {
         to.values.resize(rows * to.padded_k, 0);
         to.scales.resize(rows, 0.0);
         to.offsets.resize(rows, 0.0);
-        let mut scaled = vec![0.0; if factor.is_some() { k } else { 0 }];
-        let outputs = to.values.chunks_exact_mut(to.padded_k).zip(to.scales.iter_mut().zip(&mut to.offsets));
-        for (row, (values, (row_scale, row_offset))) in x.chunks_exact(k).zip(outputs) {
-            let row = match factor {
-                None => row,
-                Some(factor) => {
-                    multiply(s, row, factor, &mut scaled);
-                    &scaled
+        // The ranges of several rows come before their bytes, so that one row's bytes do not wait for its own range.
+        const GROUP: usize = 4;
+        let mut scaled = vec![0.0; if factor.is_some() { GROUP * k } else { 0 }];
+        let bytes = to.values.chunks_mut(GROUP * to.padded_k);
+        let units = to.scales.chunks_mut(GROUP).zip(to.offsets.chunks_mut(GROUP));
+        for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
+            if let Some(factor) = factor {
+                for (x, scaled) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)) {
+                    multiply(s, x, factor, scaled);
                 }
-            };
-            let (low, high) = range(s, row);
-            // Half a step of the 127 is for the rounding of the offset.
-            let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
-            let steps = (middle / scale).round_ties_even();
-            let offset = if (steps * scale).is_finite() { steps * scale } else { middle };
-            let (values, padding) = values.split_at_mut(k);
-            *row_scale = quantize_around(s, row, offset, scale, form, values);
-            *row_offset = offset;
-            padding.fill(form.convert(0));
+                x = &scaled[..x.len()];
+            }
+            for ((x, scale), offset) in x.chunks_exact(k).zip(&mut *scales).zip(&mut *offsets) {
+                (*scale, *offset) = unit(s, x);
+            }
+            let units = scales.iter_mut().zip(offsets);
+            for ((x, bytes), (scale, offset)) in x.chunks_exact(k).zip(bytes.chunks_exact_mut(to.padded_k)).zip(units) {
+                let (values, padding) = bytes.split_at_mut(k);
+                *scale = quantize_around(s, x, *offset, *scale, form, values);
+                padding.fill(form.convert(0));
+            }
         }
     }
+}
+
+/// The scale and the offset of a row, as [`QuantizedRows::quantize`] defines them.
+#[inline(always)]
+fn unit<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
+    let (low, high) = range(s, x);
+    // Half a step of the 127 is for the rounding of the offset.
+    let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
+    let steps = (middle / scale).round_ties_even();
+    (scale, if (steps * scale).is_finite() { steps * scale } else { middle })
 }
 
 /// Quantises one row symmetrically to `[-127, 127]` and returns its scale: `max |x| / 127`, or 0 for a row that is zero or
@@ -167,7 +179,9 @@ fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let mut chains = [(s.splat(first), s.splat(first), zero); BLOCK / LANES];
     let (blocks, tail) = x.as_chunks();
     let mut last = [first; BLOCK];
-    last[..tail.len()].copy_from_slice(tail);
+    if !tail.is_empty() {
+        last[..tail.len()].copy_from_slice(tail);
+    }
     for block in blocks.iter().chain((!tail.is_empty()).then_some(&last)) {
         for ((low, high, poison), x) in chains.iter_mut().zip(block.as_chunks().0) {
             let x = s.load(x);

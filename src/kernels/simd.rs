@@ -87,6 +87,7 @@ pub(super) trait Simd: Copy {
 pub(super) fn load_part<S: Simd>(simd: S, x: &[f32]) -> S::F32 {
     match x.try_into() {
         Ok(x) => simd.load(x),
+        Err(_) if x.is_empty() => simd.splat(0.0),
         Err(_) => {
             let mut lanes = [0.0; LANES];
             lanes[..x.len()].copy_from_slice(x);
@@ -101,12 +102,13 @@ pub(super) fn load_part<S: Simd>(simd: S, x: &[f32]) -> S::F32 {
 /// If there are fewer than `to` has places.
 #[inline(always)]
 pub(super) fn store_part<S: Simd>(simd: S, x: S::F32, to: &mut [f32]) {
+    let len = to.len();
     match to.try_into() {
         Ok(to) => simd.store(x, to),
+        Err(_) if len == 0 => {}
         Err(_) => {
             let mut lanes = [0.0; LANES];
             simd.store(x, &mut lanes);
-            let len = to.len();
             to.copy_from_slice(&lanes[..len]);
         }
     }
@@ -220,5 +222,38 @@ impl Simd for Portable {
     #[inline(always)]
     fn transpose(self, rows: &mut [Self::F32; LANES]) {
         *rows = std::array::from_fn(|c| std::array::from_fn(|r| rows[r][c]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Isa;
+    use super::*;
+
+    struct Folds([f32; LANES]);
+
+    impl Task for Folds {
+        type Output = [f32; 3];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let x = s.load(&self.0);
+            [s.sum(x), s.smallest(x), s.largest(x)]
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_folds_all_lanes_in_the_same_order() {
+        for at in 0..LANES {
+            let mut x: [f32; LANES] = std::array::from_fn(|i| 1.0 + 1e-7 * (i * i) as f32);
+            (x[at], x[(at + 5) % LANES]) = (-3e7, 1e8);
+            let mut lanes = x.to_vec();
+            for width in [8, 4, 2, 1] {
+                lanes = (0..width).map(|i| lanes[i] + lanes[i + width]).collect();
+            }
+            for isa in Isa::available() {
+                assert_eq!(isa.run(Folds(x)), [lanes[0], -3e7, 1e8], "{} {at}", isa.name());
+            }
+        }
     }
 }

@@ -156,6 +156,10 @@ fn every_kernel_equals_the_naive_product_around_its_tile() {
                     Operands::new(kernel.form, rows, n, k, fills).check(kernel, |tile| tile);
                 }
             }
+            // Around the depth that kernels may take at once.
+            for k in 255..=266 {
+                Operands::new(kernel.form, rows, kernel.panels * NR + 1, k, EXTREMES[0]).check(kernel, |tile| tile);
+            }
         }
     }
 }
@@ -178,7 +182,9 @@ fn every_kernel_equals_the_naive_product_on_extremes() {
 fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
     for (n, k) in [(1152, 384), (384, 384), (1536, 384), (384, 1536)] {
         for kernel in kernels("every_kernel_equals_the_naive_product_at_the_shapes_of_models") {
-            Operands::new(kernel.form, 25, n, k, EXTREMES[0]).check(kernel, |tile| tile);
+            for fills in EXTREMES {
+                Operands::new(kernel.form, kernel.rows + 1, n, k, fills).check(kernel, |tile| tile);
+            }
         }
     }
 }
@@ -200,8 +206,8 @@ fn operands_need_no_alignment() {
 fn kernels_do_not_read_beyond_their_operands() {
     for kernel in kernels("kernels_do_not_read_beyond_their_operands") {
         for k in [1, 8, 9, 24, 64, 384] {
-            for rows in 1..=kernel.rows {
-                let operands = Operands::new(kernel.form, rows, kernel.panels * NR, k, EXTREMES[0]);
+            for (rows, panels) in (1..=kernel.rows).flat_map(|rows| (1..=kernel.panels).map(move |p| (rows, p))) {
+                let operands = Operands::new(kernel.form, rows, panels * NR, k, EXTREMES[0]);
                 let activations = EndOfFile::new(&operands.activations);
                 let weights = EndOfFile::new(&operands.packed);
                 let sums = EndOfFile::new(&operands.sums);
