@@ -1,47 +1,128 @@
 //! Every row of the kernel table at the shapes of DeBERTa-v3-xsmall, as a whole linear layer. An element is a multiply-add of two
 //! bytes: `Gelem/s` are GMAC/s.
+//!
+//! The table at the end compares them with the peak of the kernel's multiply-add instruction, measured after every sample, so
+//! that a change of clock frequency or a neighbour's load meets both.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use edgeqa::kernels::gemm::TABLE;
 use edgeqa::kernels::layout::PackedShape;
 use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::QuantizedRows;
 
+mod peak;
+
 /// Output and input channels.
 const SHAPES: [(usize, usize); 4] = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
 const TOKENS: [usize; 2] = [64, 384];
 
-fn linear_layers(criterion: &mut Criterion) {
+/// What a kernel reached at a shape: medians over all samples, warm-up included.
+struct Measurement {
+    kernel: &'static str,
+    shape: String,
+    gigamacs: f64,
+    /// The peak, and the share of it.
+    peak: Option<(f64, f64)>,
+}
+
+/// Values that begin with a cache line, as those of artifacts and tensors do.
+struct Aligned<T> {
+    buffer: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    fn new(values: &[T]) -> Self {
+        const LINE: usize = 64;
+        let mut buffer = vec![T::default(); values.len() + LINE];
+        let start = buffer.as_ptr().align_offset(LINE);
+        buffer[start..][..values.len()].copy_from_slice(values);
+        Self { buffer, start, len: values.len() }
+    }
+
+    fn values(&self) -> &[T] {
+        &self.buffer[self.start..][..self.len]
+    }
+
+    fn values_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[self.start..][..self.len]
+    }
+}
+
+fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
+    let mut results = Vec::new();
     for kernel in TABLE {
         if !kernel.is_available() {
             println!("SKIPPED {}: this CPU cannot run it", kernel.name);
             continue;
         }
+        let peak = peak::of(kernel.name);
         let mut group = criterion.benchmark_group(kernel.name);
-        group.sample_size(10);
+        group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
         for (n, k) in SHAPES {
             let shape = PackedShape { n, k };
             let values: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 255) as u8 as i8).map(|w| w.max(-127)).collect();
             let (packed, sums) = (pack(shape, &values), column_sums(shape, &values));
             let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
-            let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+            let packed = Aligned::new(&packed);
+            let weights =
+                Int8Weights { shape, packed: packed.values(), scales: &scales, bias: &bias, column_sums: &sums };
             for rows in TOKENS {
                 let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut a = QuantizedRows::default();
-                a.quantize(&x, k, None);
-                let mut out = vec![0.0; rows * n];
+                a.quantize(&x, k, None, kernel.form);
+                let mut out = Aligned::new(&vec![0.0; rows * n]);
                 let epilogue = Epilogue { gelu: false, residual: None };
-                group.throughput(Throughput::Elements((rows * n * k) as u64));
-                group.bench_function(BenchmarkId::from_parameter(format!("{rows}x{n}x{k}")), |bencher| {
-                    bencher.iter(|| linear_i8(kernel, black_box(&a), &weights, epilogue, &mut out));
+                let macs = (rows * n * k) as u64;
+                let name = format!("{rows}x{n}x{k}");
+                let (mut rates, mut peaks, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+                group.throughput(Throughput::Elements(macs));
+                group.bench_function(BenchmarkId::from_parameter(&name), |bencher| {
+                    bencher.iter_custom(|count| {
+                        let start = Instant::now();
+                        for _ in 0..count {
+                            linear_i8(kernel, black_box(&a), &weights, epilogue, out.values_mut());
+                        }
+                        let time = start.elapsed();
+                        let rate = macs as f64 * count as f64 / time.as_secs_f64() / 1e9;
+                        rates.push(rate);
+                        if let Some(peak) = peak.map(peak::Peak::gigamacs) {
+                            peaks.push(peak);
+                            shares.push(rate / peak);
+                        }
+                        time
+                    });
                 });
+                // Not one sample, if the filter of the command line leaves the shape out.
+                if let Some(gigamacs) = median(&mut rates) {
+                    let peak = median(&mut peaks).zip(median(&mut shares));
+                    results.push(Measurement { kernel: kernel.name, shape: name, gigamacs, peak });
+                }
             }
         }
     }
+    results
 }
 
-criterion_group!(benches, linear_layers);
-criterion_main!(benches);
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let results = linear_layers(&mut criterion);
+    criterion.final_summary();
+    println!("\n{:<30} {:>14} {:>8} {:>8} {:>8}", "kernel", "shape", "GMAC/s", "peak", "of peak");
+    for Measurement { kernel, shape, gigamacs, peak } in results {
+        let (peak, share) = peak.map_or(("?".into(), "?".into()), |(peak, share)| {
+            (format!("{peak:.1}"), format!("{:.1} %", 100.0 * share))
+        });
+        println!("{kernel:<30} {shape:>14} {gigamacs:>8.1} {peak:>8} {share:>8}");
+    }
+}

@@ -6,6 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use edgeqa::config::RelativeConfig;
 use edgeqa::kernels::attention::{Distances, Positions, Scratch, Shape, Table, attention};
 use edgeqa::kernels::cpu::Isa;
+use edgeqa::kernels::gemm;
 use edgeqa::kernels::math::{gelu, layer_norm, softmax};
 use edgeqa::kernels::rows::QuantizedRows;
 use edgeqa::ops::RelativeIndex;
@@ -65,9 +66,10 @@ fn rows(criterion: &mut Criterion) {
     });
     let x = values(ROWS * HIDDEN);
     let mut quantized = QuantizedRows::default();
-    group.bench_function("quantize", |bencher| bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, None)));
+    let form = gemm::chosen().form;
+    group.bench_function("quantize", |bencher| bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, None, form)));
     group.bench_function("quantize_with_factors", |bencher| {
-        bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, Some(&weight)));
+        bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, Some(&weight), form));
     });
     let mut x = values(ROWS * INNER);
     group.throughput(Throughput::Elements(x.len() as u64));

@@ -131,12 +131,13 @@ impl Int8Linear {
 
     /// The squared differences of the outputs for `x` from `exact`, computed as the runtime does.
     fn squared_error(&self, x: &[f32], exact: &[f32]) -> f64 {
+        let kernel = gemm::chosen();
         let mut rows = QuantizedRows::default();
-        rows.quantize(x, self.shape.k, self.factors.as_deref());
+        rows.quantize(x, self.shape.k, self.factors.as_deref(), kernel.form);
         let Self { shape, packed, scales, bias, column_sums, .. } = self;
         let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
         let mut out = vec![0.0; exact.len()];
-        linear_i8(gemm::chosen(), &rows, &weights, Epilogue { gelu: false, residual: None }, &mut out);
+        linear_i8(kernel, &rows, &weights, Epilogue { gelu: false, residual: None }, &mut out);
         out.iter().zip(exact).map(|(got, want)| f64::from(got - want).powi(2)).sum()
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use super::cpu::Isa;
-use super::layout::{KG, NR};
+use super::layout::{Form, KG, NR};
 use super::{portable, scalar};
 
 /// Rows that one call of a kernel may be given at most.
@@ -17,7 +17,7 @@ pub const MAX_PANELS: usize = 2;
 /// One tile of work: `rows` rows of activations times `panels` panels of weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile<'a> {
-    /// Quantised activations, `rows` rows of `padded_k` values.
+    /// Quantised activations, `rows` rows of `padded_k` values in the kernel's [`Kernel::form`].
     pub activations: &'a [i8],
     /// Number of rows, from 1 to the kernel's [`Kernel::rows`].
     pub rows: usize,
@@ -27,7 +27,7 @@ pub struct Tile<'a> {
     pub weights: &'a [i8],
     /// Number of panels, from 1 to the kernel's [`Kernel::panels`].
     pub panels: usize,
-    /// Sum of each channel's weights, one array per panel, for kernels that shift activations to unsigned.
+    /// Sum of each channel's weights, one array per panel, which kernels take off 128 times where activations are [`Form::Offset128`].
     pub column_sums: &'a [[i32; NR]],
 }
 
@@ -55,8 +55,17 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// Accumulators of one tile: panel, row, channel.
-pub type Accumulators = [[[i32; NR]; MAX_ROWS]; MAX_PANELS];
+/// Sums of one tile: panel, row, channel. A row of a panel is a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Accumulators(pub [[[i32; NR]; MAX_ROWS]; MAX_PANELS]);
+
+impl Accumulators {
+    /// All of them `value`.
+    pub fn splat(value: i32) -> Self {
+        Self([[[value; NR]; MAX_ROWS]; MAX_PANELS])
+    }
+}
 
 /// What a kernel is made of: a token that proves its instructions, and the code that uses them.
 pub(super) trait TileKernel: Copy {
@@ -66,6 +75,8 @@ pub(super) trait TileKernel: Copy {
     const ROWS: usize;
     /// See [`Kernel::panels`].
     const PANELS: usize;
+    /// See [`Kernel::form`].
+    const FORM: Form;
 
     /// The token, if this CPU can run the kernel.
     fn detect() -> Option<Self>;
@@ -84,6 +95,8 @@ pub struct Kernel {
     pub rows: usize,
     /// Panels of a full tile: it has `panels * NR` output channels.
     pub panels: usize,
+    /// What the bytes of its activations stand for.
+    pub form: Form,
     detect: fn() -> Option<Isa>,
     tile: fn(&Tile<'_>, &mut Accumulators),
 }
@@ -94,6 +107,7 @@ impl Kernel {
             name: K::NAME,
             rows: K::ROWS,
             panels: K::PANELS,
+            form: K::FORM,
             detect: || K::detect().map(K::isa),
             tile: |tile, acc| K::detect().expect("a kernel that this CPU can run").tile(tile, acc),
         }
@@ -109,8 +123,8 @@ impl Kernel {
         (self.detect)().unwrap_or(Isa::Portable)
     }
 
-    /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile; other rows and panels are
-    /// left as they are.
+    /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile, where `a` are the values that
+    /// the activations stand for; other rows and panels are left as they are.
     ///
     /// The result is exact for all `i8` activations and weights in `[-127, 127]`. Weights of -128, which no valid
     /// artifact holds, give an unspecified sum, never undefined behaviour.

@@ -25,6 +25,28 @@ pub const KG: usize = 4;
 /// The inner dimension is padded to a multiple of this.
 pub const K_ALIGN: usize = 8;
 
+/// How a kernel wants activations stored, a byte each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The value itself.
+    #[default]
+    Signed,
+    /// The value plus 128, as an unsigned byte: its bits are the value's with the top one flipped. For instructions that multiply
+    /// unsigned by signed bytes.
+    Offset128,
+}
+
+impl Form {
+    /// The byte that stands for `value`, and the value that stands for a byte: the same function does both.
+    #[inline(always)]
+    pub fn convert(self, value: i8) -> i8 {
+        match self {
+            Form::Signed => value,
+            Form::Offset128 => value ^ i8::MIN,
+        }
+    }
+}
+
 /// The geometry of one packed weight matrix of `n` output channels and inner dimension `k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackedShape {

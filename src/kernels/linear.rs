@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::cpu::Isa;
 use super::elementary::gelu as gelu_vector;
-use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, Tile};
+use super::gemm::{Accumulators, Kernel, Tile};
 use super::gemm_f32::Product;
 use super::layout::{NR, PackedShape};
 use super::math::gelu;
@@ -69,7 +69,7 @@ pub struct HalfWeights<'a> {
 /// `[rows, n]`.
 ///
 /// # Panics
-/// If lengths do not agree with `weights.shape` and the number of rows.
+/// If lengths do not agree with `weights.shape` and the number of rows, or the activations are not in the kernel's form.
 pub fn linear_i8(
     kernel: &Kernel,
     a: &QuantizedRows,
@@ -79,6 +79,7 @@ pub fn linear_i8(
 ) {
     let shape = weights.shape;
     let rows = a.scales.len();
+    assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
     assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
     assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
     assert_eq!(out.len(), rows * shape.n, "output does not match {rows} rows of {}", shape.n);
@@ -107,50 +108,90 @@ impl Task for LinearI8<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let rows = self.a.scales.len();
-        let padded_k = self.a.padded_k;
+    fn run<S: Simd>(self, s: S) {
+        let Self { kernel, a, shape, packed, scales, bias, sums, epilogue, out } = self;
+        let (rows, padded_k) = (a.scales.len(), a.padded_k);
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
-        let tiles = rows.div_ceil(self.kernel.rows);
-        let mut acc: Accumulators = [[[0; NR]; MAX_ROWS]; MAX_PANELS];
-        for p0 in (0..self.shape.panels()).step_by(self.kernel.panels) {
-            let panels = self.kernel.panels.min(self.shape.panels() - p0);
-            let panel_len = self.shape.panel_len();
-            let weights = &self.packed[p0 * panel_len..][..panels * panel_len];
+        let tiles = rows.div_ceil(kernel.rows);
+        let mut acc = Accumulators::splat(0);
+        for p0 in (0..shape.panels()).step_by(kernel.panels) {
+            let p1 = shape.panels().min(p0 + kernel.panels);
+            let weights = &packed[p0 * shape.panel_len()..p1 * shape.panel_len()];
             for t in 0..tiles {
                 let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
-                let activations = &self.a.values[m0 * padded_k..m1 * padded_k];
-                let column_sums = &self.sums[p0..p0 + panels];
-                let tile = Tile { activations, rows: m1 - m0, padded_k, weights, panels, column_sums };
-                self.kernel.run(&tile, &mut acc);
-                for (p, acc) in acc.iter().enumerate().take(panels) {
-                    self.finish(simd, p0 + p, m0, &acc[..m1 - m0]);
+                let activations = &a.values[m0 * padded_k..m1 * padded_k];
+                let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
+                kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums }, &mut acc);
+                for (p, acc) in (p0..p1).zip(&acc.0) {
+                    let first = p * NR;
+                    s.call(Finish {
+                        acc: &acc[..rows],
+                        row_scales: &a.scales[m0..m1],
+                        row_offsets: &a.offsets[m0..m1],
+                        scales: &scales[p],
+                        bias: &bias[p],
+                        sums: &sums[p],
+                        gelu: epilogue.gelu,
+                        residual: epilogue.residual.map(|residual| &residual[m0 * shape.n + first..]),
+                        out: &mut out[m0 * shape.n + first..],
+                        stride: shape.n,
+                        width: NR.min(shape.n - first),
+                    });
                 }
             }
         }
     }
 }
 
-impl LinearI8<'_> {
-    /// The outputs of panel `p` for the rows from `m0` on, out of their sums.
+/// Turns the sums of one panel into outputs.
+struct Finish<'a> {
+    /// Per row.
+    acc: &'a [[i32; NR]],
+    row_scales: &'a [f32],
+    row_offsets: &'a [f32],
+    scales: &'a [f32; NR],
+    bias: &'a [f32; NR],
+    sums: &'a [i32; NR],
+    gelu: bool,
+    /// From the first output on, rows `stride` apart, as `out`.
+    residual: Option<&'a [f32]>,
+    out: &'a mut [f32],
+    stride: usize,
+    /// Channels of the panel that exist.
+    width: usize,
+}
+
+impl Task for Finish<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, p: usize, m0: usize, acc: &[[i32; NR]]) {
-        let width = NR.min(self.shape.n - p * NR);
-        let sums = s.to_f32(s.load_i32(&self.sums[p]));
-        let (scales, bias) = (s.load(&self.scales[p]), s.load(&self.bias[p]));
-        for (i, acc) in acc.iter().enumerate() {
-            let m = m0 + i;
-            let start = m * self.shape.n + p * NR;
-            let (scale, offset) = (s.splat(self.a.scales[m]), s.splat(self.a.offsets[m]));
-            let sum = s.mul_add(s.to_f32(s.load_i32(acc)), scale, s.mul(sums, offset));
+    fn run<S: Simd>(self, s: S) {
+        let sums = s.to_f32(s.load_i32(self.sums));
+        let (scales, bias) = (s.load(self.scales), s.load(self.bias));
+        let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
+        for (i, (acc, (scale, offset))) in rows.enumerate() {
+            let sum = s.mul_add(s.to_f32(s.load_i32(acc)), s.splat(*scale), s.mul(sums, s.splat(*offset)));
             let mut y = s.mul_add(sum, scales, bias);
-            if self.epilogue.gelu {
+            if self.gelu {
                 y = gelu_vector(s, y);
             }
-            if let Some(residual) = self.epilogue.residual {
-                y = s.add(y, load_part(s, &residual[start..start + width]));
+            let out = &mut self.out[i * self.stride..];
+            let residual = self.residual.map(|residual| &residual[i * self.stride..]);
+            // Nearly all panels have all their channels, and need neither copies nor calls.
+            match out.first_chunk_mut() {
+                Some(out) if self.width == NR => {
+                    if let Some(residual) = residual.and_then(<[f32]>::first_chunk) {
+                        y = s.add(y, s.load(residual));
+                    }
+                    s.store(y, out);
+                }
+                _ => {
+                    if let Some(residual) = residual {
+                        y = s.add(y, load_part(s, &residual[..self.width]));
+                    }
+                    store_part(s, y, &mut out[..self.width]);
+                }
             }
-            store_part(s, y, &mut self.out[start..start + width]);
         }
     }
 }
@@ -248,6 +289,7 @@ impl<L: Fn(usize, &mut [f32])> Task for LinearFloat<'_, L> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::Form;
     use super::*;
 
     #[test]
@@ -270,6 +312,56 @@ mod tests {
         }
     }
 
+    /// A layer of two panels, of which the second has few channels, for inputs in the form of `kernel`.
+    fn layer(kernel: &Kernel, rows: usize, epilogue: Epilogue<'_>) -> Vec<f32> {
+        let (n, k) = (NR + 3, 23);
+        let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 13) as f32 / 13.0 - 0.4).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
+        let shape = PackedShape { n, k };
+        let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
+        let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
+        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+        let mut quantized = QuantizedRows::default();
+        quantized.quantize(&x, k, None, kernel.form);
+        let mut out = vec![0.0; rows * n];
+        linear_i8(kernel, &quantized, &weights, epilogue, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_output_goes_through_the_epilogue() {
+        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            for rows in [1, 12, 13, 30] {
+                let plain = layer(kernel, rows, Epilogue { gelu: false, residual: None });
+                let residual: Vec<f32> = (0..plain.len()).map(|i| i as f32).collect();
+                for gelu in [false, true] {
+                    let mut want = plain.clone();
+                    Epilogue { gelu, residual: None }.apply(&mut want, 0, 0, NR + 3);
+                    let got = layer(kernel, rows, Epilogue { gelu, residual: Some(&residual) });
+                    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                        assert!((got - (want + i as f32)).abs() <= 1e-6 * (2 + i) as f32, "{} {i}", kernel.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "not in the form")]
+    fn activations_in_another_form_are_refused() {
+        let weights = Int8Weights {
+            shape: PackedShape { n: 1, k: 1 },
+            packed: &[0; 8 * NR],
+            scales: &[0.0; NR],
+            bias: &[0.0; NR],
+            column_sums: &[0; NR],
+        };
+        let mut quantized = QuantizedRows::default();
+        quantized.quantize(&[1.0], 1, None, Form::Offset128);
+        let epilogue = Epilogue { gelu: false, residual: None };
+        linear_i8(&super::super::gemm::TABLE[0], &quantized, &weights, epilogue, &mut [0.0]);
+    }
+
     #[test]
     fn offsets_of_rows_reach_the_outputs() {
         // Rows far from zero: without the column sums, the outputs would be off by the offsets.
@@ -282,9 +374,9 @@ mod tests {
         let (scales, bias) = (padded(vec![0.5; n]), padded((0..n).map(|i| i as f32).collect()));
         let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
         let mut quantized = QuantizedRows::default();
-        quantized.quantize(&x, k, None);
         let mut out = vec![0.0; rows * n];
         for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            quantized.quantize(&x, k, None, kernel.form);
             linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
             for m in 0..rows {
                 for j in 0..n {

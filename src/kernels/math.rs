@@ -42,7 +42,7 @@ impl Task for Dot<'_> {
 /// # Panics
 /// If `x` is not made of whole rows, or `bias` is shorter than `weight`.
 pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-    assert!(x.len().is_multiple_of(weight.len().max(1)), "{} values are no rows of {}", x.len(), weight.len());
+    assert!(x.len().is_multiple_of(weight.len()), "{} values are no rows of {}", x.len(), weight.len());
     Isa::chosen().run(LayerNorm { x, weight, bias: &bias[..weight.len()], eps });
 }
 
@@ -58,34 +58,69 @@ impl Task for LayerNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let width = self.weight.len();
-        let inverse_len = 1.0 / width as f32;
-        let ((weights, last_weight), (biases, last_bias)) = (self.weight.as_chunks(), self.bias.as_chunks());
-        for row in self.x.chunks_exact_mut(width.max(1)) {
-            let (chunks, tail) = row.as_chunks_mut::<LANES>();
-            let mut sum = load_part(s, tail);
-            for x in chunks.iter() {
-                sum = s.add(sum, s.load(x));
-            }
-            let mean = s.splat(s.sum(sum) * inverse_len);
-            // In the last vector, lanes after the row's end must not count: their value is the mean.
-            let mut last = [0.0; LANES];
-            s.store(mean, &mut last);
-            last[..tail.len()].copy_from_slice(tail);
-            let last = s.sub(s.load(&last), mean);
-            let mut squares = s.mul(last, last);
-            for x in chunks.iter() {
-                let x = s.sub(s.load(x), mean);
-                squares = s.mul_add(x, x, squares);
-            }
-            let factor = s.splat(1.0 / (s.sum(squares) * inverse_len + self.eps).sqrt());
-            for ((x, w), b) in chunks.iter_mut().zip(weights).zip(biases) {
-                let y = s.mul(s.sub(s.load(x), mean), factor);
-                s.store(s.mul_add(y, s.load(w), s.load(b)), x);
-            }
-            let y = s.mul_add(s.mul(last, factor), load_part(s, last_weight), load_part(s, last_bias));
-            store_part(s, y, tail);
+        /// Rows at a time, as the sums of one row wait for each other.
+        const ROWS: usize = 4;
+        let Self { x, weight, bias, eps } = self;
+        let width = weight.len().max(1);
+        let mut groups = x.chunks_exact_mut(ROWS * width);
+        for rows in &mut groups {
+            normalize::<S, ROWS>(s, rows, weight, bias, eps);
         }
+        for row in groups.into_remainder().chunks_exact_mut(width) {
+            normalize::<S, 1>(s, row, weight, bias, eps);
+        }
+    }
+}
+
+/// [`layer_norm`] of `R` rows.
+#[inline(always)]
+fn normalize<S: Simd, const R: usize>(s: S, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let width = weight.len();
+    let inverse_len = 1.0 / width as f32;
+    let ((weights, last_weight), (biases, last_bias)) = (weight.as_chunks(), bias.as_chunks());
+    let mut rows = [&[[0.0; LANES]; 0][..]; R];
+    let (mut means, mut factors, mut lasts) = ([s.splat(0.0); R], [s.splat(0.0); R], [s.splat(0.0); R]);
+    for ((row, sum), x) in rows.iter_mut().zip(&mut means).zip(x.chunks_exact(width)) {
+        let (chunks, tail) = x.as_chunks();
+        *row = &chunks[..weights.len()];
+        *sum = load_part(s, tail);
+    }
+    for i in 0..weights.len() {
+        for (sum, row) in means.iter_mut().zip(rows) {
+            *sum = s.add(*sum, s.load(&row[i]));
+        }
+    }
+    for ((mean, last), x) in means.iter_mut().zip(&mut lasts).zip(x.chunks_exact(width)) {
+        *mean = s.splat(s.sum(*mean) * inverse_len);
+        // In the last vector, lanes after the row's end must not count: their value is the mean.
+        let tail = x.as_chunks::<LANES>().1;
+        if !tail.is_empty() {
+            let mut lanes = [0.0; LANES];
+            s.store(*mean, &mut lanes);
+            lanes[..tail.len()].copy_from_slice(tail);
+            *last = s.sub(s.load(&lanes), *mean);
+        }
+    }
+    for (squares, last) in factors.iter_mut().zip(lasts) {
+        *squares = s.mul(last, last);
+    }
+    for i in 0..weights.len() {
+        for ((squares, row), mean) in factors.iter_mut().zip(rows).zip(means) {
+            let x = s.sub(s.load(&row[i]), mean);
+            *squares = s.mul_add(x, x, *squares);
+        }
+    }
+    for factor in &mut factors {
+        *factor = s.splat(1.0 / (s.sum(*factor) * inverse_len + eps).sqrt());
+    }
+    for (((row, mean), factor), last) in x.chunks_exact_mut(width).zip(means).zip(factors).zip(lasts) {
+        let (chunks, tail) = row.as_chunks_mut();
+        for ((x, w), b) in chunks.iter_mut().zip(weights).zip(biases) {
+            let y = s.mul(s.sub(s.load(x), mean), factor);
+            s.store(s.mul_add(y, s.load(w), s.load(b)), x);
+        }
+        let y = s.mul_add(s.mul(last, factor), load_part(s, last_weight), load_part(s, last_bias));
+        store_part(s, y, tail);
     }
 }
 
@@ -104,7 +139,10 @@ impl Task for Softmax<'_> {
         let (chunks, tail) = self.0.as_chunks_mut::<LANES>();
         let mut last = [f32::NEG_INFINITY; LANES];
         last[..tail.len()].copy_from_slice(tail);
-        let max = chunks.iter().fold(s.load(&last), |max, x| s.max(s.load(x), max));
+        let mut max = s.load(&last);
+        for x in chunks.iter() {
+            max = s.max(s.load(x), max);
+        }
         let max = s.largest(max);
         let sum = exponentials(s, chunks, max) + exponentials(s, std::slice::from_mut(&mut last), max);
         let inverse = s.splat(1.0 / sum);
@@ -184,6 +222,25 @@ mod tests {
             softmax(&mut got);
             for i in 0..len {
                 assert!((f64::from(got[i]) - f64::from(x[i]).exp() / total).abs() < 1e-6, "{len} {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_normalised_as_if_each_were_alone() {
+        for width in [1, 16, 21, 64] {
+            let weight: Vec<f32> = (0..width).map(|i| 1.0 + (i % 3) as f32 / 10.0).collect();
+            let bias: Vec<f32> = (0..width).map(|i| (i % 5) as f32 / 10.0).collect();
+            for rows in 0..=9 {
+                let x: Vec<f32> = (0..rows * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 9.0).collect();
+                for isa in Isa::available() {
+                    let normalized = |mut x: Vec<f32>| {
+                        isa.run(LayerNorm { x: &mut x, weight: &weight, bias: &bias, eps: 1e-7 });
+                        x
+                    };
+                    let alone: Vec<f32> = x.chunks(width).flat_map(|row| normalized(row.to_vec())).collect();
+                    assert_eq!(normalized(x.clone()), alone, "{} {rows} rows of {width}", isa.name());
+                }
             }
         }
     }

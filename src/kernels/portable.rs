@@ -2,7 +2,7 @@
 
 use super::cpu::Isa;
 use super::gemm::{Accumulators, Tile, TileKernel};
-use super::layout::{KG, NR};
+use super::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -19,6 +19,7 @@ impl TileKernel for Portable {
     const NAME: &'static str = "gemm_i8_4x16k4_portable";
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Some(Self)
@@ -34,10 +35,10 @@ impl TileKernel for Portable {
         if tile.rows == 4 {
             // Two chunks at a time, so that the sums of four rows stay in sixteen registers.
             for chunk in (0..CHUNKS).step_by(2) {
-                block::<4, 2>([row(0), row(1), row(2), row(3)], panel, chunk, &mut acc[0]);
+                block::<4, 2>([row(0), row(1), row(2), row(3)], panel, chunk, &mut acc.0[0]);
             }
         } else {
-            for (m, acc_row) in acc[0].iter_mut().enumerate().take(tile.rows) {
+            for (m, acc_row) in acc.0[0].iter_mut().enumerate().take(tile.rows) {
                 block::<1, CHUNKS>([row(m)], panel, 0, std::slice::from_mut(acc_row));
             }
         }

@@ -1,15 +1,16 @@
 //! Quantisation of rows: activations with a scale and an offset per row (token), weights symmetrically.
 
 use super::cpu::Isa;
-use super::elementary::MAGIC;
-use super::layout::K_ALIGN;
-use super::simd::{LANES, Simd, Task, load_part, store_part};
+use super::layout::{Form, K_ALIGN};
+use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QuantizedRows {
-    /// Values in `[-127, 127]`, `rows x padded_k`; the padding is zero.
+    /// Values in `[-127, 127]`, `rows x padded_k`, as `form` stores them; the padding is zero.
     pub values: Vec<i8>,
+    /// What a byte of `values` stands for.
+    pub form: Form,
     /// One per row.
     pub scales: Vec<f32>,
     /// One per row, a multiple of the scale: the middle between the smallest and the largest value, up to half a step.
@@ -19,7 +20,7 @@ pub struct QuantizedRows {
 }
 
 impl QuantizedRows {
-    /// Quantises `x` (`[rows, k]`), replacing what was held before and keeping the allocation.
+    /// Quantises `x` (`[rows, k]`), replacing what was held before and keeping the allocation, and stores the values in `form`.
     ///
     /// Per row of `y_k = x_k f_k`, where `f` is the optional per-input-channel factor whose inverse is folded into the weights:
     ///
@@ -37,10 +38,10 @@ impl QuantizedRows {
     ///
     /// # Panics
     /// If `k` is 0, `x.len()` is no multiple of it, or `factor` does not have `k` values.
-    pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>) {
+    pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
         assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
         assert!(factor.is_none_or(|f| f.len() == k), "input factor does not have {k} values");
-        Isa::chosen().run(QuantizeRows { to: self, x, k, factor });
+        Isa::chosen().run(QuantizeRows { to: self, x, k, factor, form });
     }
 }
 
@@ -49,6 +50,7 @@ struct QuantizeRows<'a> {
     x: &'a [f32],
     k: usize,
     factor: Option<&'a [f32]>,
+    form: Form,
 }
 
 impl Task for QuantizeRows<'_> {
@@ -56,31 +58,47 @@ impl Task for QuantizeRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { to, x, k, factor } = self;
+        let Self { to, x, k, factor, form } = self;
         let rows = x.len() / k;
         to.padded_k = k.next_multiple_of(K_ALIGN);
-        to.values.clear();
+        to.form = form;
+        // What is left of earlier rows is overwritten below.
         to.values.resize(rows * to.padded_k, 0);
-        to.scales.clear();
-        to.offsets.clear();
-        let mut scaled = vec![0.0; if factor.is_some() { k } else { 0 }];
-        for (row, values) in x.chunks_exact(k).zip(to.values.chunks_exact_mut(to.padded_k)) {
-            let row = match factor {
-                None => row,
-                Some(factor) => {
-                    multiply(s, row, factor, &mut scaled);
-                    &scaled
+        to.scales.resize(rows, 0.0);
+        to.offsets.resize(rows, 0.0);
+        // The ranges of several rows come before their bytes, so that one row's bytes do not wait for its own range.
+        const GROUP: usize = 4;
+        let mut scaled = vec![0.0; if factor.is_some() { GROUP * k } else { 0 }];
+        let bytes = to.values.chunks_mut(GROUP * to.padded_k);
+        let units = to.scales.chunks_mut(GROUP).zip(to.offsets.chunks_mut(GROUP));
+        for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
+            if let Some(factor) = factor {
+                for (x, scaled) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)) {
+                    multiply(s, x, factor, scaled);
                 }
-            };
-            let (low, high) = range(s, row);
-            // Half a step of the 127 is for the rounding of the offset.
-            let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
-            let steps = (middle / scale).round_ties_even();
-            let offset = if (steps * scale).is_finite() { steps * scale } else { middle };
-            to.scales.push(quantize_around(s, row, offset, scale, &mut values[..k]));
-            to.offsets.push(offset);
+                x = &scaled[..x.len()];
+            }
+            for ((x, scale), offset) in x.chunks_exact(k).zip(&mut *scales).zip(&mut *offsets) {
+                (*scale, *offset) = unit(s, x);
+            }
+            let units = scales.iter_mut().zip(offsets);
+            for ((x, bytes), (scale, offset)) in x.chunks_exact(k).zip(bytes.chunks_exact_mut(to.padded_k)).zip(units) {
+                let (values, padding) = bytes.split_at_mut(k);
+                *scale = quantize_around(s, x, *offset, *scale, form, values);
+                padding.fill(form.convert(0));
+            }
         }
     }
+}
+
+/// The scale and the offset of a row, as [`QuantizedRows::quantize`] defines them.
+#[inline(always)]
+fn unit<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
+    let (low, high) = range(s, x);
+    // Half a step of the 127 is for the rounding of the offset.
+    let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
+    let steps = (middle / scale).round_ties_even();
+    (scale, if (steps * scale).is_finite() { steps * scale } else { middle })
 }
 
 /// Quantises one row symmetrically to `[-127, 127]` and returns its scale: `max |x| / 127`, or 0 for a row that is zero or
@@ -103,7 +121,7 @@ impl Task for QuantizeRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         let (low, high) = range(s, self.x);
-        quantize_around(s, self.x, 0.0, (-low).max(high) / 127.0, self.out)
+        quantize_around(s, self.x, 0.0, (-low).max(high) / 127.0, Form::Signed, self.out)
     }
 }
 
@@ -118,55 +136,67 @@ fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) {
     store_part(s, s.mul(load_part(s, x_tail), load_part(s, f_tail)), out_tail);
 }
 
-/// Quantises `x`, whose values are at most 127 steps of `scale` away from `offset`, to as many values. Returns the scale; see
+/// Quantises `x`, whose values are about 127 steps of `scale` away from `offset` at most, to as many values. Returns the scale; see
 /// [`quantize_row`] for scales that cannot be used.
 #[inline(always)]
-fn quantize_around<S: Simd>(s: S, x: &[f32], offset: f32, scale: f32, out: &mut [i8]) -> f32 {
+fn quantize_around<S: Simd>(s: S, x: &[f32], offset: f32, scale: f32, form: Form, out: &mut [i8]) -> f32 {
     let inverse = scale.recip();
     if !(scale.is_finite() && inverse.is_finite()) {
-        out.fill(0);
+        out.fill(form.convert(0));
         return if scale.is_finite() { 0.0 } else { scale };
     }
     let (offset, inverse) = (s.splat(offset), s.splat(inverse));
-    // The bounds catch the last-digit errors of offset and inverse.
-    let (lowest, highest) = (s.splat(-127.0), s.splat(127.0));
-    let steps = |x| s.min(s.max(round_small(s, s.mul(s.sub(x, offset), inverse)), lowest), highest);
-    let ((x_chunks, x_tail), (out_chunks, out_tail)) = (x.as_chunks(), out.as_chunks_mut());
-    for (out, x) in out_chunks.iter_mut().zip(x_chunks) {
-        s.store_i8(steps(s.load(x)), out);
+    let ((x_blocks, x_tail), (out_blocks, out_tail)) = (x.as_chunks(), out.as_chunks_mut());
+    for (out, x) in out_blocks.iter_mut().zip(x_blocks) {
+        quantize_block(s, x, offset, inverse, form, out);
     }
     if !x_tail.is_empty() {
-        let mut last = [0; LANES];
-        s.store_i8(steps(load_part(s, x_tail)), &mut last);
-        out_tail.copy_from_slice(&last[..out_tail.len()]);
+        let (mut last, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
+        last[..x_tail.len()].copy_from_slice(x_tail);
+        quantize_block(s, &last, offset, inverse, form, &mut bytes);
+        out_tail.copy_from_slice(&bytes[..out_tail.len()]);
     }
     scale
 }
 
-/// `x.round_ties_even()` for `|x| <= 2^22`, in two additions, of which the first rounds.
 #[inline(always)]
-fn round_small<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let magic = s.splat(MAGIC);
-    s.sub(s.add(x, magic), magic)
+fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], offset: S::F32, inverse: S::F32, form: Form, out: &mut [i8; BLOCK]) {
+    // The bound catches what the errors of offset and inverse may add; at the upper end, the bytes themselves do.
+    let lowest = s.splat(-127.0);
+    let mut steps = [lowest; BLOCK / LANES];
+    for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
+        *steps = s.max(s.mul(s.sub(s.load(x), offset), inverse), lowest);
+    }
+    s.store_i8(steps, form.convert(0), out);
 }
 
 /// The smallest and the largest value; both NaN if a value is not finite, both 0 if there is none.
 #[inline(always)]
 fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let Some(&first) = x.first() else { return (0.0, 0.0) };
-    // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
-    let (mut low, mut high, mut poison) = (s.splat(first), s.splat(first), s.splat(0.0));
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let mut last = [first; LANES];
-    last[..tail.len()].copy_from_slice(tail);
-    for chunk in chunks.iter().chain([&last]) {
-        let x = s.load(chunk);
-        low = s.min(x, low);
-        high = s.max(x, high);
-        poison = s.mul_add(x, s.splat(0.0), poison);
+    let zero = s.splat(0.0);
+    // A chain for every vector of a block, as one operation would wait for the other.
+    let mut chains = [(s.splat(first), s.splat(first), zero); BLOCK / LANES];
+    let (blocks, tail) = x.as_chunks();
+    let mut last = [first; BLOCK];
+    if !tail.is_empty() {
+        last[..tail.len()].copy_from_slice(tail);
+    }
+    for block in blocks.iter().chain((!tail.is_empty()).then_some(&last)) {
+        for ((low, high, poison), x) in chains.iter_mut().zip(block.as_chunks().0) {
+            let x = s.load(x);
+            *low = s.min(x, *low);
+            *high = s.max(x, *high);
+            // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
+            *poison = s.mul_add(x, zero, *poison);
+        }
+    }
+    let [(mut low, mut high, mut poison), others @ ..] = chains;
+    for (other_low, other_high, other_poison) in others {
+        (low, high, poison) = (s.min(low, other_low), s.max(high, other_high), s.add(poison, other_poison));
     }
     let poison = s.sum(poison);
-    (s.fold(low, f32::min) + poison, s.fold(high, f32::max) + poison)
+    (s.smallest(low) + poison, s.largest(high) + poison)
 }
 
 #[cfg(test)]
@@ -177,10 +207,10 @@ mod tests {
     #[test]
     fn extremes_map_to_127_and_ties_go_to_even() {
         let mut q = QuantizedRows::default();
-        q.quantize(&[126.5, -126.5, 0.5, 1.5, -2.5, 0.0], 6, None);
+        q.quantize(&[126.5, -126.5, 0.5, 1.5, -2.5, 0.0], 6, None, Form::Signed);
         assert_eq!(q.values, [126, -126, 0, 2, -2, 0, 0, 0]);
         assert_eq!((&q.scales[..], &q.offsets[..]), (&[1.0][..], &[0.0][..]));
-        q.quantize(&[300.0, 47.0, 174.5, 175.5], 4, None);
+        q.quantize(&[300.0, 47.0, 174.5, 175.5], 4, None, Form::Signed);
         assert_eq!(q.values, [126, -127, 0, 2, 0, 0, 0, 0]);
         assert_eq!((&q.scales[..], &q.offsets[..]), (&[1.0][..], &[174.0][..]));
     }
@@ -190,7 +220,7 @@ mod tests {
         let mut q = QuantizedRows::default();
         for (shift, stretch) in [(0.0, 1.0), (3.0, 0.01), (-1e4, 50.0), (0.0, 1e-30), (0.0, 1e37)] {
             let x: Vec<f32> = (0..400).map(|i| ((i * 7919 % 601) as f32 - 300.0) / 71.0 * stretch + shift).collect();
-            q.quantize(&x, 40, None);
+            q.quantize(&x, 40, None, Form::Signed);
             for (i, (&value, &x)) in q.values.iter().zip(&x).enumerate() {
                 let (scale, offset) = (f64::from(q.scales[i / 40]), f64::from(q.offsets[i / 40]));
                 let error = (f64::from(value) * scale + offset - f64::from(x)).abs();
@@ -204,7 +234,7 @@ mod tests {
         let mut q = QuantizedRows::default();
         for i in 1..500 {
             let (low, high) = (-(i as f32).sqrt(), (i as f32).ln() + 0.1);
-            q.quantize(&[low, 0.0, high], 3, None);
+            q.quantize(&[low, 0.0, high], 3, None, Form::Signed);
             assert_eq!(f32::from(q.values[1]) * q.scales[0] + q.offsets[0], 0.0, "{low} {high}");
         }
     }
@@ -218,28 +248,50 @@ mod tests {
         assert_eq!(out, [-127, 0, -2, 50]);
     }
 
+    struct Bytes<'a>(&'a [f32; BLOCK], i8);
+
+    impl Task for Bytes<'_> {
+        type Output = [i8; BLOCK];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let mut bytes = [0; BLOCK];
+            let x = self.0.as_chunks().0;
+            s.store_i8([s.load(&x[0]), s.load(&x[1]), s.load(&x[2]), s.load(&x[3])], self.1, &mut bytes);
+            bytes
+        }
+    }
+
     #[test]
     fn rounding_equals_the_standard_library() {
-        let round = |x: f32| Portable.sum(round_small(Portable, load_part(Portable, &[x])));
-        for i in -128 * 4096..=128 * 4096 {
-            let x = i as f32 / 4096.0;
-            assert_eq!(round(x), x.round_ties_even(), "{x}");
+        for isa in Isa::available() {
+            for i in -130 * 64..=130 * 64 {
+                let x = std::array::from_fn(|lane| i as f32 / 64.0 + lane as f32 / 4096.0);
+                for flip in [0, -128] {
+                    let want = x.map(|x| x.round_ties_even() as i8 ^ flip);
+                    assert_eq!(isa.run(Bytes(&x, flip)), want, "{} {}", isa.name(), i as f32 / 64.0);
+                }
+            }
         }
-        assert!(round(f32::NAN).is_nan());
     }
 
     #[test]
     fn equal_and_tiny_rows_have_scale_0_and_others_are_not_made_finite() {
         let mut q = QuantizedRows::default();
         let tiny = f32::MIN_POSITIVE / 4.0;
-        q.quantize(&[5.0, 5.0, tiny, 0.0, f32::NAN, 1.0, f32::INFINITY, 1.0, f32::NEG_INFINITY, 0.0], 2, None);
+        q.quantize(
+            &[5.0, 5.0, tiny, 0.0, f32::NAN, 1.0, f32::INFINITY, 1.0, f32::NEG_INFINITY, 0.0],
+            2,
+            None,
+            Form::Signed,
+        );
         assert_eq!(q.scales[..2], [0.0, 0.0]);
         assert_eq!(q.offsets[0], 5.0);
         assert!((0.0..=tiny).contains(&q.offsets[1]));
         assert!(q.scales[2..].iter().all(|scale| !scale.is_finite()));
         assert_eq!(q.values, [0; 5 * 8]);
-        for at in [0, 15, 16, 39] {
-            let mut long = [1.0; 40];
+        for at in [0, 15, 16, 39, 63, 64, 69] {
+            let mut long = [1.0; 70];
             long[at] = f32::NAN;
             assert!(range(Portable, &long).0.is_nan(), "{at}");
             long[at] = f32::NEG_INFINITY;
@@ -253,8 +305,8 @@ mod tests {
     fn factor_multiplies_inputs_before_the_scale_is_chosen() {
         let mut plain = QuantizedRows::default();
         let mut factored = QuantizedRows::default();
-        plain.quantize(&[4.0, 1.0], 2, None);
-        factored.quantize(&[8.0, 0.5], 2, Some(&[0.5, 2.0]));
+        plain.quantize(&[4.0, 1.0], 2, None, Form::Signed);
+        factored.quantize(&[8.0, 0.5], 2, Some(&[0.5, 2.0]), Form::Signed);
         assert_eq!(plain, factored);
     }
 
@@ -285,10 +337,15 @@ mod tests {
                     let want: Vec<_> = x.chunks_exact(k).map(|row| definition(row, factor)).collect();
                     for isa in Isa::available() {
                         let mut got = QuantizedRows::default();
-                        isa.run(QuantizeRows { to: &mut got, x: &x, k, factor });
+                        isa.run(QuantizeRows { to: &mut got, x: &x, k, factor, form: Form::Signed });
+                        let mut offset = QuantizedRows::default();
+                        isa.run(QuantizeRows { to: &mut offset, x: &x, k, factor, form: Form::Offset128 });
+                        assert!(offset.values.iter().zip(&got.values).all(|(o, v)| Form::Offset128.convert(*o) == *v));
+                        assert_eq!((&offset.scales, &offset.offsets), (&got.scales, &got.offsets));
                         for (m, (values, scale, offset)) in want.iter().enumerate() {
                             let row = &got.values[m * got.padded_k..][..k];
                             assert_eq!(row, values, "{} row {m} of {k}", isa.name());
+                            assert!(got.values[m * got.padded_k..][k..got.padded_k].iter().all(|v| *v == 0));
                             assert_eq!((got.scales[m], got.offsets[m]), (*scale, *offset), "{}", isa.name());
                         }
                     }

@@ -2,7 +2,7 @@
 
 use super::cpu::Isa;
 use super::gemm::{Accumulators, Tile, TileKernel};
-use super::layout::{NR, PackedShape};
+use super::layout::{Form, NR, PackedShape};
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -12,6 +12,7 @@ impl TileKernel for Scalar {
     const NAME: &'static str = "gemm_i8_1x16k4_scalar";
     const ROWS: usize = 1;
     const PANELS: usize = 1;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Some(Self)
@@ -23,7 +24,7 @@ impl TileKernel for Scalar {
 
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         let shape = PackedShape { n: NR, k: tile.padded_k };
-        for (m, acc_row) in acc[0].iter_mut().enumerate().take(tile.rows) {
+        for (m, acc_row) in acc.0[0].iter_mut().enumerate().take(tile.rows) {
             for (n, sum) in acc_row.iter_mut().enumerate() {
                 *sum = (0..tile.padded_k)
                     .map(|k| {

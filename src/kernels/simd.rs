@@ -3,8 +3,12 @@
 //! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
 //! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
 
+use super::elementary::MAGIC;
+
 /// Lanes of a vector; also the channels of a panel of packed weights.
 pub(super) const LANES: usize = 16;
+/// Values of a block, which is what is narrowed to bytes at once.
+pub(super) const BLOCK: usize = 4 * LANES;
 
 /// Work that is compiled once per instruction set. `run`, and all that it calls with the token, must be `#[inline(always)]`, so
 /// that it becomes part of the function whose instruction set the token stands for.
@@ -45,37 +49,34 @@ pub(super) trait Simd: Copy {
     /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
     /// `-126..=127`, the `f32` `2^n`.
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
-    /// Integral values of `[-127, 127]` as `i8`.
-    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]);
+    /// Rounds values below 2^22 in magnitude to the nearest integers, of ties to the even ones, takes the nearest `i8`, and stores
+    /// it with the bits of `flip` flipped.
+    fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]);
     /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
     /// above it. Other columns give unspecified values.
     fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32;
     /// Transposes in place: lane `c` of vector `r` changes places with lane `r` of vector `c`.
     fn transpose(self, rows: &mut [Self::F32; LANES]);
 
+    /// Combines the lanes in pairs at distance 8, 4, 2, 1 with `f`, which works lane by lane and takes its operands in any order.
+    fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32;
+
     /// The sum of all lanes, in pairs at distance 8, 4, 2, 1.
     #[inline(always)]
     fn sum(self, x: Self::F32) -> f32 {
-        self.fold(x, |a, b| a + b)
+        self.fold(x, |a, b| self.add(a, b))
+    }
+
+    /// The smallest lane; unspecified if one is NaN.
+    #[inline(always)]
+    fn smallest(self, x: Self::F32) -> f32 {
+        self.fold(x, |a, b| self.min(a, b))
     }
 
     /// The largest lane; unspecified if one is NaN.
     #[inline(always)]
     fn largest(self, x: Self::F32) -> f32 {
-        self.fold(x, |a, b| if a > b { a } else { b })
-    }
-
-    /// Combines the lanes in pairs at distance 8, 4, 2, 1.
-    #[inline(always)]
-    fn fold(self, x: Self::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
-        let mut lanes = [0.0; LANES];
-        self.store(x, &mut lanes);
-        for width in [8, 4, 2, 1] {
-            for i in 0..width {
-                lanes[i] = f(lanes[i], lanes[i + width]);
-            }
-        }
-        lanes[0]
+        self.fold(x, |a, b| self.max(a, b))
     }
 }
 
@@ -111,6 +112,7 @@ pub(super) trait Dot<S: Simd>: Copy {
 pub(super) fn load_part<S: Simd>(simd: S, x: &[f32]) -> S::F32 {
     match x.try_into() {
         Ok(x) => simd.load(x),
+        Err(_) if x.is_empty() => simd.splat(0.0),
         Err(_) => {
             let mut lanes = [0.0; LANES];
             lanes[..x.len()].copy_from_slice(x);
@@ -125,12 +127,13 @@ pub(super) fn load_part<S: Simd>(simd: S, x: &[f32]) -> S::F32 {
 /// If there are fewer than `to` has places.
 #[inline(always)]
 pub(super) fn store_part<S: Simd>(simd: S, x: S::F32, to: &mut [f32]) {
+    let len = to.len();
     match to.try_into() {
         Ok(to) => simd.store(x, to),
+        Err(_) if len == 0 => {}
         Err(_) => {
             let mut lanes = [0.0; LANES];
             simd.store(x, &mut lanes);
-            let len = to.len();
             to.copy_from_slice(&lanes[..len]);
         }
     }
@@ -226,8 +229,19 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
-        *to = x.map(|x| x as i8);
+    fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
+        // Adding so large a number rounds.
+        for (to, x) in to.iter_mut().zip(x.as_flattened()) {
+            *to = ((x + MAGIC) - MAGIC) as i8 ^ flip;
+        }
+    }
+
+    #[inline(always)]
+    fn fold(self, mut x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
+        for distance in [8, 4, 2, 1] {
+            x = f(x, std::array::from_fn(|lane| x[lane ^ distance]));
+        }
+        x[0]
     }
 
     #[inline(always)]
@@ -238,5 +252,38 @@ impl Simd for Portable {
     #[inline(always)]
     fn transpose(self, rows: &mut [Self::F32; LANES]) {
         *rows = std::array::from_fn(|c| std::array::from_fn(|r| rows[r][c]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Isa;
+    use super::*;
+
+    struct Folds([f32; LANES]);
+
+    impl Task for Folds {
+        type Output = [f32; 3];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let x = s.load(&self.0);
+            [s.sum(x), s.smallest(x), s.largest(x)]
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_folds_all_lanes_in_the_same_order() {
+        for at in 0..LANES {
+            let mut x: [f32; LANES] = std::array::from_fn(|i| 1.0 + 1e-7 * (i * i) as f32);
+            (x[at], x[(at + 5) % LANES]) = (-3e7, 1e8);
+            let mut lanes = x.to_vec();
+            for width in [8, 4, 2, 1] {
+                lanes = (0..width).map(|i| lanes[i] + lanes[i + width]).collect();
+            }
+            for isa in Isa::available() {
+                assert_eq!(isa.run(Folds(x)), [lanes[0], -3e7, 1e8], "{} {at}", isa.name());
+            }
+        }
     }
 }

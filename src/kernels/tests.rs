@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, TABLE, Tile, chosen};
-use super::layout::{K_ALIGN, KG, NR, PackedShape};
+use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
+use super::layout::{Form, K_ALIGN, KG, NR, PackedShape};
 use super::pack::{column_sums, pack};
 
 /// A small deterministic generator (splitmix64).
@@ -44,6 +44,8 @@ impl Fill {
 struct Operands {
     rows: usize,
     shape: PackedShape,
+    /// Of the activations.
+    form: Form,
     activations: Vec<i8>,
     packed: Vec<i8>,
     sums: Vec<[i32; NR]>,
@@ -52,23 +54,26 @@ struct Operands {
 }
 
 impl Operands {
-    fn new(rows: usize, n: usize, k: usize, fills: (Fill, Fill)) -> Self {
+    fn new(form: Form, rows: usize, n: usize, k: usize, fills: (Fill, Fill)) -> Self {
         let mut random = Random((rows * 1_000_003 + n * 1009 + k) as u64);
         let shape = PackedShape { n, k };
         let a: Vec<i8> = (0..rows * k).map(|i| fills.0.value(&mut random, i, -128)).collect();
         let w: Vec<i8> = (0..n * k).map(|i| fills.1.value(&mut random, i, -127)).collect();
-        let mut activations = vec![0i8; rows * shape.padded_k()];
+        let mut activations = vec![form.convert(0); rows * shape.padded_k()];
         for (to, from) in activations.chunks_exact_mut(shape.padded_k()).zip(a.chunks_exact(k)) {
-            to[..k].copy_from_slice(from);
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = form.convert(*from);
+            }
         }
         let dot = |a: &[i8], w: &[i8]| a.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
         let product = a.chunks_exact(k).flat_map(|a| w.chunks_exact(k).map(move |w| dot(a, w))).collect();
         let sums = column_sums(shape, &w).as_chunks().0.to_vec();
-        Self { rows, shape, activations, packed: pack(shape, &w), sums, product }
+        Self { rows, shape, form, activations, packed: pack(shape, &w), sums, product }
     }
 
     /// Runs `kernel` tile by tile, each given to `place` before, and compares.
     fn check<'a>(&'a self, kernel: &Kernel, mut place: impl FnMut(Tile<'a>) -> Tile<'a>) {
+        assert_eq!(self.form, kernel.form, "{}", kernel.name);
         let (shape, padded_k) = (self.shape, self.shape.padded_k());
         for p in (0..shape.panels()).step_by(kernel.panels) {
             let panels = kernel.panels.min(shape.panels() - p);
@@ -82,9 +87,9 @@ impl Operands {
                     panels,
                     column_sums: &self.sums[p..p + panels],
                 });
-                let mut acc: Accumulators = [[[i32::MIN; NR]; MAX_ROWS]; MAX_PANELS];
+                let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
-                for (i, got) in acc.as_flattened().as_flattened().iter().enumerate() {
+                for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
                     let (panel, row, channel) =
                         (i / NR / MAX_ROWS, i / NR % MAX_ROWS, (p + i / NR / MAX_ROWS) * NR + i % NR);
                     let want = if panel >= panels || row >= rows {
@@ -148,8 +153,12 @@ fn every_kernel_equals_the_naive_product_around_its_tile() {
             for n in 1..=kernel.panels * NR + 1 {
                 for k in 1..=2 * K_ALIGN + 1 {
                     let fills = EXTREMES[(rows + n + k) % EXTREMES.len()];
-                    Operands::new(rows, n, k, fills).check(kernel, |tile| tile);
+                    Operands::new(kernel.form, rows, n, k, fills).check(kernel, |tile| tile);
                 }
+            }
+            // Around the depth that kernels may take at once.
+            for k in 255..=266 {
+                Operands::new(kernel.form, rows, kernel.panels * NR + 1, k, EXTREMES[0]).check(kernel, |tile| tile);
             }
         }
     }
@@ -161,10 +170,10 @@ fn every_kernel_equals_the_naive_product_on_extremes() {
         for fills in EXTREMES {
             for rows in 1..=kernel.rows {
                 for (n, k) in [(NR, 64), (2 * NR - 1, 65), (3 * NR, 1032), (NR + 1, 2049)] {
-                    Operands::new(rows, n, k, fills).check(kernel, |tile| tile);
+                    Operands::new(kernel.form, rows, n, k, fills).check(kernel, |tile| tile);
                 }
             }
-            Operands::new(kernel.rows, kernel.panels * NR, 65_536, fills).check(kernel, |tile| tile);
+            Operands::new(kernel.form, kernel.rows, kernel.panels * NR, 65_536, fills).check(kernel, |tile| tile);
         }
     }
 }
@@ -172,9 +181,10 @@ fn every_kernel_equals_the_naive_product_on_extremes() {
 #[test]
 fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
     for (n, k) in [(1152, 384), (384, 384), (1536, 384), (384, 1536)] {
-        let operands = Operands::new(25, n, k, EXTREMES[0]);
         for kernel in kernels("every_kernel_equals_the_naive_product_at_the_shapes_of_models") {
-            operands.check(kernel, |tile| tile);
+            for fills in EXTREMES {
+                Operands::new(kernel.form, kernel.rows + 1, n, k, fills).check(kernel, |tile| tile);
+            }
         }
     }
 }
@@ -182,7 +192,7 @@ fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
 #[test]
 fn operands_need_no_alignment() {
     for kernel in kernels("operands_need_no_alignment") {
-        let operands = Operands::new(kernel.rows, kernel.panels * NR, 40, EXTREMES[0]);
+        let operands = Operands::new(kernel.form, kernel.rows, kernel.panels * NR, 40, EXTREMES[0]);
         for (i, j) in (0..64).zip((0..64).rev()) {
             let activations = [&vec![99; i], &operands.activations[..]].concat();
             let weights = [&vec![99; j], &operands.packed[..]].concat();
@@ -196,8 +206,8 @@ fn operands_need_no_alignment() {
 fn kernels_do_not_read_beyond_their_operands() {
     for kernel in kernels("kernels_do_not_read_beyond_their_operands") {
         for k in [1, 8, 9, 24, 64, 384] {
-            for rows in 1..=kernel.rows {
-                let operands = Operands::new(rows, kernel.panels * NR, k, EXTREMES[0]);
+            for (rows, panels) in (1..=kernel.rows).flat_map(|rows| (1..=kernel.panels).map(move |p| (rows, p))) {
+                let operands = Operands::new(kernel.form, rows, panels * NR, k, EXTREMES[0]);
                 let activations = EndOfFile::new(&operands.activations);
                 let weights = EndOfFile::new(&operands.packed);
                 let sums = EndOfFile::new(&operands.sums);
@@ -251,7 +261,7 @@ fn an_inconsistent_tile_is_refused() {
             panels: 1,
             column_sums: &[[0; NR]],
         };
-        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut [[[0; NR]; MAX_ROWS]; MAX_PANELS])).is_ok();
+        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
         let (many, zeros) = (kernel.rows + 1, vec![0; (kernel.rows + 1) * 8]);
         for bad in [

@@ -83,9 +83,10 @@ impl LinearWeights {
                 linear_f16(x, &weights, epilogue, out);
             }
             LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
-                quantized.quantize(x, shape.k, input_factor.as_deref());
+                let kernel = gemm::chosen();
+                quantized.quantize(x, shape.k, input_factor.as_deref(), kernel.form);
                 let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
-                linear_i8(gemm::chosen(), quantized, &weights, epilogue, out);
+                linear_i8(kernel, quantized, &weights, epilogue, out);
             }
         }
     }

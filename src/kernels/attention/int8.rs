@@ -186,12 +186,11 @@ impl Operands {
         let bytes = room(&mut self.bytes, LANES * groups * KG);
         // The padding of the rows stays as it is: zero.
         for first in (0..padded).step_by(LANES) {
-            let quantized = quantize(s, width, &rows_of(input, 0, first, head), bytes, groups * KG);
-            for (to, byte) in queries[first * groups * KG..].iter_mut().zip(bytes.iter()) {
-                *to = *byte as u8 ^ D::FLIP;
-            }
+            let to = bytemuck::cast_slice_mut(&mut queries[first * groups * KG..]);
+            let rows = rows_of(input, 0, first, head);
+            let quantized = quantize(s, width, &rows, D::FLIP.cast_signed(), to, groups * KG);
             query_scales[first..first + LANES].copy_from_slice(&quantized.scales.map(|scale| scale * factor));
-            let quantized = quantize(s, width, &rows_of(input, 1, first, head), bytes, groups * KG);
+            let quantized = quantize(s, width, &rows_of(input, 1, first, head), 0, bytes, groups * KG);
             let to = &mut keys[first * groups * KG..];
             let mut rows = [&[][..]; LANES];
             for (row, bytes) in rows.iter_mut().zip(bytes.chunks_exact(groups * KG)) {

@@ -2,7 +2,7 @@
 
 use super::Input;
 use crate::kernels::elementary::MAGIC;
-use crate::kernels::simd::{LANES, Simd, load_part};
+use crate::kernels::simd::{BLOCK, LANES, Simd, load_part};
 
 /// 16 quantised rows: `real value = byte * scale`.
 pub(super) struct Quantized {
@@ -13,9 +13,16 @@ pub(super) struct Quantized {
 }
 
 /// Quantises up to 16 rows of `width` values: `scale = max |x| / 127`, `byte = round_half_even(x / scale)`. Row `r` is written to
-/// `to` from `r * stride` on. Rows of no values are zero.
+/// `to` from `r * stride` on, its bytes xored with `flip`. Rows of no values are zero.
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(s: S, width: usize, rows: &[&[f32]; LANES], to: &mut [i8], stride: usize) -> Quantized {
+pub(super) fn quantize<S: Simd>(
+    s: S,
+    width: usize,
+    rows: &[&[f32]; LANES],
+    flip: i8,
+    to: &mut [i8],
+    stride: usize,
+) -> Quantized {
     let zero = s.splat(0.0);
     let mut largest = [zero; LANES];
     for (row, largest) in rows.iter().zip(&mut largest) {
@@ -43,25 +50,22 @@ pub(super) fn quantize<S: Simd>(s: S, width: usize, rows: &[&[f32]; LANES], to: 
     }
     let mut sums = [zero; LANES];
     for (r, sum) in sums.iter_mut().enumerate() {
-        let inverse = s.splat(inverses[r]);
-        let (to, to_tail) = to[r * stride..][..width].as_chunks_mut::<LANES>();
-        let (chunks, tail) = rows[r].as_chunks::<LANES>();
+        let to = &mut to[r * stride..][..width];
         if rows[r].is_empty() {
-            to.as_flattened_mut().fill(0);
-            to_tail.fill(0);
+            to.fill(flip);
             continue;
         }
-        for (chunk, to) in chunks.iter().zip(to) {
-            let byte = steps(s, s.load(chunk), inverse);
-            s.store_i8(byte, to);
-            *sum = s.add(*sum, byte);
+        let inverse = s.splat(inverses[r]);
+        let (blocks, last) = rows[r].as_chunks::<BLOCK>();
+        let (to_blocks, to_last) = to.as_chunks_mut::<BLOCK>();
+        for (x, to) in blocks.iter().zip(to_blocks) {
+            *sum = s.add(*sum, quantize_block(s, x, inverse, flip, to));
         }
-        if !to_tail.is_empty() {
-            let byte = steps(s, load_part(s, tail), inverse);
-            let mut bytes = [0; LANES];
-            s.store_i8(byte, &mut bytes);
-            to_tail.copy_from_slice(&bytes[..to_tail.len()]);
-            *sum = s.add(*sum, byte);
+        if !last.is_empty() {
+            let (mut x, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
+            x[..last.len()].copy_from_slice(last);
+            *sum = s.add(*sum, quantize_block(s, &x, inverse, flip, &mut bytes));
+            to_last.copy_from_slice(&bytes[..last.len()]);
         }
     }
     s.transpose(&mut sums);
@@ -79,13 +83,19 @@ pub(super) fn quantize<S: Simd>(s: S, width: usize, rows: &[&[f32]; LANES], to: 
     Quantized { scales, sums: lanes.map(|sum| sum as i32) }
 }
 
-/// `x / scale` in whole steps of `[-127, 127]`, or NaN.
+/// Writes `x / scale` in whole steps of `[-127, 127]`, xored with `flip`. Returns what makes the sum of the steps, which is NaN if
+/// a value is not finite.
 #[inline(always)]
-fn steps<S: Simd>(s: S, x: S::F32, inverse: S::F32) -> S::F32 {
+fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], inverse: S::F32, flip: i8, to: &mut [i8; BLOCK]) -> S::F32 {
     let magic = s.splat(MAGIC);
-    let steps = s.sub(s.add(s.mul(x, inverse), magic), magic);
-    // NaN passes the bounds, as the second operand.
-    s.min(s.splat(127.0), s.max(s.splat(-127.0), steps))
+    let mut steps = [s.splat(0.0); BLOCK / LANES];
+    for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
+        let rounded = s.sub(s.add(s.mul(s.load(x), inverse), magic), magic);
+        // NaN passes the bounds, as the second operand.
+        *steps = s.min(s.splat(127.0), s.max(s.splat(-127.0), rounded));
+    }
+    s.store_i8(steps, flip, to);
+    s.add(s.add(steps[0], steps[1]), s.add(steps[2], steps[3]))
 }
 
 /// The 16 queries (`part` 0) or keys (1) of a head from `first` on; none beyond the length.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx2, AvxVnni};
-use crate::kernels::simd::{Dot, LANES, Simd, Task, TaskDot};
+use crate::kernels::simd::{BLOCK, Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for AVX2 and FMA.
 pub(in crate::kernels) fn run<T: Task>(token: Avx2, task: T) -> T::Output {
@@ -204,14 +204,30 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
-        // SAFETY: the token proves AVX2; the array has the 16 bytes of the narrowed registers.
+    fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
+        for (x, to) in x.as_chunks::<2>().0.iter().zip(to.as_chunks_mut::<{ BLOCK / 2 }>().0) {
+            // SAFETY: the token proves AVX2; the part has the 32 bytes of a register.
+            unsafe {
+                let words = |x: Self::F32| _mm256_packs_epi32(_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
+                let bytes = _mm256_packs_epi16(words(x[0]), words(x[1]));
+                // Packing works in 128-bit halves, so that each of them holds a part of all registers.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(flip)));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
+        let x = f(x, (x.1, x.0)).0;
+        let f = |a, b| f((a, a), (b, b)).0;
+        // SAFETY: the token proves AVX2.
         unsafe {
-            let (low, high) = (_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
-            // Packing works in 128-bit halves: words 0-3 8-11 4-7 12-15, put in order by swapping the middle quarters.
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+            let x = f(x, _mm256_permute2f128_ps::<1>(x, x));
+            let x = f(x, _mm256_permute_ps::<0b01_00_11_10>(x));
+            let x = f(x, _mm256_permute_ps::<0b10_11_00_01>(x));
+            _mm256_cvtss_f32(x)
         }
     }
 

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx512, Avx512Vnni};
-use crate::kernels::simd::{Dot, LANES, Simd, Task, TaskDot};
+use crate::kernels::simd::{BLOCK, Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for AVX-512.
 pub(in crate::kernels) fn run<T: Task>(token: Avx512, task: T) -> T::Output {
@@ -152,9 +152,28 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn store_i8(self, x: Self::F32, to: &mut [i8; LANES]) {
-        // SAFETY: the token proves AVX-512 F; the array has the 16 bytes of the narrowed register.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
+    fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
+        // SAFETY: the token proves AVX-512 F and BW; the array has the 64 bytes of a register.
+        unsafe {
+            let words = |a, b| _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+            let bytes = _mm512_packs_epi16(words(x[0], x[1]), words(x[2], x[3]));
+            // Packing works in 128-bit quarters, so that each of them holds a quarter of every vector.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            _mm512_storeu_epi8(to.as_mut_ptr(), _mm512_xor_si512(bytes, _mm512_set1_epi8(flip)));
+        }
+    }
+
+    #[inline(always)]
+    fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let x = f(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
+            let x = f(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+            let x = f(x, _mm512_permute_ps::<0b01_00_11_10>(x));
+            let x = f(x, _mm512_permute_ps::<0b10_11_00_01>(x));
+            _mm512_cvtss_f32(x)
+        }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx2, Isa};
 use crate::kernels::gemm::{Accumulators, MAX_ROWS, Tile, TileKernel};
-use crate::kernels::layout::{KG, NR};
+use crate::kernels::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -24,6 +24,7 @@ impl TileKernel for Avx2 {
     const NAME: &'static str = "gemm_i8_6x32k4_avx2";
     const ROWS: usize = ROWS;
     const PANELS: usize = 2;
+    const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
         Self::new()
@@ -60,7 +61,7 @@ type Wide = [[i16; CHUNK]; DEPTH / CHUNK];
 #[target_feature(enable = "avx2")]
 fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     let mut wide: [Wide; M] = [[[0; CHUNK]; DEPTH / CHUNK]; M];
-    for acc in acc.iter_mut().take(tile.panels) {
+    for acc in acc.0.iter_mut().take(tile.panels) {
         acc[..M].fill([0; NR]);
     }
     for k in (0..tile.padded_k).step_by(DEPTH) {
@@ -77,7 +78,7 @@ fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
                 }
             }
         }
-        for (p, acc) in acc.iter_mut().enumerate().take(tile.panels) {
+        for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
             let groups: &[[i8; GROUP]] = tile.panel(p)[k * NR..(k + depth) * NR].as_chunks().0;
             for first in (0..GROUP / CHUNK).step_by(PASS) {
                 pass::<M>(&wide, groups, first, acc);

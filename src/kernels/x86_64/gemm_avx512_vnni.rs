@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx512Vnni, Isa};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{KG, NR};
+use crate::kernels::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -13,6 +13,7 @@ impl TileKernel for Avx512Vnni {
     const NAME: &'static str = "gemm_i8_12x32k4_avx512_vnni";
     const ROWS: usize = 12;
     const PANELS: usize = 2;
+    const FORM: Form = Form::Offset128;
 
     fn detect() -> Option<Self> {
         Self::new()
@@ -45,13 +46,10 @@ fn rows(tile: &Tile<'_>, acc: &mut Accumulators) {
     pick!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
-/// `M` rows times `P` panels. Activations are made unsigned by flipping the top bit, which adds 128; the sums start at -128
-/// times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
+/// `M` rows times `P` panels. As activations are 128 too large, the sums start at -128 times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     let groups = tile.padded_k / KG;
-    // Opaque, or else the compiler flips the bits in a general register, from where they take longer to all lanes.
-    let flip = std::hint::black_box(_mm512_set1_epi8(-128));
     let mut panels = [&[[0i8; GROUP]; 0][..]; P];
     let mut sums = [[_mm512_setzero_si512(); P]; M];
     for (p, panel) in panels.iter_mut().enumerate() {
@@ -73,7 +71,7 @@ fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators
             *w = unsafe { _mm512_loadu_epi8(panel[g].as_ptr()) };
         }
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = _mm512_xor_si512(_mm512_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8))), flip);
+            let a = _mm512_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8)));
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = _mm512_dpbusd_epi32(*sum, a, w);
             }
@@ -82,7 +80,7 @@ fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators
     for (m, sums) in sums.iter().enumerate() {
         for (p, sum) in sums.iter().enumerate() {
             // SAFETY: an array of 16 `i32` has the 64 bytes of a register.
-            unsafe { _mm512_storeu_epi32(acc[p][m].as_mut_ptr(), *sum) }
+            unsafe { _mm512_storeu_epi32(acc.0[p][m].as_mut_ptr(), *sum) }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{AvxVnni, Isa};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{KG, NR};
+use crate::kernels::layout::{Form, KG, NR};
 
 /// Bytes of one group of one panel.
 const GROUP: usize = NR * KG;
@@ -17,6 +17,7 @@ impl TileKernel for AvxVnni {
     const NAME: &'static str = "gemm_i8_6x16k4_avx_vnni";
     const ROWS: usize = 6;
     const PANELS: usize = 1;
+    const FORM: Form = Form::Offset128;
 
     fn detect() -> Option<Self> {
         Self::new()
@@ -29,7 +30,7 @@ impl TileKernel for AvxVnni {
     #[inline(always)]
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         // SAFETY: the token proves the features.
-        unsafe { rows(tile, &mut acc[0]) }
+        unsafe { rows(tile, &mut acc.0[0]) }
     }
 }
 
@@ -46,13 +47,10 @@ fn rows(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
     }
 }
 
-/// `M` rows times one panel. Activations are made unsigned by flipping the top bit, which adds 128; the sums start at -128
-/// times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
+/// `M` rows times one panel. As activations are 128 too large, the sums start at -128 times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
 #[target_feature(enable = "avx2,avxvnni")]
 fn block<const M: usize>(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
     let groups = tile.padded_k / KG;
-    // Opaque, or else the compiler flips the bits in a general register, from where they take longer to all lanes.
-    let flip = std::hint::black_box(_mm256_set1_epi8(-128));
     let panel: &[[i8; GROUP]] = &tile.panel(0).as_chunks().0[..groups];
     let mut sums = [[_mm256_setzero_si256(); PARTS]; M];
     for (c, columns) in tile.column_sums[0].as_chunks::<PART>().0.iter().enumerate() {
@@ -73,7 +71,7 @@ fn block<const M: usize>(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
             *w = unsafe { _mm256_loadu_si256(part.as_ptr().cast()) };
         }
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = _mm256_xor_si256(_mm256_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8))), flip);
+            let a = _mm256_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8)));
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = _mm256_dpbusd_avx_epi32(*sum, a, w);
             }
