@@ -184,7 +184,10 @@ impl Operands {
         let key_scales = room(&mut self.key_scales, padded);
         let key_starts = room(&mut self.key_starts, padded);
         let bytes = room(&mut self.bytes, LANES * groups * KG);
-        // The padding of the rows stays as it is: zero.
+        // What pads keys to whole groups is zero, so what pads queries does not count.
+        for row in bytes.chunks_exact_mut(groups * KG) {
+            row[width..].fill(0);
+        }
         for first in (0..padded).step_by(LANES) {
             let to = bytemuck::cast_slice_mut(&mut queries[first * groups * KG..]);
             let rows = rows_of(input, 0, first, head);

@@ -217,8 +217,8 @@ fn results_do_not_depend_on_the_number_of_threads_or_on_what_was_computed_before
         .into();
     for isa in Isa::available() {
         for int8 in [false, true] {
-            for length in [130, 1, 40, 97] {
-                let case = Case::new(length, 3, 24, Rows::Shared, TERMS[0], int8);
+            for (length, heads, head_dim) in [(130, 3, 24), (1, 3, 24), (40, 2, 27), (97, 5, 26), (40, 2, 3)] {
+                let case = Case::new(length, heads, head_dim, Rows::Shared, TERMS[0], int8);
                 let want = case.run(isa, &Threads::one(), &mut Scratch::default());
                 for threads in &threads {
                     let got = case.run(isa, threads, &mut scratch);
