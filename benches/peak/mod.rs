@@ -6,8 +6,8 @@ use std::time::Instant;
 
 /// Independent sums: more than latency times throughput of the instructions, fewer than there are registers.
 const CHAINS: usize = 12;
-/// Times that every sum is added to in one measurement, which takes about ten milliseconds.
-const STEPS: usize = 1 << 22;
+/// Times that every sum is added to in one measurement, which takes about a millisecond.
+const STEPS: usize = 1 << 18;
 
 /// A loop over the instruction that a kernel lives on, and the multiply-adds of each of its steps.
 #[derive(Clone, Copy)]
