@@ -3,7 +3,8 @@
 use edgeqa::artifact::View;
 use edgeqa::config::ModelConfig;
 use edgeqa::kernels::layout::PackedShape;
-use edgeqa::kernels::linear::{Epilogue, linear_f32};
+use edgeqa::kernels::linear::Epilogue;
+use edgeqa::kernels::linear_float::{Scratch, linear_f32};
 use edgeqa::kernels::math::layer_norm;
 use edgeqa::model::ModelWeights;
 use edgeqa::model::weights::LayerWeights;
@@ -81,7 +82,7 @@ pub(crate) fn project(term: &PositionTerm, relative: Option<&Matrix>) -> Matrix 
             let Dense { weight, bias } = projection;
             let mut data = vec![0.0; relative.rows * weight.rows];
             let epilogue = Epilogue { gelu: false, residual: None };
-            linear_f32(&relative.data, weight.cols, &weight.data, bias, epilogue, &mut data);
+            linear_f32(&relative.data, weight.cols, &weight.data, bias, epilogue, &mut Scratch::default(), &mut data);
             Matrix { rows: relative.rows, cols: weight.rows, data }
         }
         (PositionTerm::Projected(table), _) => table.clone(),

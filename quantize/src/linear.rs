@@ -2,7 +2,8 @@
 
 use edgeqa::kernels::gemm;
 use edgeqa::kernels::layout::PackedShape;
-use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_f32, linear_i8};
+use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
+use edgeqa::kernels::linear_float::{Scratch, linear_f32};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::{QuantizedRows, quantize_row};
 use edgeqa::ops::LinearWeights;
@@ -167,7 +168,8 @@ impl HalfLinear {
 fn outputs(dense: &Dense, x: &[f32]) -> Vec<f32> {
     let k = dense.weight.cols;
     let mut out = vec![0.0; x.len() / k * dense.weight.rows];
-    linear_f32(x, k, &dense.weight.data, &dense.bias, Epilogue { gelu: false, residual: None }, &mut out);
+    let epilogue = Epilogue { gelu: false, residual: None };
+    linear_f32(x, k, &dense.weight.data, &dense.bias, epilogue, &mut Scratch::default(), &mut out);
     out
 }
 

@@ -1,7 +1,7 @@
 //! The int8 arithmetic, safe to call: knows neither tract nor files.
 //!
 //! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
-//! integers into a layer's outputs, [`rows`] quantises activations, [`math`] holds the `f32` parts. [`cpu`] finds out what the CPU
+//! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32` parts. [`cpu`] finds out what the CPU
 //! can do; `f32` code is written once over the vectors of `simd`.
 
 pub mod attention;
@@ -11,6 +11,7 @@ pub mod gemm;
 mod gemm_f32;
 pub mod layout;
 pub mod linear;
+pub mod linear_float;
 pub mod math;
 pub mod pack;
 mod portable;
@@ -22,3 +23,11 @@ mod tests;
 mod transposed;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+/// The first `len` values, after making room for them. They hold anything.
+fn room<T: Clone + Default>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+    if values.len() < len {
+        values.resize(len, T::default());
+    }
+    &mut values[..len]
+}

@@ -2,10 +2,11 @@
 
 use super::cpu::Isa;
 use super::layout::{Form, K_ALIGN};
+use super::room;
 use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct QuantizedRows {
     /// Values in `[-127, 127]`, `rows x padded_k`, as `form` stores them; the padding is zero.
     pub values: Vec<i8>,
@@ -17,6 +18,8 @@ pub struct QuantizedRows {
     pub offsets: Vec<f32>,
     /// Row stride of `values`.
     pub padded_k: usize,
+    /// Rows times factors, on their way to `values`.
+    scaled: Vec<f32>,
 }
 
 impl QuantizedRows {
@@ -68,7 +71,7 @@ impl Task for QuantizeRows<'_> {
         to.offsets.resize(rows, 0.0);
         // The ranges of several rows come before their bytes, so that one row's bytes do not wait for its own range.
         const GROUP: usize = 4;
-        let mut scaled = vec![0.0; if factor.is_some() { GROUP * k } else { 0 }];
+        let scaled = room(&mut to.scaled, if factor.is_some() { GROUP * k } else { 0 });
         let bytes = to.values.chunks_mut(GROUP * to.padded_k);
         let units = to.scales.chunks_mut(GROUP).zip(to.offsets.chunks_mut(GROUP));
         for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
@@ -307,7 +310,7 @@ mod tests {
         let mut factored = QuantizedRows::default();
         plain.quantize(&[4.0, 1.0], 2, None, Form::Signed);
         factored.quantize(&[8.0, 0.5], 2, Some(&[0.5, 2.0]), Form::Signed);
-        assert_eq!(plain, factored);
+        assert_eq!((plain.values, plain.scales, plain.offsets), (factored.values, factored.scales, factored.offsets));
     }
 
     /// The definition, one value at a time.

@@ -7,7 +7,8 @@ use super::{Workspace, cut, rows_fact, slice_of};
 use crate::artifact::View;
 use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
-use crate::kernels::linear::{Epilogue, HalfWeights, Int8Weights, linear_f16, linear_f32, linear_i8};
+use crate::kernels::linear::{Epilogue, Int8Weights, linear_i8};
+use crate::kernels::linear_float::{self, HalfWeights, linear_f16, linear_f32};
 use crate::kernels::rows::QuantizedRows;
 use crate::threads::split;
 
@@ -75,15 +76,18 @@ impl LinearWeights {
     }
 
     /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`).
-    fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, quantized: &mut QuantizedRows, out: &mut [f32]) {
+    fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, scratch: &mut Scratch, out: &mut [f32]) {
         match self {
-            LinearWeights::F32 { shape, weight, bias } => linear_f32(x, shape.k, weight, bias, epilogue, out),
+            LinearWeights::F32 { shape, weight, bias } => {
+                linear_f32(x, shape.k, weight, bias, epilogue, &mut scratch.float, out);
+            }
             LinearWeights::F16 { shape, weight, scales, bias } => {
                 let weights = HalfWeights { shape: *shape, values: weight, scales, bias };
-                linear_f16(x, &weights, epilogue, out);
+                linear_f16(x, &weights, epilogue, &mut scratch.float, out);
             }
             LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
                 let kernel = gemm::chosen();
+                let Scratch { quantized, .. } = scratch;
                 quantized.quantize(x, shape.k, input_factor.as_deref(), kernel.form);
                 let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
                 linear_i8(kernel, quantized, &weights, epilogue, out);
@@ -96,8 +100,16 @@ impl LinearWeights {
 struct Part<'a> {
     x: &'a [f32],
     residual: Option<&'a [f32]>,
-    quantized: &'a mut QuantizedRows,
+    scratch: &'a mut Scratch,
     out: &'a mut [f32],
+}
+
+/// Memory of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// Inputs of int8 layers.
+    quantized: QuantizedRows,
+    float: linear_float::Scratch,
 }
 
 impl Op for Linear {
@@ -125,23 +137,23 @@ impl EvalOp for Linear {
             ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
             let mut output = workspace.tensor(rows, n)?;
             let ranges = split(rows, 1, workspace.threads.count());
-            let memory = &mut workspace.quantized;
-            memory.resize_with(memory.len().max(ranges.len()), QuantizedRows::default);
+            let memory = &mut workspace.linear;
+            memory.resize_with(memory.len().max(ranges.len()), Scratch::default);
             let mut view = output.try_as_plain_ram_mut()?;
             let outputs = cut(view.as_slice_mut::<f32>()?, ranges.clone().map(|rows| rows.len() * n));
             let mut parts: Vec<_> = ranges
                 .zip(outputs)
                 .zip(memory)
-                .map(|((rows, out), quantized)| Part {
+                .map(|((rows, out), scratch)| Part {
                     x: &x[rows.start * k..rows.end * k],
                     residual: residual.map(|r| &r[rows.start * n..rows.end * n]),
-                    quantized,
+                    scratch,
                     out,
                 })
                 .collect();
             workspace.threads.for_each(&mut parts, |part| {
                 let epilogue = Epilogue { gelu: self.gelu, residual: part.residual };
-                self.weights.apply(part.x, epilogue, part.quantized, part.out);
+                self.weights.apply(part.x, epilogue, part.scratch, part.out);
             });
             workspace.recycle(inputs);
             Ok(tvec!(output.into_tvalue()))

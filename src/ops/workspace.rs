@@ -4,10 +4,9 @@ use std::cell::RefCell;
 
 use tract_core::internal::*;
 
-use super::RelativeIndex;
+use super::{RelativeIndex, linear};
 use crate::config::RelativeConfig;
 use crate::kernels::attention::{self, Distances};
-use crate::kernels::rows::QuantizedRows;
 use crate::threads::Threads;
 
 /// What operators find in [`EvalContext::shared`]. Once it has seen the longest sequence, a run allocates nothing whose size
@@ -18,8 +17,8 @@ pub struct Workspace {
     pub(super) threads: Threads,
     /// Memory of attention.
     pub(super) attention: attention::Scratch,
-    /// Inputs of linear layers, one for each thread.
-    pub(super) quantized: Vec<QuantizedRows>,
+    /// Memory of linear layers, one for each thread.
+    pub(super) linear: Vec<linear::Scratch>,
     /// Tensors that nobody uses.
     tensors: Vec<Tensor>,
     /// Of the latest length.

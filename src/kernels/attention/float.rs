@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
-use super::{BLOCK, Block, Distances, Input, room, stride};
+use super::{BLOCK, Block, Distances, Input, stride};
 use crate::kernels::gemm_f32::Product;
+use crate::kernels::room;
 use crate::kernels::simd::{LANES, Simd, Task};
 use crate::kernels::transposed::{Row, Transposed};
 

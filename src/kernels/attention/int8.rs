@@ -16,8 +16,9 @@ use std::ops::Range;
 
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
-use super::{Block, Input, Row, Table, room, stride};
+use super::{Block, Input, Row, Table, stride};
 use crate::kernels::layout::KG;
+use crate::kernels::room;
 use crate::kernels::simd::{Dot, LANES, Simd, TaskDot};
 
 /// Bytes of one group of 16 lanes.

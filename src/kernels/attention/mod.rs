@@ -277,13 +277,5 @@ fn stride(columns: usize) -> usize {
     (columns.div_ceil(LANES) | 1) * LANES
 }
 
-/// The first `len` values, after making room for them. They hold anything.
-fn room<T: Clone + Default>(values: &mut Vec<T>, len: usize) -> &mut [T] {
-    if values.len() < len {
-        values.resize(len, T::default());
-    }
-    &mut values[..len]
-}
-
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Block, Input, room, stride};
+use super::{Block, Input, stride};
 use crate::kernels::gemm_f32::Product;
 use crate::kernels::math::exponentials;
+use crate::kernels::room;
 use crate::kernels::simd::{LANES, Simd, load_part, store_part};
 
 /// Values of one head, row after row, for products: `[length, head_dim]`.
