@@ -26,34 +26,39 @@ impl Task for Product<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        /// Values of `k` at a time: as many rows of `b` stay in the first-level cache for all rows of `a`.
+        const DEPTH: usize = 128;
         let (height, vectors) = S::TILE;
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = self.rows.div_ceil(height);
-        for n in (0..self.columns).step_by(vectors * LANES) {
-            let wide = self.columns - n >= vectors * LANES;
-            for t in 0..tiles {
-                let (m, end) = (self.rows * t / tiles, self.rows * (t + 1) / tiles);
-                let operands = Operands {
-                    depth: self.depth,
-                    a: &self.a[m * self.a_stride..],
-                    a_stride: self.a_stride,
-                    b: &self.b[n..],
-                    b_stride: self.b_stride,
-                    c: &mut self.c[m * self.c_stride + n..],
-                    c_stride: self.c_stride,
-                };
-                macro_rules! pick {
-                    ($($rows:literal)+) => {
-                        match end - m {
-                            $(
-                                $rows if $rows <= height && wide && vectors == 2 => tile::<S, $rows, 2>(s, operands),
-                                $rows if $rows <= height => tile::<S, $rows, 1>(s, operands),
-                            )+
-                            _ => {}
-                        }
+        for k in (0..self.depth).step_by(DEPTH) {
+            for n in (0..self.columns).step_by(vectors * LANES) {
+                let wide = self.columns - n >= vectors * LANES;
+                for t in 0..tiles {
+                    let (m, end) = (self.rows * t / tiles, self.rows * (t + 1) / tiles);
+                    let operands = Operands {
+                        depth: DEPTH.min(self.depth - k),
+                        add: k > 0,
+                        a: &self.a[m * self.a_stride + k..],
+                        a_stride: self.a_stride,
+                        b: &self.b[k * self.b_stride + n..],
+                        b_stride: self.b_stride,
+                        c: &mut self.c[m * self.c_stride + n..],
+                        c_stride: self.c_stride,
                     };
+                    macro_rules! pick {
+                        ($($rows:literal)+) => {
+                            match end - m {
+                                $(
+                                    $rows if $rows <= height && wide && vectors == 2 => tile::<S, $rows, 2>(s, operands),
+                                    $rows if $rows <= height => tile::<S, $rows, 1>(s, operands),
+                                )+
+                                _ => {}
+                            }
+                        };
+                    }
+                    pick!(1 2 3 4 5 6 7 8 9 10 11 12);
                 }
-                pick!(1 2 3 4 5 6 7 8 9 10 11 12);
             }
         }
     }
@@ -61,6 +66,8 @@ impl Task for Product<'_> {
 
 struct Operands<'a> {
     depth: usize,
+    /// Whether the sums start with what `c` holds.
+    add: bool,
     a: &'a [f32],
     a_stride: usize,
     b: &'a [f32],
@@ -77,6 +84,14 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
         *row = &x.a[m * x.a_stride..][..x.depth];
     }
     let mut sums = [[s.splat(0.0); V]; M];
+    if x.add {
+        for (m, sums) in sums.iter_mut().enumerate() {
+            let (c, _) = x.c[m * x.c_stride..][..V * LANES].as_chunks();
+            for (sum, c) in sums.iter_mut().zip(c) {
+                *sum = s.load(c);
+            }
+        }
+    }
     for k in 0..x.depth {
         let (b, _) = x.b[k * x.b_stride..][..V * LANES].as_chunks();
         let mut vectors = [s.splat(0.0); V];
@@ -107,7 +122,7 @@ mod tests {
     fn products_of_small_integers_are_exact_at_every_height_and_width() {
         for isa in Isa::available() {
             for rows in 1..=30 {
-                for (depth, columns) in [(1, 16), (3, 32), (5, 48), (64, 80)] {
+                for (depth, columns) in [(1, 16), (3, 32), (5, 48), (64, 80), (128, 16), (129, 48), (300, 32)] {
                     let (a_stride, b_stride, c_stride) = (depth + 3, columns + 5, columns + 7);
                     let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
                     let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();

@@ -97,8 +97,11 @@ impl Task for LinearI8<'_> {
         let mut acc = Accumulators::splat(0);
         for p0 in (0..shape.panels()).step_by(kernel.panels) {
             let p1 = shape.panels().min(p0 + kernel.panels);
-            let weights = &packed[p0 * shape.panel_len()..p1 * shape.panel_len()];
+            let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
+            let next = &later[..later.len().min(weights.len())];
             for t in 0..tiles {
+                // The weights of a model do not fit into the caches near the core.
+                s.prefetch(&next[next.len() * t / tiles..next.len() * (t + 1) / tiles]);
                 let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);

@@ -29,6 +29,9 @@ pub(super) trait Simd: Copy {
     /// Runs `task` as a function of its own.
     fn call<T: Task>(self, task: T) -> T::Output;
 
+    /// Asks for `bytes` to be brought into the caches, for use soon. Without effect where there is no such instruction.
+    fn prefetch(self, bytes: &[i8]);
+
     fn splat(self, x: f32) -> Self::F32;
     fn load(self, x: &[f32; LANES]) -> Self::F32;
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
@@ -157,6 +160,9 @@ impl Simd for Portable {
     fn call<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }
+
+    #[inline(always)]
+    fn prefetch(self, _: &[i8]) {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {

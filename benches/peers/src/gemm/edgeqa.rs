@@ -25,23 +25,25 @@ impl EdgeQa {
     pub fn new(problem: &Problem) -> Self {
         let shape = PackedShape { n: problem.n, k: problem.k };
         let padded_k = shape.padded_k();
-        let mut values = vec![0; problem.m * padded_k];
-        for (to, from) in values.chunks_exact_mut(padded_k).zip(problem.activations.chunks_exact(problem.k)) {
-            to[..problem.k].copy_from_slice(from);
+        let kernel = chosen();
+        let mut activations = QuantizedRows::default();
+        activations.values = vec![kernel.form.convert(0); problem.m * padded_k];
+        let rows = activations.values.chunks_exact_mut(padded_k).zip(problem.activations.chunks_exact(problem.k));
+        for (to, from) in rows {
+            to.iter_mut().zip(from).for_each(|(to, value)| *to = kernel.form.convert(*value));
         }
+        activations.form = kernel.form;
+        activations.scales = vec![1.0; problem.m];
+        activations.offsets = vec![0.0; problem.m];
+        activations.padded_k = padded_k;
         Self {
-            kernel: chosen(),
+            kernel,
             shape,
             packed: pack(shape, &problem.weights),
             scales: vec![1.0; shape.padded_n()],
             bias: vec![0.0; shape.padded_n()],
             column_sums: column_sums(shape, &problem.weights),
-            activations: QuantizedRows {
-                values,
-                scales: vec![1.0; problem.m],
-                offsets: vec![0.0; problem.m],
-                padded_k,
-            },
+            activations,
             out: vec![0.0; problem.m * problem.n],
         }
     }
