@@ -69,6 +69,15 @@ impl Threads {
         self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
+    /// Into how many parts to cut `len` items: one for each thread or, if no part gets fewer than `least`, up to four, so that a
+    /// thread that is held up leaves some of its share to the others.
+    pub fn parts(&self, len: usize, least: usize) -> usize {
+        match self.count() {
+            1 => 1,
+            threads => threads * (len / (least * threads)).clamp(1, 4),
+        }
+    }
+
     /// Runs `f` on one of the threads, from where [`Threads::for_each`] starts sooner.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
@@ -127,6 +136,15 @@ mod tests {
                     assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn parts_are_as_many_for_every_thread_and_not_too_small() {
+        assert_eq!(Threads::one().parts(1000, 48), 1);
+        let threads = Threads::new(count(2), false).expect("threads");
+        for (len, parts) in [(1, 2), (64, 2), (191, 2), (192, 4), (384, 8), (5000, 8)] {
+            assert_eq!(threads.parts(len, 48), parts, "{len}");
         }
     }
 

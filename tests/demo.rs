@@ -1,10 +1,12 @@
 //! The shipped model on the shipped texts, and what it costs in memory.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::Artifact;
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::threads::Threads;
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
@@ -90,6 +92,30 @@ fn shipped_model_answers_the_shipped_questions_as_listed() {
 #[test]
 fn shipped_model_is_intact() {
     Artifact::open(&demo().join("model.safetensors")).expect("opens").verify().expect("verifies");
+}
+
+/// Rows, heads and windows go to whatever thread is free; no sum is cut.
+#[test]
+fn logits_and_answers_are_the_same_bits_with_any_number_of_threads() {
+    let artifact = Artifact::open(&demo().join("model.safetensors")).expect("opens");
+    let one = Session::new(&ModelWeights::from_artifact(&artifact).expect("weights")).expect("session");
+    let reader = Reader::from_artifact(&artifact).expect("a reader");
+    let text = std::fs::read_to_string(demo().join("texts/lighthouse.txt")).expect("a text").repeat(4);
+    // About ten windows: whole batches, and some that are left over.
+    let options = AskOptions { max_seq_len: Some(128), doc_stride: Some(32), ..AskOptions::default() };
+    let answer = |reader: &Reader| reader.ask("Who was the last keeper?", &text, &options).expect("an answer");
+    let alone = answer(&reader);
+    assert!(alone.windows > 5);
+    for count in [2, 3, 7] {
+        let threads = Threads::new(NonZeroUsize::new(count).expect("not 0"), false).expect("threads");
+        let several = one.on(threads.clone());
+        for length in [1, 5, 40, 129, 384] {
+            let ids: Vec<i64> = (0..length).map(|i| 1000 + 7 * i).collect();
+            let want = one.logits(&ids, None).expect("logits");
+            assert_eq!(several.logits(&ids, None).expect("logits"), want, "{length} tokens, {count} threads");
+        }
+        assert_eq!(answer(&reader.clone().on(threads)), alone, "{count} threads");
+    }
 }
 
 /// The weights are shared, file-backed pages: none of them is private, and of the word embeddings only the pages around the

@@ -140,7 +140,7 @@ def compare(args, int8, threads):
         "tokens": args.tokens,
         "metric": metric,
         "runtimes": runtimes,
-        "ratios": ratios(runtimes, args.tokens),
+        "ratios": ratios(runtimes, args.tokens, metric),
         "failed": failed,
     }
 
@@ -192,13 +192,15 @@ def summary(worker, samples, peak, metric, lengths):
     }
 
 
-def ratios(runtimes, lengths):
-    """Median of edgeqa divided by the median of every other runtime, by length."""
-    medians = {runtime["name"]: runtime["median"] for runtime in runtimes}
-    own = medians.pop(EDGEQA, None)
+def ratios(runtimes, lengths, metric):
+    """edgeqa's time divided by that of every other runtime, by length: the median over the rounds, in each of which the two ran
+    one after the other. A machine that is slower for some seconds slows both."""
+    samples = {runtime["name"]: runtime["samples"] for runtime in runtimes}
+    own = samples.pop(EDGEQA, None)
     if own is None:
         return {}
-    return {name: {str(n): own[str(n)] / median[str(n)] for n in lengths} for name, median in medians.items()}
+    paired = lambda times, n: statistics.median(a / b for a, b in zip(own[n][metric], times[n][metric]))
+    return {name: {str(n): paired(times, str(n)) for n in lengths} for name, times in samples.items()}
 
 
 def scaling(few, many):
@@ -225,7 +227,7 @@ def report(record):
         f"{record['date']}, edgeqa {commit}, {record['rounds']} rounds",
     ]
     for run in record["runs"]:
-        blocks += [tables.versions(run), tables.medians(run), tables.ratios(run), tables.failures(run)]
+        blocks += [tables.versions(run), tables.medians(run), tables.fastest(run), tables.ratios(run), tables.failures(run)]
     blocks += [tables.scaling(scaling) for scaling in record["scaling"]]
     print("\n\n".join(filter(None, blocks)))
 

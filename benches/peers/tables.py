@@ -32,11 +32,18 @@ def medians(run):
 
 
 def ratios(run):
-    """The time of edgeqa divided by that of every other runtime: below 1, edgeqa is faster. Empty without edgeqa."""
+    """The time of edgeqa divided by that of every other runtime, median of the rounds: below 1, edgeqa is faster. Empty without edgeqa."""
     if not run["ratios"]:
         return ""
     header = [f"edgeqa / peer, threads {run['threads']}", *run["tokens"]]
     return table(header, [[name, *(number(of[str(n)], 3) for n in run["tokens"])] for name, of in run["ratios"].items()])
+
+
+def fastest(run):
+    """Milliseconds of the fastest round, by length: what the machine does when nobody else uses it."""
+    header = [f"fastest, threads {run['threads']}", *run["tokens"]]
+    least = lambda runtime, n: number(min(runtime["samples"][str(n)][run["metric"]]))
+    return table(header, [[runtime["name"], *(least(runtime, n) for n in run["tokens"])] for runtime in run["runtimes"]])
 
 
 def scaling(scaling):

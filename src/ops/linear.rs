@@ -96,7 +96,10 @@ impl LinearWeights {
     }
 }
 
-/// The share of one thread: some rows.
+/// Rows that are worth reading all weights for once more.
+const PART: usize = 48;
+
+/// A share of the work: some rows.
 struct Part<'a> {
     x: &'a [f32],
     residual: Option<&'a [f32]>,
@@ -104,7 +107,7 @@ struct Part<'a> {
     out: &'a mut [f32],
 }
 
-/// Memory of one thread.
+/// Memory of one share.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Inputs of int8 layers.
@@ -136,7 +139,7 @@ impl EvalOp for Linear {
             let residual = if self.residual { Some(slice_of::<f32>(&inputs, 1)?) } else { None };
             ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
             let mut output = workspace.tensor(rows, n)?;
-            let ranges = split(rows, 1, workspace.threads.count());
+            let ranges = split(rows, 1, workspace.threads.parts(rows, PART));
             let memory = &mut workspace.linear;
             memory.resize_with(memory.len().max(ranges.len()), Scratch::default);
             let mut view = output.try_as_plain_ram_mut()?;

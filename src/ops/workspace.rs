@@ -17,7 +17,7 @@ pub struct Workspace {
     pub(super) threads: Threads,
     /// Memory of attention.
     pub(super) attention: attention::Scratch,
-    /// Memory of linear layers, one for each thread.
+    /// Memory of linear layers, one for each share of the work.
     pub(super) linear: Vec<linear::Scratch>,
     /// Tensors that nobody uses.
     tensors: Vec<Tensor>,

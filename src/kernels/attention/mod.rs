@@ -26,6 +26,9 @@ pub use distances::Distances;
 /// Queries of a block: their scores, for some hundred keys, stay in the second-level cache.
 const BLOCK: usize = 64;
 
+/// Queries that are worth going through all keys for.
+const PART: usize = 48;
+
 /// The shape of multi-head attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
@@ -157,7 +160,7 @@ fn run(
     }
     let input = Input { shape, length, qkv, positions };
     let Scratch { float, int8, blocks } = scratch;
-    let ranges = split(length, LANES, threads.count());
+    let ranges = split(length, LANES, threads.parts(length, PART));
     blocks.resize_with(ranges.len().max(blocks.len()), Block::default);
     let mut rest = out;
     let mut parts: Vec<Part<'_>> = Vec::with_capacity(ranges.len());
@@ -201,7 +204,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The share of one thread: some queries, for all heads.
+/// A share of the work: some queries, for all heads.
 struct Part<'a> {
     queries: Range<usize>,
     block: &'a mut Block,
