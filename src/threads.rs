@@ -1,14 +1,26 @@
 //! Worker threads that sleep when there is nothing to do.
+//!
+//! Waking a thread takes as long as many an operator, so threads do not sleep between the parts of one run: within
+//! [`Threads::run`], and while they wait for the last part of [`Threads::for_each`], they look for work again and again, after
+//! some microseconds letting other programs go first.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 /// A number of threads to share work between. Clones share the same threads.
 #[derive(Clone, Debug)]
 pub struct Threads {
     /// `None` for the calling thread alone.
-    pool: Option<Arc<rayon::ThreadPool>>,
+    pool: Option<Arc<Pool>>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    threads: rayon::ThreadPool,
+    /// Whether a run keeps the threads awake. Two at a time could wait for each other.
+    awake: AtomicBool,
 }
 
 /// Why there are no threads.
@@ -55,7 +67,7 @@ impl Threads {
             })
             .build()
             .map_err(|source| ThreadsError { count, source })?;
-        Ok(Self { pool: Some(Arc::new(pool)) })
+        Ok(Self { pool: Some(Arc::new(Pool { threads: pool, awake: AtomicBool::new(false) })) })
     }
 
     /// The number of physical cores, or of the CPUs that this process may use if these are fewer.
@@ -66,7 +78,7 @@ impl Threads {
 
     /// How many threads share the work.
     pub fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
+        self.pool.as_ref().map_or(1, |pool| pool.threads.current_num_threads())
     }
 
     /// Into how many parts to cut `len` items: one for each thread or, if no part gets fewer than `least`, up to four, so that a
@@ -78,21 +90,78 @@ impl Threads {
         }
     }
 
-    /// Runs `f` on one of the threads, from where [`Threads::for_each`] starts sooner.
+    /// Runs `f` on one of the threads. The others stay awake for the calls of [`Threads::for_each`] in it, unless another run
+    /// keeps them awake already.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(f),
-            None => f(),
-        }
+        let Some(pool) = &self.pool else { return f() };
+        pool.threads.install(|| {
+            if pool.awake.swap(true, Ordering::AcqRel) {
+                return f();
+            }
+            // Also if `f` panics.
+            let running = AtomicBool::new(true);
+            let main = pool.threads.current_thread_index();
+            pool.threads.scope(|scope| {
+                let _end = OnDrop(|| {
+                    running.store(false, Ordering::Release);
+                    pool.awake.store(false, Ordering::Release);
+                });
+                scope.spawn_broadcast(|_, thread| {
+                    if Some(thread.index()) != main {
+                        work_until(|| !running.load(Ordering::Acquire));
+                    }
+                });
+                f()
+            })
+        })
     }
 
     /// Calls `f` on every part, each on whatever thread is free, and returns when all are done.
     pub fn for_each<T: Send>(&self, parts: &mut [T], f: impl Fn(&mut T) + Sync + Send) {
-        use rayon::prelude::*;
         match &self.pool {
-            Some(pool) if parts.len() > 1 => pool.install(|| parts.par_iter_mut().with_max_len(1).for_each(f)),
+            Some(pool) if parts.len() > 1 => pool.threads.install(|| {
+                let left = AtomicUsize::new(parts.len());
+                let (f, left) = (&f, &left);
+                rayon::scope(|scope| {
+                    for part in parts {
+                        scope.spawn(move |_| {
+                            let _done = OnDrop(|| {
+                                left.fetch_sub(1, Ordering::Release);
+                            });
+                            f(part);
+                        });
+                    }
+                    work_until(|| left.load(Ordering::Acquire) == 0);
+                });
+            }),
             _ => parts.iter_mut().for_each(f),
         }
+    }
+}
+
+/// Does what the other threads of the pool have to do until `done`.
+fn work_until(done: impl Fn() -> bool) {
+    /// Looks for work before other programs may go first.
+    const PATIENCE: u32 = 2000;
+    let mut idle = 0;
+    while !done() {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            idle = 0;
+        } else if idle < PATIENCE {
+            idle += 1;
+            std::hint::spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Calls a function when it goes, also in a panic.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
@@ -123,6 +192,34 @@ mod tests {
                 assert!(parts.iter().enumerate().all(|(i, part)| *part == i + 2000), "{n} {pin}");
             }
         }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_threads_live_on() {
+        let threads = Threads::new(count(3), false).expect("threads");
+        let fails = |parts: &mut [u32]| threads.run(|| threads.for_each(parts, |part| assert_ne!(*part, 5)));
+        let panics =
+            |mut parts: Vec<u32>| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fails(&mut parts))).is_err();
+        for _ in 0..3 {
+            assert!(panics((0..10).collect()));
+            assert!(!panics(vec![1; 10]));
+        }
+    }
+
+    #[test]
+    fn runs_at_the_same_time_do_not_wait_for_each_other_forever() {
+        let threads = Threads::new(count(2), false).expect("threads");
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mut parts = [0; 5];
+                        threads.run(|| (0..3).for_each(|_| threads.for_each(&mut parts, |part| *part += 1)));
+                        assert_eq!(parts, [3; 5]);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

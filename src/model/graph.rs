@@ -3,7 +3,7 @@
 use tract_core::internal::*;
 
 use super::weights::ModelWeights;
-use crate::ops::{DisentangledAttention, Linear};
+use crate::ops::{DisentangledAttention, LayerNorm, Linear, LinearWeights};
 
 /// Which values the model returns beside the logits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,17 +36,22 @@ pub fn build(weights: &ModelWeights, taps: Taps) -> TractResult<TypedModel> {
     let mut tapped = Vec::new();
     for (i, layer) in weights.layers.iter().enumerate() {
         let name = |part: &str| crate::artifact::schema::in_layer(i, part);
-        let linear = |weights: &_, gelu, residual| Linear { weights: Clone::clone(weights), gelu, residual };
-        let qkv = model.wire_node(name("attention.qkv"), linear(&layer.qkv, false, false), &[hidden])?;
+        let linear = |weights: &LinearWeights, gelu, norm: Option<&LayerNorm>| Linear {
+            weights: weights.clone(),
+            gelu,
+            // What is normalised is a sum with what came in.
+            residual: norm.is_some(),
+            norm: norm.cloned(),
+        };
+        let qkv = model.wire_node(name("attention.qkv"), linear(&layer.qkv, false, None), &[hidden])?;
         let attention = DisentangledAttention::new(&weights.config, layer.relative.clone());
         let attended = model.wire_node(name("attention"), attention, &qkv)?[0];
-        let output = linear(&layer.attention_output, false, true);
-        let output = model.wire_node(name("attention.output"), output, &[attended, hidden])?;
-        let normed = model.wire_node(name("attention.norm"), layer.attention_norm.clone(), &output)?[0];
-        let inner = model.wire_node(name("ffn.in"), linear(&layer.ffn_in, true, false), &[normed])?[0];
-        let output = model.wire_node(name("ffn.out"), linear(&layer.ffn_out, false, true), &[inner, normed])?;
+        let output = linear(&layer.attention_output, false, Some(&layer.attention_norm));
+        let normed = model.wire_node(name("attention.output"), output, &[attended, hidden])?[0];
+        let inner = model.wire_node(name("ffn.in"), linear(&layer.ffn_in, true, None), &[normed])?[0];
+        let output = linear(&layer.ffn_out, false, Some(&layer.ffn_norm));
         let layer_input = hidden;
-        hidden = model.wire_node(name("ffn.norm"), layer.ffn_norm.clone(), &output)?[0];
+        hidden = model.wire_node(name("ffn.out"), output, &[inner, normed])?[0];
         match taps {
             Taps::None => {}
             Taps::Layers => tapped.push(hidden),

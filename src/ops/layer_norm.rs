@@ -21,6 +21,13 @@ pub struct LayerNorm {
 // `eps` of a validated configuration is finite, so equality is reflexive.
 impl Eq for LayerNorm {}
 
+impl LayerNorm {
+    /// Normalises rows of `[.., width]` in place.
+    pub(super) fn apply(&self, rows: &mut [f32]) {
+        layer_norm(rows, &self.weight, &self.bias, self.eps);
+    }
+}
+
 impl Op for LayerNorm {
     fn name(&self) -> StaticName {
         "EdgeqaLayerNorm".into()
@@ -41,7 +48,7 @@ impl EvalOp for LayerNorm {
         Workspace::with(context, |workspace| {
             let rows = split(values.len() / width, 1, workspace.threads.count());
             let mut parts = cut(values, rows.map(|rows| rows.len() * width));
-            workspace.threads.for_each(&mut parts, |rows| layer_norm(rows, &self.weight, &self.bias, self.eps));
+            workspace.threads.for_each(&mut parts, |rows| self.apply(rows));
             Ok(())
         })?;
         Ok(tvec!(x.into_tvalue()))

@@ -3,7 +3,7 @@
 use half::f16;
 use tract_core::internal::*;
 
-use super::{Workspace, cut, rows_fact, slice_of};
+use super::{LayerNorm, Workspace, cut, rows_fact, slice_of};
 use crate::artifact::View;
 use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
@@ -12,7 +12,7 @@ use crate::kernels::linear_float::{self, HalfWeights, linear_f16, linear_f32};
 use crate::kernels::rows::QuantizedRows;
 use crate::threads::split;
 
-/// `y = act(x W^T + b) + residual`.
+/// `y = norm(act(x W^T + b) + residual)`.
 ///
 /// Inputs: `x` (`f32`, `[S, k]`) and, with `residual`, `f32` `[S, n]`. Output: `f32`, `[S, n]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,10 @@ pub struct Linear {
     pub weights: LinearWeights,
     /// Whether outputs go through GELU (erf).
     pub gelu: bool,
-    /// Whether a second input is added last.
+    /// Whether a second input is added.
     pub residual: bool,
+    /// The LayerNorm that outputs go through last.
+    pub norm: Option<LayerNorm>,
 }
 
 /// Weights of a linear layer of `shape.n` output and `shape.k` input channels.
@@ -121,7 +123,9 @@ impl Op for Linear {
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        Ok(vec![format!("{:?}, gelu {}, residual {}", self.weights.shape(), self.gelu, self.residual)])
+        let Self { gelu, residual, norm, .. } = self;
+        let norm = norm.is_some();
+        Ok(vec![format!("{:?}, gelu {gelu}, residual {residual}, norm {norm}", self.weights.shape())])
     }
 
     op_as_typed_op!();
@@ -157,6 +161,9 @@ impl EvalOp for Linear {
             workspace.threads.for_each(&mut parts, |part| {
                 let epilogue = Epilogue { gelu: self.gelu, residual: part.residual };
                 self.weights.apply(part.x, epilogue, part.scratch, part.out);
+                if let Some(norm) = &self.norm {
+                    norm.apply(part.out);
+                }
             });
             workspace.recycle(inputs);
             Ok(tvec!(output.into_tvalue()))

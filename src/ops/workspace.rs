@@ -28,7 +28,7 @@ pub struct Workspace {
 impl Workspace {
     /// Makes the next run of `state` one on `threads`.
     pub fn prepare(state: &mut TypedSimpleState, threads: &Threads) {
-        let workspace = state.turn_state.shared.entry::<RefCell<Self>>().or_insert_with(RefCell::default);
+        let workspace = state.turn_state.shared.entry::<RefCell<Self>>().or_default();
         workspace.get_mut().threads = threads.clone();
     }
 

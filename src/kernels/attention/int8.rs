@@ -71,7 +71,7 @@ fn padded(input: &Input<'_>) -> usize {
 
 /// Bytes between the groups of a table by distance: an odd number of cache lines, so that they spread over the whole cache.
 fn distance_stride(padded: usize) -> usize {
-    (2 * padded * KG / GROUP | 1) * GROUP
+    ((2 * padded * KG / GROUP) | 1) * GROUP
 }
 
 /// Prepares the operands of one head.
