@@ -1,0 +1,77 @@
+//! `edgeqa doctor` as people and scripts use it, and `ask` with threads.
+
+mod common;
+
+use common::program::{Bench, failure, run, success};
+use serde_json::Value;
+
+fn doctor(bench: &Bench, args: &[&str], kernel: Option<&str>) -> Value {
+    let model = bench.model.to_str().expect("UTF-8");
+    let mut command = bench.command(&["doctor", "--json", "--model", model]);
+    command.args(args).env_remove("EDGEQA_KERNEL");
+    if let Some(kernel) = kernel {
+        command.env("EDGEQA_KERNEL", kernel);
+    }
+    serde_json::from_str(&success(run(&mut command, ""))).expect("JSON")
+}
+
+fn chosen(report: &Value) -> Vec<&str> {
+    let kernels = report["kernels"].as_array().expect("kernels").iter();
+    kernels.filter(|kernel| kernel["chosen"] == true).filter_map(|kernel| kernel["name"].as_str()).collect()
+}
+
+#[test]
+fn doctor_says_what_runs_here() {
+    let bench = Bench::new();
+    let report = doctor(&bench, &["--threads", "3"], None);
+    assert_eq!(report["threads"], 3);
+    assert_eq!(chosen(&report), [report["kernel"].as_str().expect("a name")]);
+    let available = |kernel: &&Value| kernel["available"] == true;
+    let kernels = report["kernels"].as_array().expect("kernels");
+    assert_eq!(kernels.iter().rfind(available).expect("one")["chosen"], true, "the fastest that can run is chosen");
+    assert!(report["page_bytes"].as_u64().is_some_and(|bytes| bytes.is_power_of_two()));
+    assert!(report["default_threads"].as_u64() <= report["usable_cpus"].as_u64());
+    if cfg!(target_os = "linux") {
+        assert_eq!(report["weights_are_mapped"], true);
+        assert_eq!(report["weights"]["private_dirty"], 0);
+        assert!(report["weights"]["bytes"].as_u64() >= Some(4096));
+    }
+}
+
+#[test]
+fn the_override_is_obeyed_and_shown() {
+    let bench = Bench::new();
+    for kernel in ["gemm_i8_4x16k4_portable", "gemm_i8_1x16k4_scalar"] {
+        let report = doctor(&bench, &[], Some(kernel));
+        assert_eq!(chosen(&report), [kernel]);
+        assert_eq!((&report["kernel_override"], &report["vectors"]), (&kernel.into(), &"portable".into()));
+    }
+    let model = bench.model.to_str().expect("UTF-8");
+    let page = success(run(&mut bench.command(&["doctor", "--model", model, "--threads", "1"]), ""));
+    for name in ["kernels", "features", "threads", "page size", "weights"] {
+        assert!(page.lines().any(|line| line.starts_with(name)), "{name}: {page}");
+    }
+}
+
+#[test]
+fn doctor_fails_where_nothing_can_be_answered() {
+    let bench = Bench::new();
+    let missing = bench.file("broken.safetensors", "no model");
+    failure(run(&mut bench.command(&["doctor", "--model", &missing]), ""), 1);
+    failure(run(&mut bench.command(&["doctor", "--threads", "0"]), ""), 2);
+}
+
+#[test]
+fn answers_do_not_depend_on_threads() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let text = "Ada Morrow kept the light and a log of ships. ".repeat(40);
+    let ask = |args: &[&str]| {
+        let common = ["ask", "Who kept the light?", "--json", "--model", model, "--max-seq-len", "64"];
+        success(run(bench.command(&common).args(args), &text))
+    };
+    let one = ask(&["--threads", "1"]);
+    for args in [&["--threads", "2"][..], &["--threads", "4", "--pin"], &[]] {
+        assert_eq!(ask(args), one, "{args:?}");
+    }
+}
