@@ -9,7 +9,7 @@ use crate::kernels::attention::{Positions, Shape, attention};
 /// Multi-head attention with relative positions, for one sequence without padding.
 ///
 /// Input: queries, keys and values side by side, `f32`, `[S, 3 * hidden]`. Output: `f32`, `[S, hidden]`. For each head, with
-/// `r = row(i - j)` of [`RelativeIndex`]:
+/// `r = row(i - j)` of [`RelativeIndex`](super::RelativeIndex):
 ///
 /// ```text
 /// score(i, j) = (q_i . k_j + q_i . Kr[r] + k_j . Qr[r]) / scale        out_i = sum_j softmax_j(score(i, j)) v_j

@@ -1,11 +1,11 @@
 //! Disentangled attention, in blocks of queries.
 //!
-//! First the operands of every head are brought into the order that products want ([`float::Operands`], [`int8::Operands`]); then,
-//! block by block of queries, scores of all keys are computed, turned into weights, and values added up ([`weights`]).
+//! First the operands of every head are brought into the order that products want (`float::Operands`, `int8::Operands`); then,
+//! block by block of queries, scores of all keys are computed, turned into weights, and values added up (`weights`).
 //! Memory grows with the length, not with its square.
 //!
-//! Position tables in `f32` give scores in `f32` ([`float`]). With int8 tables, queries and keys are quantised as well ([`rows`]), and
-//! the three products of a score are exact integers where the CPU sums products of bytes ([`int8`]); elsewhere the same values
+//! Position tables in `f32` give scores in `f32` (`float`). With int8 tables, queries and keys are quantised as well (`rows`), and
+//! the three products of a score are exact integers where the CPU sums products of bytes (`int8`); elsewhere the same values
 //! are multiplied in `f32`, which gives the same scores but for rounding.
 
 mod distances;
