@@ -9,8 +9,8 @@ use crate::config::RelativeConfig;
 use crate::kernels::attention::{self, Distances};
 use crate::threads::Threads;
 
-/// What operators find in [`EvalContext::shared`]. Once it has seen the longest sequence, a run allocates nothing whose size
-/// depends on the model.
+/// What operators find in [`EvalContext::shared`]. A run of a length that it has seen allocates nothing whose size depends on the
+/// model; on one thread, neither does a run of a shorter one.
 #[derive(Debug, Default)]
 pub struct Workspace {
     /// Who computes.
