@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 
 use super::simd::{Portable, Task, TaskDot};
 
-/// Defines a token and its only constructor.
-#[cfg(target_arch = "x86_64")]
+/// Defines a token and its only constructor, which detects features with the macro `$detected`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
+    ($(#[$doc:meta])* $name:ident: $detected:ident: $($feature:tt),+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name(());
@@ -18,7 +18,7 @@ macro_rules! token {
         impl $name {
             /// The token, if this CPU has all the features.
             pub fn new() -> Option<Self> {
-                ($(std::arch::is_x86_feature_detected!($feature))&&+).then_some(Self(()))
+                ($(std::arch::$detected!($feature))&&+).then_some(Self(()))
             }
         }
     };
@@ -27,26 +27,58 @@ macro_rules! token {
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX2 and FMA: 256-bit vectors.
-    Avx2: "avx2", "fma"
+    Avx2: is_x86_feature_detected: "avx2", "fma"
 );
 
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX-VNNI: [`Avx2`] and 256-bit `vpdpbusd`.
-    AvxVnni: "avx2", "fma", "avxvnni"
+    AvxVnni: is_x86_feature_detected: "avx2", "fma", "avxvnni"
 );
 
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX-512 F, BW, DQ and VL: 512-bit vectors.
-    Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"
+    Avx512: is_x86_feature_detected: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"
 );
 
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX-512 VNNI: [`Avx512`] and 512-bit `vpdpbusd`.
-    Avx512Vnni: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "avx512vnni"
+    Avx512Vnni: is_x86_feature_detected: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "avx512vnni"
 );
+
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// NEON: 128-bit vectors.
+    Neon: is_aarch64_feature_detected: "neon"
+);
+
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// [`Neon`] with dot products of bytes (`sdot`): Cortex-A76 and later.
+    NeonDot: is_aarch64_feature_detected: "neon", "dotprod"
+);
+
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// [`NeonDot`] with matrix products of bytes (`smmla`).
+    NeonI8mm: is_aarch64_feature_detected: "neon", "dotprod", "i8mm"
+);
+
+#[cfg(target_arch = "aarch64")]
+impl From<NeonDot> for Neon {
+    fn from(_: NeonDot) -> Self {
+        Self(())
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl From<NeonI8mm> for NeonDot {
+    fn from(_: NeonI8mm) -> Self {
+        Self(())
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 impl From<AvxVnni> for Avx2 {
@@ -97,6 +129,15 @@ pub enum Isa {
     /// See [`Avx512Vnni`]: for `f32` like [`Isa::Avx512`].
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    /// See [`Neon`].
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// See [`NeonDot`]: for `f32` like [`Isa::Neon`].
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
+    /// See [`NeonI8mm`]: but for the linear layers like [`Isa::NeonDot`].
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(NeonI8mm),
 }
 
 impl Isa {
@@ -111,6 +152,12 @@ impl Isa {
             all.extend(Avx512::new().map(Self::Avx512));
             all.extend(Avx512Vnni::new().map(Self::Avx512Vnni));
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            all.extend(Neon::new().map(Self::Neon));
+            all.extend(NeonDot::new().map(Self::NeonDot));
+            all.extend(NeonI8mm::new().map(Self::NeonI8mm));
+        }
         all
     }
 
@@ -124,7 +171,7 @@ impl Isa {
         })
     }
 
-    /// `portable`, `avx2`, `avx_vnni`, `avx512` or `avx512_vnni`.
+    /// `portable`, `avx2`, `avx_vnni`, `avx512`, `avx512_vnni`, `neon`, `neon_dotprod` or `neon_i8mm`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -136,6 +183,12 @@ impl Isa {
             Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512_vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "neon_dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => "neon_i8mm",
         }
     }
 
@@ -151,6 +204,12 @@ impl Isa {
             Self::Avx512(token) => super::x86_64::avx512::run(token, task),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(token) => super::x86_64::avx512::run(token.into(), task),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) => super::aarch64::neon::run(token, task),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => super::aarch64::neon::run(token.into(), task),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(token) => super::aarch64::neon::run(NeonDot::from(token).into(), task),
         }
     }
 
@@ -158,9 +217,17 @@ impl Isa {
     pub(super) fn dot(self) -> Option<DotIsa> {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(token) => Some(DotIsa::Avx2(token)),
+            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni(token) => Some(DotIsa::AvxVnni(token)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(token) => Some(DotIsa::Avx512Vnni(token)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) => Some(DotIsa::Neon(token)),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => Some(DotIsa::NeonDot(token)),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(token) => Some(DotIsa::NeonDot(token.into())),
             _ => None,
         }
     }
@@ -169,23 +236,41 @@ impl Isa {
 /// Vector instructions that sum products of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DotIsa {
+    /// See [`Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
     /// See [`AvxVnni`].
     #[cfg(target_arch = "x86_64")]
     AvxVnni(AvxVnni),
     /// See [`Avx512Vnni`].
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    /// See [`Neon`].
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// See [`NeonDot`].
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
 }
 
 impl DotIsa {
     /// Runs `task` in code compiled for these instructions.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there are none"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(unused_variables, reason = "there are none")
+    )]
     pub(super) fn run<T: TaskDot>(self, task: T) -> T::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni(token) => super::x86_64::avx2::run_dot(token, task),
+            Self::Avx2(token) => super::x86_64::avx2::run_dot_avx2(token, task),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(token) => super::x86_64::avx2::run_dot_avx_vnni(token, task),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(token) => super::x86_64::avx512::run_dot(token, task),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) => super::aarch64::neon::run_dot_neon(token, task),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => super::aarch64::neon::run_dot_sdot(token, task),
         }
     }
 }

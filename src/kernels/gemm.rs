@@ -147,6 +147,12 @@ pub static TABLE: &[Kernel] = &[
     Kernel::of::<super::cpu::AvxVnni>(),
     #[cfg(target_arch = "x86_64")]
     Kernel::of::<super::cpu::Avx512Vnni>(),
+    #[cfg(target_arch = "aarch64")]
+    Kernel::of::<super::cpu::Neon>(),
+    #[cfg(target_arch = "aarch64")]
+    Kernel::of::<super::cpu::NeonDot>(),
+    #[cfg(target_arch = "aarch64")]
+    Kernel::of::<super::cpu::NeonI8mm>(),
 ];
 
 /// Names a kernel of [`TABLE`] to use instead of the fastest available one.

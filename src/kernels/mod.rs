@@ -4,6 +4,8 @@
 //! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32` parts. [`cpu`] finds out what the CPU
 //! can do; `f32` code is written once over the vectors of `simd`.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod attention;
 pub mod cpu;
 mod elementary;

@@ -41,9 +41,9 @@ pub(super) trait Simd: Copy {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
-    /// The smaller one; `b` if one of them is NaN.
+    /// The smaller one; NaN if `b` is, `b` or NaN if `a` is.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// The larger one; `b` if one of them is NaN.
+    /// The larger one; NaN if `b` is, `b` or NaN if `a` is.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The integers as `f32`, rounded to nearest even.
     fn to_f32(self, x: Self::I32) -> Self::F32;
@@ -90,20 +90,23 @@ pub(super) trait TaskDot {
     fn run<S: Simd, D: Dot<S>>(self, simd: S, dot: D) -> Self::Output;
 }
 
-/// Sums of products of bytes: an instruction that adds the products of four pairs of neighbouring bytes to each lane.
-/// Implementors are tokens, which exist only where the CPU has it.
+/// Sums of products of bytes: one or a few instructions that add the products of four pairs of neighbouring bytes to each lane.
+/// Implementors are tokens, which exist only where the CPU has them.
 pub(super) trait Dot<S: Simd>: Copy {
     /// Four bytes for every lane.
     type Bytes: Copy;
 
-    /// The first operand's bytes are numbers in `[-128, 127]` xored with this: with 0x80, they count as unsigned ones and thus too
+    /// The first operand's bytes are numbers in `[-127, 127]` xored with this: with 0x80, they count as unsigned ones and thus too
     /// much by 128; with 0, as they are.
     const FLIP: u8;
+    /// Vectors of keys, 1, 2 or 4, times 2 queries times 3 products, whose sums stay in registers.
+    const SQUARES: usize;
 
     fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes;
     /// The same four bytes for every lane.
     fn splat(self, bytes: &[u8; 4]) -> Self::Bytes;
-    /// `sum + a_0 b_0 + ... + a_3 b_3` in every lane, wrapping around. `a` is meant as [`Dot::FLIP`] says, `b` as `i8`.
+    /// `sum + a_0 b_0 + ... + a_3 b_3` in every lane, wrapping around. `a` is meant as [`Dot::FLIP`] says, `b` as `i8`. Both are in
+    /// `[-127, 127]`; -128, which neither quantisation nor a valid artifact gives, makes the sum unspecified.
     fn dot(self, sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
 }
 

@@ -1,4 +1,4 @@
-//! Scores as exact products of bytes, for CPUs that sum products of four bytes into a lane.
+//! Scores as exact sums of products of bytes, for CPUs that add those of four bytes to a lane in few instructions.
 //!
 //! The position tables are laid out by distance, once per head. Then, for one query and 16 neighbouring keys, the table rows that
 //! belong to the keys lie next to each other, and all three products of a score are sums over groups of four bytes of the
@@ -220,7 +220,7 @@ impl Operands {
                 let left = (squares - square).min(panels - panel);
                 let at = Place { query: queries.start + square * LANES, panel, padded: panels * LANES, stride };
                 let scores = &mut scores[square * LANES * stride..];
-                square += match left {
+                square += match left.min(D::SQUARES) {
                     1 => self.squares::<S, D, 1>(s, d, input, at, scores),
                     2 | 3 => self.squares::<S, D, 2>(s, d, input, at, scores),
                     _ => self.squares::<S, D, 4>(s, d, input, at, scores),

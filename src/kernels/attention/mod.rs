@@ -5,7 +5,7 @@
 //! Memory grows with the length, not with its square.
 //!
 //! Position tables in `f32` give scores in `f32` (`float`). With int8 tables, queries and keys are quantised as well (`rows`), and
-//! the three products of a score are exact integers where the CPU sums products of bytes (`int8`); elsewhere the same values
+//! the three products of a score are exact integers where there are vector instructions for that (`int8`); elsewhere the same values
 //! are multiplied in `f32`, which gives the same scores but for rounding.
 
 mod distances;

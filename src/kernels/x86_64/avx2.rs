@@ -53,8 +53,65 @@ fn transpose_8x8(r: [__m256; HALF]) -> [__m256; HALF] {
     out
 }
 
+/// Runs `task`, which needs products of bytes, in code compiled for AVX2.
+pub(in crate::kernels) fn run_dot_avx2<T: TaskDot>(token: Avx2, task: T) -> T::Output {
+    // SAFETY: the token proves the features.
+    unsafe { run_dot(token, task) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn run_dot<T: TaskDot>(token: Avx2, task: T) -> T::Output {
+    task.run(token, token)
+}
+
+/// `vpmaddubsw` of magnitudes and of bytes that take over the signs: two products of bytes in `[-127, 127]` are at most 32258, so
+/// that it does not saturate.
+impl Dot<Avx2> for Avx2 {
+    type Bytes = (__m256i, __m256i);
+
+    const FLIP: u8 = 0;
+    const SQUARES: usize = 1;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes {
+        load_bytes(self, bytes)
+    }
+
+    #[inline(always)]
+    fn splat(self, bytes: &[u8; 4]) -> Self::Bytes {
+        splat_bytes(self, bytes)
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: (__m256i, __m256i), a: Self::Bytes, b: Self::Bytes) -> (__m256i, __m256i) {
+        // SAFETY: the token proves AVX2.
+        unsafe { (dot_magnitudes(sum.0, a.0, b.0), dot_magnitudes(sum.1, a.1, b.1)) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_magnitudes(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+#[inline(always)]
+fn load_bytes(_: Avx2, bytes: &[u8; 4 * LANES]) -> (__m256i, __m256i) {
+    let (low, high) = bytes.split_at(2 * LANES);
+    // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
+    unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+}
+
+#[inline(always)]
+fn splat_bytes(_: Avx2, bytes: &[u8; 4]) -> (__m256i, __m256i) {
+    // SAFETY: the token proves AVX2.
+    let bytes = unsafe { _mm256_set1_epi32(i32::from_ne_bytes(*bytes)) };
+    (bytes, bytes)
+}
+
 /// Runs `task` in code compiled for AVX-VNNI.
-pub(in crate::kernels) fn run_dot<T: TaskDot>(token: AvxVnni, task: T) -> T::Output {
+pub(in crate::kernels) fn run_dot_avx_vnni<T: TaskDot>(token: AvxVnni, task: T) -> T::Output {
     // SAFETY: the token proves the features.
     unsafe { run_avx_vnni(token, task) }
 }
@@ -68,19 +125,16 @@ impl Dot<Avx2> for AvxVnni {
     type Bytes = (__m256i, __m256i);
 
     const FLIP: u8 = 0x80;
+    const SQUARES: usize = 1;
 
     #[inline(always)]
     fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes {
-        let (low, high) = bytes.split_at(2 * LANES);
-        // SAFETY: the token proves AVX2; each half has the 32 bytes of a register.
-        unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+        load_bytes(self.into(), bytes)
     }
 
     #[inline(always)]
     fn splat(self, bytes: &[u8; 4]) -> Self::Bytes {
-        // SAFETY: the token proves AVX2.
-        let bytes = unsafe { _mm256_set1_epi32(i32::from_ne_bytes(*bytes)) };
-        (bytes, bytes)
+        splat_bytes(self.into(), bytes)
     }
 
     #[inline(always)]

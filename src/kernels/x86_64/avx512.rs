@@ -31,6 +31,7 @@ impl Dot<Avx512> for Avx512Vnni {
     type Bytes = __m512i;
 
     const FLIP: u8 = 0x80;
+    const SQUARES: usize = 4;
 
     #[inline(always)]
     fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes {

@@ -17,7 +17,7 @@ const CHANNELS: usize = CHUNK / KG;
 /// Registers of a group that one pass takes: their sums for all rows stay in registers.
 const PASS: usize = 2;
 /// Inner-dimension values whose widened activations are kept at once.
-const DEPTH: usize = 256;
+const DEPTH: usize = 384;
 const ROWS: usize = 6;
 
 impl TileKernel for Avx2 {
@@ -113,16 +113,14 @@ fn pass<const M: usize>(wide: &[Wide; M], groups: &[[i8; GROUP]], first: usize, 
             }
         }
     }
-    for (acc, sums) in acc.iter_mut().zip(sums) {
-        for (c, sum) in sums.into_iter().enumerate() {
-            let pairs = _mm256_hadd_epi32(sum, sum);
-            let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-            let mut four = [0; CHANNELS];
-            // SAFETY: an array of 4 `i32` has the 16 bytes of a 128-bit register.
-            unsafe { _mm_storeu_si128(four.as_mut_ptr().cast(), _mm256_castsi256_si128(pairs)) }
-            for (out, sum) in acc[(first + c) * CHANNELS..].iter_mut().zip(four) {
-                *out = out.wrapping_add(sum);
-            }
+    for (acc, [low, high]) in acc.iter_mut().zip(sums) {
+        let out = acc[first * CHANNELS..].first_chunk_mut::<{ PASS * CHANNELS }>().expect("the channels of a pass");
+        // Two channels of either chunk in the lower half, the other two in the upper one.
+        let channels = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+        // SAFETY: 8 `i32` have the 32 bytes of a register.
+        unsafe {
+            let out = out.as_mut_ptr().cast();
+            _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), channels));
         }
     }
 }
