@@ -237,6 +237,7 @@ struct IntegerScores<'a>(Input<'a>);
 impl TaskDot for IntegerScores<'_> {
     type Output = Vec<Vec<f32>>;
 
+    #[inline(always)]
     fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) -> Self::Output {
         let (mut head, mut block, mut scores) = (int8::Operands::default(), Block::default(), Vec::new());
         int8::Load { input: self.0, head: 0, to: &mut head }.run(s, d);

@@ -1,0 +1,35 @@
+//! Runs one int8 linear layer some times and does nothing else, for programs that count instructions: what one more run costs is what
+//! the layer costs. Prints the kernel and the multiply-adds of one run.
+//!
+//! usage: layer ROWS OUTPUTS INPUTS RUNS
+
+use std::hint::black_box;
+
+use edgeqa::kernels::gemm;
+use edgeqa::kernels::layout::PackedShape;
+use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
+use edgeqa::kernels::pack::{column_sums, pack};
+use edgeqa::kernels::rows::QuantizedRows;
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let [rows, n, k, runs] = numbers[..] else {
+        // `cargo bench` and `cargo test` run every bench with arguments of their own.
+        println!("usage: layer ROWS OUTPUTS INPUTS RUNS");
+        return;
+    };
+    let (kernel, shape) = (gemm::chosen(), PackedShape { n, k });
+    let values: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 255) as u8 as i8).map(|w| w.max(-127)).collect();
+    let (packed, column_sums) = (pack(shape, &values), column_sums(shape, &values));
+    let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
+    let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &column_sums };
+    let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
+    let mut a = QuantizedRows::default();
+    a.quantize(&x, k, None, kernel.form);
+    let mut out = vec![0.0; rows * n];
+    for _ in 0..runs {
+        linear_i8(kernel, black_box(&a), &weights, Epilogue { gelu: false, residual: None }, &mut out);
+        black_box(&out);
+    }
+    println!("{} {}", kernel.name, rows * n * k);
+}
