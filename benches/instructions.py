@@ -19,7 +19,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benches/record/instructions.json"
-KERNELS = ["gemm_i8_6x32k4_avx2", "gemm_i8_4x16k4_portable"]
+KERNELS = ["gemm_i8_6x64k4_avx2", "gemm_i8_4x16k4_portable"]
 QUESTION = "Who kept the light?"
 CONTEXT = "Jonas Ekdahl kept the light until 1968, when it was automated."
 # Between runs, hash seeds move the count by less than 0.1 %; between compilers it moves by some percent.

@@ -264,12 +264,14 @@ fn an_inconsistent_tile_is_refused() {
         let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
         let (many, zeros) = (kernel.rows + 1, vec![0; (kernel.rows + 1) * 8]);
+        let (wide, weights) = (kernel.panels + 1, vec![0; (kernel.panels + 1) * 8 * NR]);
+        let sums = vec![[0; NR]; wide];
         for bad in [
             Tile { rows: 2, ..good },
             Tile { rows: 0, activations: &[], ..good },
             Tile { rows: many, activations: &zeros, ..good },
             Tile { panels: 0, weights: &[], column_sums: &[], ..good },
-            Tile { panels: 3, weights: &[0; 3 * 8 * NR], column_sums: &[[0; NR]; 3], ..good },
+            Tile { panels: wide, weights: &weights, column_sums: &sums, ..good },
             Tile { padded_k: 7, activations: &[0; 7], weights: &[0; 7 * NR], ..good },
             Tile { column_sums: &[], ..good },
             Tile { weights: &[0; 8 * NR - 1], ..good },

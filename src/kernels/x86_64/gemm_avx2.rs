@@ -1,4 +1,4 @@
-//! `gemm_i8_6x32k4_avx2`: weights and activations are sign-extended to 16 bits, `vpmaddwd` adds pairs of products.
+//! `gemm_i8_6x64k4_avx2`: weights and activations are sign-extended to 16 bits, `vpmaddwd` adds pairs of products.
 //!
 //! `vpmaddubsw` would take the bytes as they are, but its sums saturate.
 
@@ -21,9 +21,9 @@ const DEPTH: usize = 384;
 const ROWS: usize = 6;
 
 impl TileKernel for Avx2 {
-    const NAME: &'static str = "gemm_i8_6x32k4_avx2";
+    const NAME: &'static str = "gemm_i8_6x64k4_avx2";
     const ROWS: usize = ROWS;
-    const PANELS: usize = 2;
+    const PANELS: usize = 4;
     const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
