@@ -75,6 +75,8 @@ pub(super) trait TileKernel: Copy {
     const ROWS: usize;
     /// See [`Kernel::panels`].
     const PANELS: usize;
+    /// See [`Kernel::row_step`].
+    const ROW_STEP: usize = 1;
     /// See [`Kernel::form`].
     const FORM: Form;
 
@@ -93,6 +95,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// Rows of a full tile (MR).
     pub rows: usize,
+    /// Rows that are multiplied together: a tile of another number of rows costs as much as one of the next multiple. Divides `rows`.
+    pub row_step: usize,
     /// Panels of a full tile: it has `panels * NR` output channels.
     pub panels: usize,
     /// What the bytes of its activations stand for.
@@ -106,6 +110,7 @@ impl Kernel {
         Self {
             name: K::NAME,
             rows: K::ROWS,
+            row_step: K::ROW_STEP,
             panels: K::PANELS,
             form: K::FORM,
             detect: || K::detect().map(K::isa),
@@ -201,6 +206,7 @@ mod tests {
         for (i, kernel) in TABLE.iter().enumerate() {
             assert!((1..=MAX_ROWS).contains(&kernel.rows), "{}", kernel.name);
             assert!((1..=MAX_PANELS).contains(&kernel.panels), "{}", kernel.name);
+            assert!(kernel.rows.is_multiple_of(kernel.row_step), "{}", kernel.name);
             let geometry = format!("gemm_i8_{}x{}k{KG}_", kernel.rows, kernel.panels * NR);
             assert!(kernel.name.starts_with(&geometry), "{} is {geometry}", kernel.name);
             assert!(TABLE[..i].iter().all(|k| k.name != kernel.name));

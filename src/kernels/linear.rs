@@ -94,6 +94,7 @@ impl Task for LinearI8<'_> {
         let (rows, padded_k) = (a.scales.len(), a.padded_k);
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = rows.div_ceil(kernel.rows);
+        let steps = rows.div_ceil(kernel.row_step);
         let mut acc = Accumulators::splat(0);
         for p0 in (0..shape.panels()).step_by(kernel.panels) {
             let p1 = shape.panels().min(p0 + kernel.panels);
@@ -102,7 +103,7 @@ impl Task for LinearI8<'_> {
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
                 s.prefetch(&next[next.len() * t / tiles..next.len() * (t + 1) / tiles]);
-                let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
+                let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
                 kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums }, &mut acc);

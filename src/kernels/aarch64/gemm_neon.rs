@@ -3,6 +3,7 @@
 //! Weights are at least -127, so that two products are at most `2 * 128 * 127 = 32512` in magnitude and fit.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use crate::kernels::cpu::{Isa, Neon};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
@@ -87,6 +88,24 @@ fn splat(bytes: [i8; KG]) -> int8x16_t {
     vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(bytes.map(|byte| byte as u8))))
 }
 
+/// The products of the upper halves of both groups, summed. In assembly, as the compiler knows that both halves of `a` are the same
+/// and moves those of `w` down instead.
+#[inline]
+#[target_feature(enable = "neon")]
+fn products_high(w: [int8x16_t; PAIR], a: [int8x16_t; PAIR]) -> int16x8_t {
+    let mut sum: int16x8_t;
+    // SAFETY: NEON, which works on registers only.
+    unsafe {
+        asm!(
+            "smull2 {sum:v}.8h, {w0:v}.16b, {a0:v}.16b",
+            "smlal2 {sum:v}.8h, {w1:v}.16b, {a1:v}.16b",
+            sum = out(vreg) sum, w0 = in(vreg) w[0], a0 = in(vreg) a[0], w1 = in(vreg) w[1], a1 = in(vreg) a[1],
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
 /// Adds the products of two groups.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -104,7 +123,7 @@ fn add<const M: usize>(
         for (sums, a) in sums.iter_mut().zip(a) {
             let low = vmull_s8(vget_low_s8(w[0]), vget_low_s8(a[0]));
             let low = vmlal_s8(low, vget_low_s8(w[1]), vget_low_s8(a[1]));
-            let high = vmlal_high_s8(vmull_high_s8(w[0], a[0]), w[1], a[1]);
+            let high = products_high(w, a);
             sums[c] = [vpadalq_s16(sums[c][0], low), vpadalq_s16(sums[c][1], high)];
         }
     }
