@@ -18,10 +18,10 @@ fi
 
 matrix() {
     cat <<'EOF'
-cortex-a53 gemm_i8_2x16k4_neon
-cortex-a72 gemm_i8_2x16k4_neon
-cortex-a76 gemm_i8_6x16k4_neon_dotprod
-max gemm_i8_10x64k4_neon_i8mm
+cortex-a53 gemm_i8_12x64k4_neon
+cortex-a72 gemm_i8_12x64k4_neon
+cortex-a76 gemm_i8_12x64k4_neon_dotprod
+max gemm_i8_12x64k4_neon_i8mm
 EOF
 }
 

@@ -151,33 +151,72 @@ impl Task for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let sums = s.to_f32(s.load_i32(self.sums));
-        let (scales, bias) = (s.load(self.scales), s.load(self.bias));
+        // Nearly all panels have all their channels, and need neither copies nor calls.
+        match (self.width == NR, self.gelu, self.residual) {
+            (true, false, None) => self.whole::<S, false, false>(s, &[]),
+            (true, false, Some(residual)) => self.whole::<S, false, true>(s, residual),
+            (true, true, None) => self.whole::<S, true, false>(s, &[]),
+            _ => self.part(s),
+        }
+    }
+}
+
+impl Finish<'_> {
+    /// A panel with all its channels.
+    #[inline(always)]
+    fn whole<S: Simd, const GELU: bool, const RESIDUAL: bool>(self, s: S, residual: &[f32]) {
+        let channels = self.channels(s);
+        let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
+        // A row of the residual is looked for only where there is one.
+        let mut residual = residual.chunks(self.stride);
+        for ((acc, (scale, offset)), out) in rows.zip(self.out.chunks_mut(self.stride)) {
+            let Some(out) = out.first_chunk_mut() else { return };
+            let mut y = channels.finish(s, acc, *scale, *offset);
+            if GELU {
+                y = gelu_vector(s, y);
+            }
+            if RESIDUAL && let Some(residual) = residual.next().and_then(<[f32]>::first_chunk) {
+                y = s.add(y, s.load(residual));
+            }
+            s.store(y, out);
+        }
+    }
+
+    /// Any panel.
+    #[inline(always)]
+    fn part<S: Simd>(self, s: S) {
+        let channels = self.channels(s);
         let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
         for (i, (acc, (scale, offset))) in rows.enumerate() {
-            let sum = s.mul_add(s.to_f32(s.load_i32(acc)), s.splat(*scale), s.mul(sums, s.splat(*offset)));
-            let mut y = s.mul_add(sum, scales, bias);
+            let mut y = channels.finish(s, acc, *scale, *offset);
             if self.gelu {
                 y = gelu_vector(s, y);
             }
-            let out = &mut self.out[i * self.stride..];
-            let residual = self.residual.map(|residual| &residual[i * self.stride..]);
-            // Nearly all panels have all their channels, and need neither copies nor calls.
-            match out.first_chunk_mut() {
-                Some(out) if self.width == NR => {
-                    if let Some(residual) = residual.and_then(<[f32]>::first_chunk) {
-                        y = s.add(y, s.load(residual));
-                    }
-                    s.store(y, out);
-                }
-                _ => {
-                    if let Some(residual) = residual {
-                        y = s.add(y, load_part(s, &residual[..self.width]));
-                    }
-                    store_part(s, y, &mut out[..self.width]);
-                }
+            if let Some(residual) = self.residual {
+                y = s.add(y, load_part(s, &residual[i * self.stride..][..self.width]));
             }
+            store_part(s, y, &mut self.out[i * self.stride..][..self.width]);
         }
+    }
+
+    #[inline(always)]
+    fn channels<S: Simd>(&self, s: S) -> Channels<S> {
+        Channels { sums: s.to_f32(s.load_i32(self.sums)), scales: s.load(self.scales), bias: s.load(self.bias) }
+    }
+}
+
+/// What the channels of a panel have in common for all rows.
+struct Channels<S: Simd> {
+    sums: S::F32,
+    scales: S::F32,
+    bias: S::F32,
+}
+
+impl<S: Simd> Channels<S> {
+    #[inline(always)]
+    fn finish(&self, s: S, acc: &[i32; NR], scale: f32, offset: f32) -> S::F32 {
+        let sum = s.mul_add(s.to_f32(s.load_i32(acc)), s.splat(scale), s.mul(self.sums, s.splat(offset)));
+        s.mul_add(sum, self.scales, self.bias)
     }
 }
 

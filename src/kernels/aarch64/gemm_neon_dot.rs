@@ -1,4 +1,4 @@
-//! `gemm_i8_6x16k4_neon_dotprod`: one group of a panel is four registers, `sdot` adds four products to each of their lanes.
+//! `gemm_i8_12x64k4_neon_dotprod`: one group of a panel is four registers, `sdot` adds four products to each of their lanes.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -15,11 +15,13 @@ const CHUNK: usize = 16;
 const CHUNKS: usize = GROUP / CHUNK;
 /// Groups of a row in a register.
 const STEP: usize = CHUNK / KG;
+/// Rows whose sums stay in registers, at most.
+const BLOCK: usize = 6;
 
 impl TileKernel for NeonDot {
-    const NAME: &'static str = "gemm_i8_6x16k4_neon_dotprod";
-    const ROWS: usize = 6;
-    const PANELS: usize = 1;
+    const NAME: &'static str = "gemm_i8_12x64k4_neon_dotprod";
+    const ROWS: usize = 12;
+    const PANELS: usize = 4;
     const FORM: Form = Form::Signed;
 
     fn detect() -> Option<Self> {
@@ -33,20 +35,28 @@ impl TileKernel for NeonDot {
     #[inline(always)]
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         // SAFETY: the token proves the features.
-        unsafe { rows(tile, acc) }
+        unsafe { blocks(tile, acc) }
     }
 }
 
+/// A few rows times one panel at a time, in blocks of nearly equal height: the panel stays in the cache next to the core for all rows.
 #[target_feature(enable = "neon,dotprod")]
-fn rows(tile: &Tile<'_>, acc: &mut Accumulators) {
-    match tile.rows {
-        1 => block::<1>(tile, acc),
-        2 => block::<2>(tile, acc),
-        3 => block::<3>(tile, acc),
-        4 => block::<4>(tile, acc),
-        5 => block::<5>(tile, acc),
-        6 => block::<6>(tile, acc),
-        _ => {}
+fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
+    let count = tile.rows.div_ceil(BLOCK);
+    for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
+        let panel = tile.panel(p);
+        for b in 0..count {
+            let rows = tile.rows * b / count..tile.rows * (b + 1) / count;
+            let (first, acc) = (rows.start, &mut acc[rows]);
+            match acc.len() {
+                1 => block::<1>(tile, first, panel, acc),
+                2 => block::<2>(tile, first, panel, acc),
+                3 => block::<3>(tile, first, panel, acc),
+                4 => block::<4>(tile, first, panel, acc),
+                5 => block::<5>(tile, first, panel, acc),
+                _ => block::<6>(tile, first, panel, acc),
+            }
+        }
     }
 }
 
@@ -64,13 +74,13 @@ macro_rules! sdot {
     };
 }
 
-/// `M` rows times the panel.
+/// `M` rows from `first` on times a panel.
 #[target_feature(enable = "neon,dotprod")]
-fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
-    let (steps, groups): (&[[[i8; GROUP]; STEP]], _) = tile.panel(0).as_chunks::<GROUP>().0.as_chunks();
+fn block<const M: usize>(tile: &Tile<'_>, first: usize, panel: &[i8], acc: &mut [[i32; NR]]) {
+    let (steps, groups): (&[[[i8; GROUP]; STEP]], _) = panel.as_chunks::<GROUP>().0.as_chunks();
     let mut rows = [&[[0; CHUNK]; 0][..]; M];
     for (m, row) in rows.iter_mut().enumerate() {
-        *row = &tile.row(m).as_chunks::<CHUNK>().0[..steps.len()];
+        *row = &tile.row(first + m).as_chunks::<CHUNK>().0[..steps.len()];
     }
     let mut sums = [[vdupq_n_s32(0); CHUNKS]; M];
     for (g, step) in steps.iter().enumerate() {
@@ -96,15 +106,15 @@ fn block<const M: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     }
     for (g, group) in groups.iter().enumerate() {
         for (m, sums) in sums.iter_mut().enumerate() {
-            let bytes = tile.row(m)[steps.len() * CHUNK + g * KG..].first_chunk::<KG>().expect("a group");
+            let bytes = tile.row(first + m)[steps.len() * CHUNK + g * KG..].first_chunk::<KG>().expect("a group");
             let a = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(bytes.map(|byte| byte as u8))));
             for (c, sum) in sums.iter_mut().enumerate() {
                 sdot!(*sum, load(group, c), a, 0);
             }
         }
     }
-    for (m, sums) in sums.iter().enumerate() {
-        for (sum, out) in sums.iter().zip(acc.0[0][m].as_chunks_mut::<{ NR / CHUNKS }>().0) {
+    for (sums, acc) in sums.iter().zip(acc) {
+        for (sum, out) in sums.iter().zip(acc.as_chunks_mut::<{ NR / CHUNKS }>().0) {
             // SAFETY: four `i32` have the 16 bytes of a register.
             unsafe { vst1q_s32(out.as_mut_ptr(), *sum) }
         }
