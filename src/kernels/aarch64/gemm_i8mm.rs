@@ -5,6 +5,7 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::ops::Range;
 
 use crate::kernels::cpu::{Isa, NeonI8mm};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
@@ -53,81 +54,74 @@ fn rows(tile: &Tile<'_>, acc: &mut Accumulators) {
     // For every eight `k`, the pairs of rows.
     let mut pairs = [[0; CHUNK]; DEPTH / DEEP * PAIRS];
     for k in (0..tile.padded_k).step_by(DEPTH) {
-        let depth = DEPTH.min(tile.padded_k - k);
-        let row = |m: usize| &tile.row(m.min(tile.rows - 1))[k..k + depth];
-        for m in 0..count {
-            interleave(row(2 * m), row(2 * m + 1), &mut pairs[m..], count);
+        let k = k..tile.padded_k.min(k + DEPTH);
+        match count {
+            1 => interleave::<1>(tile, k.clone(), &mut pairs),
+            2 => interleave::<2>(tile, k.clone(), &mut pairs),
+            3 => interleave::<3>(tile, k.clone(), &mut pairs),
+            4 => interleave::<4>(tile, k.clone(), &mut pairs),
+            5 => interleave::<5>(tile, k.clone(), &mut pairs),
+            _ => interleave::<6>(tile, k.clone(), &mut pairs),
         }
         for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
-            let groups: &[[i8; GROUP]] = tile.panel(p)[k * NR..(k + depth) * NR].as_chunks().0;
+            let (doubles, last) = tile.panel(p)[k.start * NR..k.end * NR].as_chunks::<GROUP>().0.as_chunks();
+            let acc = &mut acc[..tile.rows];
             for first in (0..GROUP / CHUNK).step_by(PASS) {
-                pass(&pairs, count, groups, first, &mut acc[..tile.rows], k > 0);
-            }
-        }
-    }
-}
-
-/// Writes every eight values of `upper` and of `lower` side by side to every `stride`th element; what is missing of the last eight is
-/// zero.
-#[inline]
-#[target_feature(enable = "neon")]
-fn interleave(upper: &[i8], lower: &[i8], to: &mut [[i8; CHUNK]], stride: usize) {
-    let ((upper, upper_last), (lower, lower_last)) = (upper.as_chunks::<CHUNK>(), lower.as_chunks::<CHUNK>());
-    for (i, (upper, lower)) in upper.iter().zip(lower).enumerate() {
-        let to = &mut to[2 * i * stride..][..stride + 1];
-        // SAFETY: chunks have the 16 bytes of a register.
-        unsafe {
-            let (upper, lower) = (vld1q_s64(upper.as_ptr().cast()), vld1q_s64(lower.as_ptr().cast()));
-            vst1q_s64(to[0].as_mut_ptr().cast(), vzip1q_s64(upper, lower));
-            vst1q_s64(to[stride].as_mut_ptr().cast(), vzip2q_s64(upper, lower));
-        }
-    }
-    let last = upper_last.chunks(DEEP).zip(lower_last.chunks(DEEP));
-    for (i, (up, low)) in last.enumerate() {
-        let to = &mut to[(2 * upper.len() + i) * stride];
-        *to = [0; CHUNK];
-        to[..up.len()].copy_from_slice(up);
-        to[DEEP..][..low.len()].copy_from_slice(low);
-    }
-}
-
-/// Per pair of rows and two channels: row 0, row 1 with either channel.
-type Sums = [[[int32x4_t; 2]; PASS]; PAIRS];
-
-/// The products of the [`PASS`] chunks of every group from `first` on, which are added to `acc` or put there.
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-fn pass(pairs: &[[i8; CHUNK]], count: usize, groups: &[[i8; GROUP]], first: usize, acc: &mut [[i32; NR]], add: bool) {
-    let mut sums = [[[vdupq_n_s32(0); 2]; PASS]; PAIRS];
-    let (doubles, last) = groups.as_chunks::<2>();
-    let (before, after) = pairs.split_at(doubles.len() * count);
-    add_products(&mut sums, before, count, doubles, first);
-    if let [last] = last {
-        add_products(&mut sums, after, count, &[[*last, [0; GROUP]]], first);
-    }
-    for (rows, sums) in acc.chunks_mut(2).zip(sums) {
-        for (c, sums) in sums.iter().enumerate() {
-            let [a, b] = sums.map(|sum| vreinterpretq_s64_s32(sum));
-            for (row, four) in rows.iter_mut().zip([vzip1q_s64(a, b), vzip2q_s64(a, b)]) {
-                let out = row[(first + c) * (CHUNK / KG)..].first_chunk_mut::<{ CHUNK / KG }>().expect("four channels");
-                let four = vreinterpretq_s32_s64(four);
-                // SAFETY: four `i32` have the 16 bytes of a register.
-                unsafe {
-                    vst1q_s32(out.as_mut_ptr(), if add { vaddq_s32(vld1q_s32(out.as_ptr()), four) } else { four })
+                pass(&pairs, count, doubles, first, acc, k.start > 0);
+                if let [last] = last {
+                    let pairs = &pairs[doubles.len() * count..];
+                    pass(pairs, count, &[[*last, [0; GROUP]]], first, acc, k.start > 0 || !doubles.is_empty());
                 }
             }
         }
     }
 }
 
-/// Adds the products of all pairs of groups with `count` pairs of rows. In assembly, as the instruction has no stable intrinsic, and
-/// as the loop lives from what it need not do: one load for two registers, no pointer counted up by itself.
+/// Writes every eight values of two rows side by side, `P` pairs of rows one after the other; what is missing of the last eight is
+/// zero.
+#[inline]
+#[target_feature(enable = "neon")]
+fn interleave<const P: usize>(tile: &Tile<'_>, k: Range<usize>, to: &mut [[i8; CHUNK]]) {
+    let to = to.as_chunks_mut::<P>().0;
+    for m in 0..P {
+        let row = |m: usize| tile.row(m.min(tile.rows - 1))[k.clone()].as_chunks::<{ 2 * CHUNK }>();
+        let ((upper, upper_last), (lower, lower_last)) = (row(2 * m), row(2 * m + 1));
+        for ((to, upper), lower) in to.as_chunks_mut::<4>().0.iter_mut().zip(upper).zip(lower) {
+            for (to, at) in to.as_chunks_mut::<2>().0.iter_mut().zip([0, CHUNK]) {
+                // SAFETY: chunks have the 16 bytes of a register.
+                unsafe {
+                    let upper = vld1q_s64(upper[at..][..CHUNK].as_ptr().cast());
+                    let lower = vld1q_s64(lower[at..][..CHUNK].as_ptr().cast());
+                    vst1q_s64(to[0][m].as_mut_ptr().cast(), vzip1q_s64(upper, lower));
+                    vst1q_s64(to[1][m].as_mut_ptr().cast(), vzip2q_s64(upper, lower));
+                }
+            }
+        }
+        let last = upper_last.chunks(DEEP).zip(lower_last.chunks(DEEP));
+        for (to, (upper, lower)) in to[4 * upper.len()..].iter_mut().zip(last) {
+            to[m] = [0; CHUNK];
+            to[m][..upper.len()].copy_from_slice(upper);
+            to[m][DEEP..][..lower.len()].copy_from_slice(lower);
+        }
+    }
+}
+
+/// The products of the [`PASS`] chunks of every group from `first` on, of all pairs of groups with `count` pairs of rows, which are
+/// added to `acc` or put there. In assembly, as the instruction has no stable intrinsic, and as the loop lives from what it need not
+/// do: one load for two registers, no pointer counted up by itself.
 ///
 /// # Panics
 /// If there are fewer than `count` pairs of rows for every pair of groups, more than [`PAIRS`], or no such chunks.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-fn add_products(sums: &mut Sums, pairs: &[[i8; CHUNK]], count: usize, groups: &[[[i8; GROUP]; 2]], first: usize) {
+fn pass(
+    pairs: &[[i8; CHUNK]],
+    count: usize,
+    groups: &[[[i8; GROUP]; 2]],
+    first: usize,
+    acc: &mut [[i32; NR]],
+    add: bool,
+) {
     assert!((1..=PAIRS).contains(&count) && pairs.len() >= groups.len() * count, "{count} pairs of rows");
     assert!((first + PASS) * CHUNK <= GROUP, "chunk {first}");
     if groups.is_empty() {
@@ -149,6 +143,9 @@ fn add_products(sums: &mut Sums, pairs: &[[i8; CHUNK]], count: usize, groups: &[
                 "zip2 v3.4s, v5.4s, v7.4s\n",
             )
         };
+    }
+    macro_rules! zero {
+        ($($sum:literal)*) => { concat!($("movi ", $sum, ".2d, #0\n"),*) };
     }
     /// One pair of rows, in `$a`, times the weights.
     macro_rules! smmla {
@@ -210,11 +207,15 @@ fn add_products(sums: &mut Sums, pairs: &[[i8; CHUNK]], count: usize, groups: &[
             )
         };
     }
-    let [s0, s1, s2, s3, s4, s5] = sums;
+    // Per pair of rows and two channels: row 0, row 1 with either channel.
+    let (s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23): Twelve;
+    let (s30, s31, s32, s33, s40, s41, s42, s43, s50, s51, s52, s53): Twelve;
     /// Two pairs of groups a round; one by itself first if their number is odd.
     macro_rules! rounds {
         ($rows:expr) => {
             asm!(
+                zero!("v8" "v9" "v10" "v11" "v12" "v13" "v14" "v15" "v16" "v17" "v18" "v19"),
+                zero!("v20" "v21" "v22" "v23" "v24" "v25" "v26" "v27" "v28" "v29" "v30" "v31"),
                 "tbz {n}, #0, 2f",
                 weights!("0", "64"),
                 $rows,
@@ -233,12 +234,12 @@ fn add_products(sums: &mut Sums, pairs: &[[i8; CHUNK]], count: usize, groups: &[
                 w = inout(reg) groups[0][0][first * CHUNK..].as_ptr() => _,
                 a = inout(reg) pairs.as_ptr() => _,
                 n = inout(reg) groups.len() => _,
-                inout("v8") s0[0][0], inout("v9") s0[0][1], inout("v10") s0[1][0], inout("v11") s0[1][1],
-                inout("v12") s1[0][0], inout("v13") s1[0][1], inout("v14") s1[1][0], inout("v15") s1[1][1],
-                inout("v16") s2[0][0], inout("v17") s2[0][1], inout("v18") s2[1][0], inout("v19") s2[1][1],
-                inout("v20") s3[0][0], inout("v21") s3[0][1], inout("v22") s3[1][0], inout("v23") s3[1][1],
-                inout("v24") s4[0][0], inout("v25") s4[0][1], inout("v26") s4[1][0], inout("v27") s4[1][1],
-                inout("v28") s5[0][0], inout("v29") s5[0][1], inout("v30") s5[1][0], inout("v31") s5[1][1],
+                out("v8") s00, out("v9") s01, out("v10") s02, out("v11") s03,
+                out("v12") s10, out("v13") s11, out("v14") s12, out("v15") s13,
+                out("v16") s20, out("v17") s21, out("v18") s22, out("v19") s23,
+                out("v20") s30, out("v21") s31, out("v22") s32, out("v23") s33,
+                out("v24") s40, out("v25") s41, out("v26") s42, out("v27") s43,
+                out("v28") s50, out("v29") s51, out("v30") s52, out("v31") s53,
                 out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
                 options(readonly, nostack),
             )
@@ -256,4 +257,30 @@ fn add_products(sums: &mut Sums, pairs: &[[i8; CHUNK]], count: usize, groups: &[
             _ => rounds!(concat!(rows!(0, 1), rows!(2, 3), rows!(4, 5))),
         }
     }
+    let sums = [
+        [s00, s01, s02, s03],
+        [s10, s11, s12, s13],
+        [s20, s21, s22, s23],
+        [s30, s31, s32, s33],
+        [s40, s41, s42, s43],
+        [s50, s51, s52, s53],
+    ];
+    for (rows, [a, b, c, d]) in acc.chunks_mut(2).zip(sums) {
+        let upper = [vzip1q_s64(a, b), vzip1q_s64(c, d)];
+        let lower = [vzip2q_s64(a, b), vzip2q_s64(c, d)];
+        for (row, chunks) in rows.iter_mut().zip([upper, lower]) {
+            let out = &mut row.as_chunks_mut::<{ CHUNK / KG }>().0[first..first + PASS];
+            for (out, four) in out.iter_mut().zip(chunks) {
+                let four = vreinterpretq_s32_s64(four);
+                // SAFETY: four `i32` have the 16 bytes of a register.
+                unsafe {
+                    vst1q_s32(out.as_mut_ptr(), if add { vaddq_s32(vld1q_s32(out.as_ptr()), four) } else { four })
+                }
+            }
+        }
+    }
 }
+
+/// Twelve registers of four `i32`.
+type Twelve = (V, V, V, V, V, V, V, V, V, V, V, V);
+type V = int64x2_t;
