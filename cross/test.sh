@@ -42,7 +42,8 @@ while read -r cpu kernel; do
     echo "-- $cpu: $kernel"
     run "$tests" kernels:: 2>&1 | tee "$log" | grep -E 'SKIPPED|FAILED|panicked|test result' || true
     grep -Eq 'test result: ok\. [1-9][0-9]* passed' "$log" || { cat "$log"; echo "error: the kernels fail on $cpu" >&2; exit 1; }
-    if grep -q "SKIPPED.*$kernel\|SKIPPED the_required_kernel" "$log"; then
+    # Names of kernels begin with those of others.
+    if grep -Eq "SKIPPED.*\b$kernel\b|SKIPPED the_required_kernel" "$log"; then
         echo "error: $kernel was skipped on $cpu" >&2
         exit 1
     fi
