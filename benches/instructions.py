@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Counts the instructions of one answer and compares them with the committed figures.
 
-usage: instructions.py [--program target/release/edgeqa] [--update]
+usage: instructions.py [--program target/debug/edgeqa] [--update]
 
 Counts come from valgrind's callgrind: they hardly depend on what else the machine does. One answer is what asking twice costs more than
 asking once: tokens, one inference on one thread, decoding. Valgrind knows no AVX-512, so the kernels are those below; what all
-kernels share is counted with them. Exit code: 0 within the tolerance, 1 if an answer takes more instructions or a count
+kernels share is counted with them. The program is the one that the tests build: optimised, with overflow checks. Exit code: 0 within the tolerance, 1 if an answer takes more instructions or a count
 fails, 3 if there is no valgrind (and nothing was checked).
 """
 import argparse
@@ -44,7 +44,7 @@ def count(program, kernel, questions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default=str(ROOT / "target/release/edgeqa"), help="(default: %(default)s)")
+    parser.add_argument("--program", default=str(ROOT / "target/debug/edgeqa"), help="(default: %(default)s)")
     parser.add_argument("--update", action="store_true", help="write the counts to " + str(RECORD.relative_to(ROOT)))
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:
