@@ -12,7 +12,7 @@ use super::{portable, scalar};
 /// Rows that one call of a kernel may be given at most.
 pub const MAX_ROWS: usize = 12;
 /// Panels that one call of a kernel may be given at most.
-pub const MAX_PANELS: usize = 4;
+pub const MAX_PANELS: usize = 8;
 
 /// One tile of work: `rows` rows of activations times `panels` panels of weights.
 #[derive(Clone, Copy, Debug)]

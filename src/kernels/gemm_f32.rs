@@ -92,23 +92,48 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
             }
         }
     }
-    for k in 0..x.depth {
-        let (b, _) = x.b[k * x.b_stride..][..V * LANES].as_chunks();
-        let mut vectors = [s.splat(0.0); V];
-        for (vector, b) in vectors.iter_mut().zip(b) {
-            *vector = s.load(b);
+    // Four values of `k` at a time: one load per row for all of them.
+    for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(x.depth / 4) {
+        let mut fours = [s.four(&[0.0; 4]); M];
+        for (four, row) in fours.iter_mut().zip(rows) {
+            *four = s.four(&row.as_chunks().0[i]);
         }
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = s.splat(row[k]);
-            for (sum, vector) in sums.iter_mut().zip(vectors) {
-                *sum = s.mul_add(a, vector, *sum);
-            }
+        add::<S, M, V, 0>(s, &mut sums, fours, b);
+        add::<S, M, V, 1>(s, &mut sums, fours, &b[x.b_stride..]);
+        add::<S, M, V, 2>(s, &mut sums, fours, &b[2 * x.b_stride..]);
+        add::<S, M, V, 3>(s, &mut sums, fours, &b[3 * x.b_stride..]);
+    }
+    for k in x.depth / 4 * 4..x.depth {
+        let mut fours = [s.four(&[0.0; 4]); M];
+        let firsts = rows.map(|row| [row[k], 0.0, 0.0, 0.0]);
+        for (four, first) in fours.iter_mut().zip(&firsts) {
+            *four = s.four(first);
         }
+        add::<S, M, V, 0>(s, &mut sums, fours, &x.b[k * x.b_stride..]);
     }
     for (m, sums) in sums.iter().enumerate() {
         let (c, _) = x.c[m * x.c_stride..][..V * LANES].as_chunks_mut();
         for (c, sum) in c.iter_mut().zip(sums) {
             s.store(*sum, c);
+        }
+    }
+}
+
+/// Adds the products of value `I` of four of every row with the first `V` vectors of `b`.
+#[inline(always)]
+fn add<S: Simd, const M: usize, const V: usize, const I: i32>(
+    s: S,
+    sums: &mut [[S::F32; V]; M],
+    fours: [S::Four<'_>; M],
+    b: &[f32],
+) {
+    let mut vectors = [s.splat(0.0); V];
+    for (vector, b) in vectors.iter_mut().zip(&b.as_chunks().0[..V]) {
+        *vector = s.load(b);
+    }
+    for (sums, four) in sums.iter_mut().zip(fours) {
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = s.mul_add_of_four::<I>(four, vector, *sum);
         }
     }
 }

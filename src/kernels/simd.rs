@@ -22,6 +22,8 @@ pub(super) trait Task {
 pub(super) trait Simd: Copy {
     type F32: Copy;
     type I32: Copy;
+    /// Four neighbouring `f32`, of which each can be a factor of a whole vector.
+    type Four<'a>: Copy;
 
     /// Rows and vectors of a tile of an `f32` product whose sums stay in registers: at most 12 and 2.
     const TILE: (usize, usize);
@@ -41,6 +43,9 @@ pub(super) trait Simd: Copy {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    fn four<'a>(self, x: &'a [f32; 4]) -> Self::Four<'a>;
+    /// [`Simd::mul_add`] with `a` in all lanes, which is value `I` of four.
+    fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32;
     /// The smaller one; NaN if `b` is, `b` or NaN if `a` is.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The larger one; NaN if `b` is, `b` or NaN if `a` is.
@@ -157,6 +162,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Portable {
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
+    type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (2, 1);
 
@@ -205,6 +211,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         self.add(self.mul(a, b), c)
+    }
+
+    #[inline(always)]
+    fn four<'a>(self, x: &'a [f32; 4]) -> Self::Four<'a> {
+        x
+    }
+
+    #[inline(always)]
+    fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
+        self.mul_add(self.splat(a[I as usize]), b, c)
     }
 
     #[inline(always)]

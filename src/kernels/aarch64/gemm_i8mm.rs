@@ -1,4 +1,4 @@
-//! `gemm_i8_12x64k4_neon_i8mm`: `smmla` multiplies two rows of eight `k` with two channels of as many.
+//! `gemm_i8_12x128k4_neon_i8mm`: `smmla` multiplies two rows of eight `k` with two channels of as many.
 //!
 //! Two neighbouring groups of a panel, zipped, give the eight `k` of a channel side by side. Rows are brought into pairs once for
 //! all panels of the tile.
@@ -26,9 +26,9 @@ const ROWS: usize = 12;
 const PAIRS: usize = ROWS / 2;
 
 impl TileKernel for NeonI8mm {
-    const NAME: &'static str = "gemm_i8_12x64k4_neon_i8mm";
+    const NAME: &'static str = "gemm_i8_12x128k4_neon_i8mm";
     const ROWS: usize = ROWS;
-    const PANELS: usize = 4;
+    const PANELS: usize = 8;
     const ROW_STEP: usize = 2;
     const FORM: Form = Form::Signed;
 

@@ -84,8 +84,9 @@ fn transpose_4x4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
 impl Simd for Neon {
     type F32 = [float32x4_t; 4];
     type I32 = [int32x4_t; 4];
+    type Four<'a> = float32x4_t;
 
-    const TILE: (usize, usize) = (6, 1);
+    const TILE: (usize, usize) = (5, 1);
 
     #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {
@@ -146,6 +147,18 @@ impl Simd for Neon {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         // SAFETY: the token proves NEON.
         unsafe { each!(I => vfmaq_f32(c[I], a[I], b[I])) }
+    }
+
+    #[inline(always)]
+    fn four<'a>(self, x: &'a [f32; 4]) -> Self::Four<'a> {
+        // SAFETY: the token proves NEON; four values have the 16 bytes of a register.
+        unsafe { vld1q_f32(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // SAFETY: the token proves NEON.
+        unsafe { each!(J => vfmaq_laneq_f32::<I>(c[J], b[J], a)) }
     }
 
     #[inline(always)]

@@ -147,6 +147,7 @@ impl Dot<Avx2> for AvxVnni {
 impl Simd for Avx2 {
     type F32 = (__m256, __m256);
     type I32 = (__m256i, __m256i);
+    type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (6, 1);
 
@@ -215,6 +216,16 @@ impl Simd for Avx2 {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         // SAFETY: the token proves FMA.
         unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn four<'a>(self, x: &'a [f32; 4]) -> Self::Four<'a> {
+        x
+    }
+
+    #[inline(always)]
+    fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
+        self.mul_add(self.splat(a[I as usize]), b, c)
     }
 
     #[inline(always)]

@@ -55,6 +55,7 @@ impl Dot<Avx512> for Avx512Vnni {
 impl Simd for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
+    type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (12, 2);
 
@@ -117,6 +118,16 @@ impl Simd for Avx512 {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn four<'a>(self, x: &'a [f32; 4]) -> Self::Four<'a> {
+        x
+    }
+
+    #[inline(always)]
+    fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
+        self.mul_add(self.splat(a[I as usize]), b, c)
     }
 
     #[inline(always)]
