@@ -40,7 +40,7 @@ RUST_LOG sets the log level (default: warn), NO_COLOR turns colours off.";
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// Model file [default: $EDGEQA_MODEL, else model.safetensors or models/demo/model.safetensors beside the program,
-    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory]
+    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory, that of the package]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 

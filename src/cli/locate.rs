@@ -37,11 +37,14 @@ fn places(program: Option<PathBuf>, data_home: Option<OsString>, home: Option<Os
         places.extend([folder.join(FILE), folder.join(DEMO)]);
     }
     places.push(Path::new(".").join(DEMO));
+    let installed = program.as_deref().and_then(Path::parent).and_then(Path::parent);
     let data_home = data_home.map(PathBuf::from).filter(|path| path.is_absolute());
     let home = home.map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(data) = data_home.or_else(|| Some(home?.join(".local/share"))) {
         places.push(data.join("edgeqa").join(FILE));
     }
+    // Where a package puts it. The user's own model comes first.
+    places.extend(installed.map(|prefix| prefix.join("share/edgeqa").join(FILE)));
     places
 }
 
@@ -71,12 +74,20 @@ mod tests {
     }
 
     #[test]
+    fn an_installed_program_finds_the_model_of_its_package_last() {
+        let places = places(Some("/usr/local/bin/edgeqa".into()), None, Some("/home/ada".into()));
+        assert_eq!(places.last(), Some(&"/usr/local/share/edgeqa/model.safetensors".into()));
+        assert_eq!(places[places.len() - 2], Path::new("/home/ada/.local/share/edgeqa/model.safetensors"));
+    }
+
+    #[test]
     fn places_in_order() {
         let expected = [
             "/opt/edgeqa/model.safetensors",
             "/opt/edgeqa/models/demo/model.safetensors",
             "./models/demo/model.safetensors",
             "/home/ada/.local/share/edgeqa/model.safetensors",
+            "/opt/share/edgeqa/model.safetensors",
         ];
         assert_eq!(usual(), expected.map(PathBuf::from));
         let data = |data_home: &str| places(None, Some(data_home.into()), Some("/home/ada".into())).pop();

@@ -176,35 +176,45 @@ fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], offset: S::F32, inverse: S::F
 /// The smallest and the largest value; both NaN if a value is not finite, both 0 if there is none.
 #[inline(always)]
 fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
+    // One operation would wait for the other. A vector of several registers is several chains, and more would not stay in registers.
+    if S::NARROW { range_in::<S, 1>(s, x) } else { range_in::<S, { BLOCK / LANES }>(s, x) }
+}
+
+/// [`range`], in as many chains of operations.
+#[inline(always)]
+fn range_in<S: Simd, const CHAINS: usize>(s: S, x: &[f32]) -> (f32, f32) {
     let Some(&first) = x.first() else { return (0.0, 0.0) };
     let zero = s.splat(0.0);
-    // A chain for every vector of a block, as one operation would wait for the other.
-    let mut chains = [(s.splat(first), s.splat(first), zero); BLOCK / LANES];
+    let mut chains = [(s.splat(first), s.splat(first), zero); CHAINS];
     let (blocks, tail) = x.as_chunks();
     let mut last = [first; BLOCK];
     if !tail.is_empty() {
         last[..tail.len()].copy_from_slice(tail);
     }
     for block in blocks.iter().chain((!tail.is_empty()).then_some(&last)) {
-        for ((low, high, poison), x) in chains.iter_mut().zip(block.as_chunks().0) {
-            let x = s.load(x);
-            *low = s.min(x, *low);
-            *high = s.max(x, *high);
-            // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
-            *poison = s.mul_add(x, zero, *poison);
+        for vectors in block.as_chunks::<LANES>().0.chunks(CHAINS) {
+            for ((low, high, poison), x) in chains.iter_mut().zip(vectors) {
+                let x = s.load(x);
+                *low = s.min(x, *low);
+                *high = s.max(x, *high);
+                // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
+                if !S::NAN_STAYS {
+                    *poison = s.mul_add(x, zero, *poison);
+                }
+            }
         }
     }
-    let [(mut low, mut high, mut poison), others @ ..] = chains;
-    for (other_low, other_high, other_poison) in others {
-        (low, high, poison) = (s.min(low, other_low), s.max(high, other_high), s.add(poison, other_poison));
+    let (mut low, mut high, mut poison) = chains[0];
+    for (other_low, other_high, other_poison) in &chains[1..] {
+        (low, high, poison) = (s.min(low, *other_low), s.max(high, *other_high), s.add(poison, *other_poison));
     }
+    poison = s.mul_add(low, zero, s.mul_add(high, zero, poison));
     let poison = s.sum(poison);
     (s.smallest(low) + poison, s.largest(high) + poison)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::Portable;
     use super::*;
 
     #[test]
@@ -293,14 +303,35 @@ mod tests {
         assert!((0.0..=tiny).contains(&q.offsets[1]));
         assert!(q.scales[2..].iter().all(|scale| !scale.is_finite()));
         assert_eq!(q.values, [0; 5 * 8]);
-        for at in [0, 15, 16, 39, 63, 64, 69] {
-            let mut long = [1.0; 70];
-            long[at] = f32::NAN;
-            assert!(range(Portable, &long).0.is_nan(), "{at}");
-            long[at] = f32::NEG_INFINITY;
-            assert!(range(Portable, &long).1.is_nan(), "{at}");
-            long[at] = 7.0;
-            assert_eq!(range(Portable, &long), (1.0, 7.0), "{at}");
+    }
+
+    struct Range<'a>(&'a [f32]);
+
+    impl Task for Range<'_> {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> (f32, f32) {
+            range(s, self.0)
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_makes_both_ends_nan_wherever_it_is() {
+        for isa in Isa::available() {
+            for len in [1, 16, 64, 70, 200] {
+                for at in 0..len {
+                    let mut x = vec![1.0; len];
+                    for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        x[at] = bad;
+                        let (low, high) = isa.run(Range(&x));
+                        assert!(low.is_nan() && high.is_nan(), "{} {at} of {len}: {bad} {low} {high}", isa.name());
+                    }
+                    x[at] = 7.0;
+                    let low = if len == 1 { 7.0 } else { 1.0 };
+                    assert_eq!(isa.run(Range(&x)), (low, 7.0), "{} {at} of {len}", isa.name());
+                }
+            }
         }
     }
 

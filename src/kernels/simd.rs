@@ -28,6 +28,11 @@ pub(super) trait Simd: Copy {
     /// Rows and vectors of a tile of an `f32` product whose sums stay in registers: at most 12 and 2.
     const TILE: (usize, usize);
 
+    /// Whether a vector is four registers, which can be worked on at the same time.
+    const NARROW: bool;
+    /// Whether [`Simd::min`] and [`Simd::max`] are NaN if either operand is.
+    const NAN_STAYS: bool;
+
     /// Runs `task` as a function of its own.
     fn call<T: Task>(self, task: T) -> T::Output;
 
@@ -165,6 +170,8 @@ impl Simd for Portable {
     type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (2, 1);
+    const NARROW: bool = false;
+    const NAN_STAYS: bool = false;
 
     fn call<T: Task>(self, task: T) -> T::Output {
         task.run(self)
@@ -220,7 +227,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
-        self.mul_add(self.splat(a[I as usize]), b, c)
+        self.mul_add(Simd::splat(self, a[I as usize]), b, c)
     }
 
     #[inline(always)]

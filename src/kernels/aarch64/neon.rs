@@ -87,6 +87,8 @@ impl Simd for Neon {
     type Four<'a> = float32x4_t;
 
     const TILE: (usize, usize) = (5, 1);
+    const NARROW: bool = true;
+    const NAN_STAYS: bool = true;
 
     #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {

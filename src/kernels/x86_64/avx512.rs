@@ -58,6 +58,8 @@ impl Simd for Avx512 {
     type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (12, 2);
+    const NARROW: bool = false;
+    const NAN_STAYS: bool = false;
 
     #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {
@@ -127,7 +129,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: Self::F32, c: Self::F32) -> Self::F32 {
-        self.mul_add(self.splat(a[I as usize]), b, c)
+        self.mul_add(Simd::splat(self, a[I as usize]), b, c)
     }
 
     #[inline(always)]
