@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Makes the Debian package for a board from what cross/build.sh has built, and checks that what is in it works.
+#
+# usage: cross/package.sh [--install] [TARGET]      (default: aarch64-unknown-linux-gnu)
+# --install installs the package on this machine, beside those of its own architecture, asks there and removes it again; it needs root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+install_here=
+if [ "${1:-}" = --install ]; then
+    install_here=yes
+    shift
+fi
+TARGET=${1:-aarch64-unknown-linux-gnu}
+
+cargo run --quiet --locked --example pages target/pages
+# shellcheck source=cross/toolchain.sh
+. cross/toolchain.sh
+[ -f "$PROGRAM" ] || { echo "error: $PROGRAM is missing; run cross/build.sh $TARGET first" >&2; exit 1; }
+install "$QEMU" qemu-user-static
+tools=$PWD/target/tools
+if ! PATH=$tools/bin:$PATH command -v cargo-deb >/dev/null; then
+    echo "installing cargo-deb" >&2
+    RUSTC='' RUSTC_BOOTSTRAP='' cargo install --quiet --debug --locked --root "$tools" --target-dir target/tools/build cargo-deb@3.8.0
+fi
+PATH=$tools/bin:$PATH
+CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --output target/
+package=$(ls -t target/edgeqa_*.deb | head -1)
+echo "$package: $(stat -c %s "$package") bytes, sha256 $(sha256sum "$package" | cut -d' ' -f1)"
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+dpkg-deb --field "$package" Package Version Architecture Depends Installed-Size
+dpkg-deb --extract "$package" "$folder"
+for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz share/man/man1/edgeqa-ask.1.gz \
+    share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa; do
+    [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
+done
+
+# check PROGRAM HOW: an answer without any option that says where the model is, from a folder that has none.
+check() {
+    local answer
+    answer=$(cd "$folder" && env -u EDGEQA_MODEL HOME="$folder" "$QEMU" "$1" ask "Who kept the light?" --threads 1 \
+        --context "Jonas Ekdahl kept the light until 1968, when it was automated." </dev/null)
+    grep -q '^Jonas Ekdahl$' <<<"$answer" || { echo "error: $1 answers: $answer" >&2; return 1; }
+    echo "answers $2"
+}
+check "$folder/usr/bin/edgeqa" "when unpacked"
+if [ -z "$install_here" ]; then
+    echo "SKIPPED the installation of the package: no --install"
+elif [ "$(id -u)" != 0 ]; then
+    echo "SKIPPED the installation of the package: not root"
+elif [ -e /usr/bin/edgeqa ]; then
+    echo "SKIPPED the installation of the package: there is a /usr/bin/edgeqa, which is not touched"
+else
+    apt-get install -y --no-install-recommends "./$package" >/dev/null 2>&1 || arm64_packages "./$package"
+    trap 'dpkg --purge edgeqa >/dev/null; rm -rf "$folder"' EXIT
+    check /usr/bin/edgeqa "when installed"
+    dpkg --verify edgeqa
+fi
