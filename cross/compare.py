@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Compares what two runs of `edgeqa eval --out` answered.
+
+usage: compare.py WANT GOT
+
+Answers have to be the same. Logits of the candidates and null odds may differ by TOLERANCE: int8 products are exact everywhere, but fp32
+sums are rounded once or twice per multiply-add, as the CPU has it. Exit code: 0, or 1 if something differs by more.
+"""
+import json
+import pathlib
+import sys
+
+TOLERANCE = 1e-3
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    want, got = (pathlib.Path(argument) for argument in sys.argv[1:])
+    read = lambda folder, name: json.loads((folder / name).read_text())
+    problems = []
+    answers, others = (read(folder, "predictions.json") for folder in (want, got))
+    if not answers:
+        problems.append("there are no questions")
+    if answers.keys() != others.keys():
+        problems.append("the questions are not the same")
+    problems += [f"{id}: {others.get(id)!r} instead of {answers[id]!r}" for id in answers if answers[id] != others.get(id)]
+    differences = []
+    odds, other_odds = (read(folder, "null_odds.json") for folder in (want, got))
+    differences += [(abs(odds[id] - other_odds.get(id, float("inf"))), f"{id}: null odds") for id in odds]
+    lists, other_lists = (read(folder, "nbest_predictions.json") for folder in (want, got))
+    for id in lists:
+        # Candidates of nearly equal scores may change places, the last ones may change, and a text may be there more than once.
+        for entry in lists[id][:5]:
+            others = [other for other in other_lists.get(id, []) if other["text"] == entry["text"]]
+            distance = lambda other: max(abs(entry[key] - other[key]) for key in ("start_logit", "end_logit"))
+            differences.append((min(map(distance, others), default=float("inf")), f"{id}: logits of {entry['text']!r}"))
+    problems += [f"{where} differs by {difference}" for difference, where in differences if not difference <= TOLERANCE]
+    largest = max((difference for difference, _ in differences), default=0.0)
+    print(f"{len(answers)} questions, {len(differences)} logits and odds: largest difference {largest:.3g}, allowed {TOLERANCE}")
+    if problems:
+        sys.exit("\n".join(["error:"] + problems[:20]))
+
+
+if __name__ == "__main__":
+    main()
