@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Counts the instructions that kernels and one inference execute on emulated Arm CPUs and compares them with the committed figures.
+
+usage: instructions.py [--update] --layer PROGRAM --inference PROGRAM
+
+PROGRAMs are benches/layer.rs and benches/inference.rs, built for aarch64 with the profile of boards; cross/instructions.sh builds them
+and calls this. A layer is one int8 layer with the conversion to fp32, an inference is the shipped model on 128 tokens; either costs
+half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0 within the tolerance,
+1 if something takes more instructions, a kernel does fewer multiply-adds per instruction than it must, or a count fails.
+"""
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RECORD = ROOT / "benches/record/instructions-arm.json"
+# CPUs, the kernels that they choose, and the multiply-adds per instruction that a layer must reach.
+CPUS = {
+    "cortex-a72": ("gemm_i8_12x64k4_neon", 4),
+    "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11),
+    "max": ("gemm_i8_12x128k4_neon_i8mm", 14),
+}
+# Rows, outputs, inputs.
+LAYERS = [(64, 384, 384), (128, 384, 1536)]
+TOKENS = 128
+# Between compilers, counts move by some percent.
+TOLERANCE = 0.03
+
+
+def count(plugin, cpu, command):
+    """Instructions of one process, and what it prints."""
+    emulator = ["qemu-aarch64", "-cpu", cpu, "-d", "plugin", "-plugin", plugin]
+    run = subprocess.run([str(part) for part in [*emulator, *command]], capture_output=True, text=True)
+    executed = re.findall(r"insns: (\d+)", run.stderr)
+    if run.returncode != 0 or not executed:
+        sys.exit(f"{' '.join(map(str, command))} failed on {cpu}:\n{run.stderr}")
+    return int(executed[-1]), run.stdout
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--update", action="store_true", help="write the counts to " + str(RECORD.relative_to(ROOT)))
+    parser.add_argument("--layer", required=True, metavar="PROGRAM")
+    parser.add_argument("--inference", required=True, metavar="PROGRAM")
+    arguments = parser.parse_args()
+    record = json.loads(RECORD.read_text()) if RECORD.exists() and not arguments.update else {}
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = pathlib.Path(folder) / "count.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", ROOT / "cross/count.c", "-o", plugin], check=True)
+        for cpu, (kernel, floor) in CPUS.items():
+            commands = {f"layer {'x'.join(map(str, layer))}": [arguments.layer, *layer] for layer in LAYERS}
+            commands[f"inference of {TOKENS} tokens"] = [arguments.inference, ROOT / "models/demo/model.safetensors", TOKENS]
+            for name, command in commands.items():
+                (once, _), (thrice, printed) = (count(plugin, cpu, [*command, runs]) for runs in (1, 3))
+                now, note = (thrice - once) // 2, ""
+                words = printed.split()
+                if not words or words[0] != kernel:
+                    sys.exit(f"{cpu} chose {printed.strip()} instead of {kernel}")
+                if len(words) > 1:
+                    per_instruction = int(words[1]) / now
+                    note = f", {per_instruction:.2f} multiply-adds each"
+                    if per_instruction < floor:
+                        note, failed = f"{note}: FEWER THAN {floor}", True
+                if arguments.update:
+                    record.setdefault(cpu, {})[name] = now
+                    print(f"{cpu}, {name}: {now} instructions{note}")
+                    continue
+                committed = record.get(cpu, {}).get(name)
+                if committed is None:
+                    sys.exit(f"{RECORD} has no figure for {cpu}, {name}; run with --update and commit the file")
+                ratio = now / committed
+                verdict = "within the tolerance"
+                if ratio > 1 + TOLERANCE:
+                    verdict, failed = "SLOWER: find the reason, or run with --update and say why in the commit", True
+                elif ratio < 1 - TOLERANCE:
+                    verdict = "fewer: run with --update and commit the file"
+                print(f"{cpu}, {name}: {now} instructions{note}, {ratio:.4f} of the committed {committed}: {verdict}")
+    if arguments.update:
+        RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
