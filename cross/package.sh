@@ -11,6 +11,10 @@ if [ "${1:-}" = --install ]; then
     shift
 fi
 TARGET=${1:-aarch64-unknown-linux-gnu}
+if [[ $TARGET == *-musl ]]; then
+    echo "error: a static program needs no package: copy it, with cross/deploy.sh or by hand" >&2
+    exit 2
+fi
 
 cargo run --quiet --locked --example pages target/pages
 # shellcheck source=cross/toolchain.sh
@@ -20,7 +24,7 @@ install "$QEMU" qemu-user-static
 tools=$PWD/target/tools
 if ! PATH=$tools/bin:$PATH command -v cargo-deb >/dev/null; then
     echo "installing cargo-deb" >&2
-    RUSTC='' RUSTC_BOOTSTRAP='' cargo install --quiet --debug --locked --root "$tools" --target-dir target/tools/build cargo-deb@3.8.0
+    env -u RUSTC -u RUSTC_BOOTSTRAP cargo install --quiet --debug --locked --root "$tools" --target-dir target/tools/build cargo-deb@3.8.0
 fi
 PATH=$tools/bin:$PATH
 CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --output target/
