@@ -16,7 +16,9 @@ if [[ $TARGET == *-musl ]]; then
     exit 2
 fi
 
-cargo run --quiet --locked --example pages target/pages
+# All that the tests need, as other selections would build dependencies once more, with other features.
+cargo test --workspace --locked --no-run --quiet
+target/debug/examples/pages target/pages
 # shellcheck source=cross/toolchain.sh
 . cross/toolchain.sh
 [ -f "$PROGRAM" ] || { echo "error: $PROGRAM is missing; run cross/build.sh $TARGET first" >&2; exit 1; }

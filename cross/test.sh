@@ -15,7 +15,7 @@ aarch64-unknown-linux-gnu cortex-a53 gemm_i8_12x64k4_neon
 aarch64-unknown-linux-gnu cortex-a72 gemm_i8_12x64k4_neon
 aarch64-unknown-linux-gnu cortex-a76 gemm_i8_12x64k4_neon_dotprod
 aarch64-unknown-linux-gnu max gemm_i8_12x128k4_neon_i8mm
-armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_4x16k4_portable
+armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }
 
@@ -42,7 +42,7 @@ evaluate=(eval --squad "$squad" --limit "$limit" --seed 1 --model models/demo/mo
 
 # What this machine answers, with the program that the tests of this machine have built. Vectors of 64-bit Arm round a multiply-add once,
 # as those of x86-64 do; the portable ones of 32-bit Arm round twice, as the portable ones do here.
-cargo build --locked --bin edgeqa
+cargo test --workspace --locked --no-run --quiet
 here=
 [ "$TARGET" != armv7-unknown-linux-gnueabihf ] || here=gemm_i8_4x16k4_portable
 EDGEQA_KERNEL=$here target/debug/edgeqa "${evaluate[@]}" "$folder/here" >/dev/null
@@ -65,6 +65,11 @@ row() {
     local cpu=$1 kernel=$2 out=$folder/$1
     run() { EDGEQA_REQUIRE_KERNEL=$kernel RUST_LOG=edgeqa=info "$QEMU" "${root[@]}" -cpu "$cpu" "$@"; }
     echo "-- $cpu: $kernel"
+    if ! run "$tests" the_required_kernel_is_the_chosen_one >"$out.tests" 2>&1 || ! grep -q 'test result: ok. 1 passed' "$out.tests"; then
+        cat "$out.tests"
+        echo "error: $cpu does not choose $kernel"
+        return 1
+    fi
     run "$tests" kernels:: >"$out.tests" 2>&1 || true
     grep -E 'SKIPPED|FAILED|panicked|test result' "$out.tests" || true
     if ! grep -Eq 'test result: ok\. [1-9][0-9]* passed' "$out.tests"; then

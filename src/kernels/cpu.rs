@@ -66,6 +66,21 @@ token!(
     NeonI8mm: is_aarch64_feature_detected: "neon", "dotprod", "i8mm"
 );
 
+/// NEON of 32-bit Arm, which has the registers and instructions that integers need: Cortex-A7 and later.
+#[cfg(target_arch = "arm")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neon32(());
+
+#[cfg(target_arch = "arm")]
+impl Neon32 {
+    /// The token, if Linux says that this CPU has NEON. (The standard library's detection is not stable here.)
+    pub fn new() -> Option<Self> {
+        /// `HWCAP_NEON` of Linux, `arch/arm/include/uapi/asm/hwcap.h`.
+        const NEON: usize = 1 << 12;
+        (rustix::param::linux_hwcap().0 & NEON != 0).then_some(Self(()))
+    }
+}
+
 #[cfg(target_arch = "aarch64")]
 impl From<NeonDot> for Neon {
     fn from(_: NeonDot) -> Self {
@@ -108,7 +123,9 @@ pub fn features() -> Vec<(&'static str, bool)> {
     }
     #[cfg(target_arch = "aarch64")]
     return detect!("neon" "fp16" "dotprod" "i8mm" "bf16" "sve");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(target_arch = "arm")]
+    return vec![("neon", Neon32::new().is_some())];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
     Vec::new()
 }
 
@@ -138,6 +155,9 @@ pub enum Isa {
     /// See [`NeonI8mm`]: but for the linear layers like [`Isa::NeonDot`].
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(NeonI8mm),
+    /// See [`Neon32`]: for `f32` like [`Isa::Portable`].
+    #[cfg(target_arch = "arm")]
+    Neon32(Neon32),
 }
 
 impl Isa {
@@ -158,6 +178,8 @@ impl Isa {
             all.extend(NeonDot::new().map(Self::NeonDot));
             all.extend(NeonI8mm::new().map(Self::NeonI8mm));
         }
+        #[cfg(target_arch = "arm")]
+        all.extend(Neon32::new().map(Self::Neon32));
         all
     }
 
@@ -171,7 +193,8 @@ impl Isa {
         })
     }
 
-    /// `portable`, `avx2`, `avx_vnni`, `avx512`, `avx512_vnni`, `neon`, `neon_dotprod` or `neon_i8mm`.
+    /// `portable`, `avx2`, `avx_vnni`, `avx512`, `avx512_vnni`, `neon`, `neon_dotprod`, `neon_i8mm` or
+    /// `neon32`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -189,6 +212,8 @@ impl Isa {
             Self::NeonDot(_) => "neon_dotprod",
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(_) => "neon_i8mm",
+            #[cfg(target_arch = "arm")]
+            Self::Neon32(_) => "neon32",
         }
     }
 
@@ -210,6 +235,8 @@ impl Isa {
             Self::NeonDot(token) => super::aarch64::neon::run(token.into(), task),
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(token) => super::aarch64::neon::run(NeonDot::from(token).into(), task),
+            #[cfg(target_arch = "arm")]
+            Self::Neon32(_) => task.run(Portable),
         }
     }
 

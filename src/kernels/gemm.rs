@@ -158,6 +158,8 @@ pub static TABLE: &[Kernel] = &[
     Kernel::of::<super::cpu::NeonDot>(),
     #[cfg(target_arch = "aarch64")]
     Kernel::of::<super::cpu::NeonI8mm>(),
+    #[cfg(target_arch = "arm")]
+    Kernel::of::<super::cpu::Neon32>(),
 ];
 
 /// Names a kernel of [`TABLE`] to use instead of the fastest available one.

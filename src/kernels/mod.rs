@@ -6,6 +6,12 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "arm")]
+mod arm;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "products of bytes have no vectors there")
+)]
 pub mod attention;
 pub mod cpu;
 mod elementary;
@@ -19,6 +25,10 @@ pub mod pack;
 mod portable;
 pub mod rows;
 mod scalar;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "products of bytes have no vectors there")
+)]
 mod simd;
 #[cfg(test)]
 mod tests;
