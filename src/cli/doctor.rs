@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::excerpt::clean;
-use super::memory::{Mapped, mapped};
+use super::memory::Memory;
 use super::{load, locate, print};
 
 /// A question that any model can be asked.
@@ -41,8 +41,8 @@ struct Report {
     usable_cpus: usize,
     page_bytes: usize,
     model: String,
-    /// What of the model file is mapped. Absent where the system does not tell.
-    weights: Option<Mapped>,
+    /// After the question.
+    memory: Memory,
     weights_are_mapped: Option<bool>,
     /// From opening the model to being ready, in milliseconds.
     load_ms: f64,
@@ -85,7 +85,7 @@ impl Report {
             available: kernel.is_available(),
             chosen: std::ptr::eq(kernel, chosen()),
         };
-        let weights = mapped(path);
+        let memory = Memory::now(path);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
@@ -101,8 +101,8 @@ impl Report {
             usable_cpus: std::thread::available_parallelism().map_or(1, usize::from),
             page_bytes: rustix::param::page_size(),
             model: path.to_string_lossy().into_owned(),
-            weights_are_mapped: weights.as_ref().map(|weights| weights.bytes > 0 && weights.private_dirty == 0),
-            weights,
+            weights_are_mapped: memory.is_mapped(),
+            memory,
             load_ms,
             answer_ms,
         }
@@ -136,14 +136,8 @@ impl Report {
         row("threads", &format!("{} (default {default}; {cores} physical cores, {cpus} usable CPUs)", self.threads))?;
         row("page size", &format!("{} bytes", self.page_bytes))?;
         row("model", &self.model)?;
-        match (&self.weights, self.weights_are_mapped) {
-            (Some(weights), Some(mapped)) => {
-                let mb = |bytes: u64| bytes as f64 / 1e6;
-                let how = if mapped { "mapped" } else { "NOT mapped without copies" };
-                let (all, resident, dirty) = (mb(weights.bytes), mb(weights.resident), mb(weights.private_dirty));
-                row("weights", &format!("{how}: {all:.1} MB, {resident:.1} MB resident, {dirty:.1} MB private"))?;
-            }
-            _ => row("weights", "mapped; the system does not tell how much is resident")?,
+        for (name, value) in self.memory.rows() {
+            row(name, &value)?;
         }
         row("load", &format!("{:.1} ms", self.load_ms))?;
         row("answer", &format!("{:.1} ms for a short question", self.answer_ms))?;

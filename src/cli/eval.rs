@@ -9,12 +9,13 @@ use std::time::Instant;
 use edgeqa::eval::score::Figure;
 use edgeqa::eval::{Dataset, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
+use edgeqa::memory;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::excerpt::clean;
 use super::progress::Progress;
-use super::{load, locate, memory, print};
+use super::{load, locate, print};
 
 /// Everything about an evaluation.
 #[derive(Serialize)]
