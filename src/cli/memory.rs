@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use edgeqa::memory::{self, Limit, Mapped, Usage};
+use anyhow::anyhow;
+use edgeqa::artifact::Artifact;
+use edgeqa::memory::limit::{self, Kind};
+use edgeqa::memory::{self, Limit, Mapped, Need, Shortage, Usage};
+use edgeqa::qa::AskOptions;
 use serde::Serialize;
 
 /// The memory of this process. What the system does not tell is absent.
@@ -25,7 +29,7 @@ impl Memory {
             weights: memory::mapped(path),
             process: memory::usage(),
             peak_resident: memory::peak(),
-            limits: memory::limit::limits(),
+            limits: limit::limits(),
         }
     }
 
@@ -54,6 +58,76 @@ impl Memory {
             rows.push((name, format!("{} MB ({})", mb(limit.bytes), limit.kind.name())));
         }
         rows
+    }
+}
+
+/// Keeps the model in memory.
+pub fn lock(artifact: &Artifact) -> anyhow::Result<()> {
+    artifact.lock().map_err(|error| {
+        let model = mb(artifact.file_len() as u64);
+        let allowed = limit::lockable().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK is {} MB", mb(bytes)));
+        anyhow!(
+            "--mlock cannot keep the model's {model} MB in memory ({error}{allowed}); raise that limit (`ulimit -l`, \
+             LimitMEMLOCK= of a systemd service), or use --prefault, which needs no permission"
+        )
+    })
+}
+
+/// Says so if the limits on this process are too tight to map the file at `path`: afterwards it would be an error without a reason.
+pub fn warn_before_mapping(path: &Path) {
+    let Ok(file) = std::fs::metadata(path) else { return };
+    for limit in limit::limits().iter().filter(|limit| limit.kind == Kind::AddressSpace && limit.bytes < file.len()) {
+        log::error!(
+            "RLIMIT_AS allows {} MB of addresses, and the model file alone takes {} MB: raise it by at least {} MB, or limit \
+             RLIMIT_DATA instead, for which mapped files do not count",
+            mb(limit.bytes),
+            mb(file.len()),
+            mb(file.len() - limit.bytes)
+        );
+    }
+}
+
+/// What `threads` threads need for windows of up to `max_seq_len` tokens, or of the default length.
+pub fn need(artifact: &Artifact, threads: usize, max_seq_len: Option<usize>) -> Need {
+    let config = &artifact.metadata().config;
+    let tokens = max_seq_len.unwrap_or(AskOptions::MAX_SEQ_LEN).min(config.max_positions);
+    Need::estimate(config, tokens, threads, artifact.file_len())
+}
+
+/// Says so if this process lives under limits that are too tight for `need`, before the system ends it without a word.
+pub fn warn(need: &Need) {
+    for limit in limit::limits() {
+        match need.shortage(&limit) {
+            Some(Shortage::Fatal { .. }) => log::error!("{}", verdict(need, &limit)),
+            Some(Shortage::Slow { .. }) => log::info!("{}", verdict(need, &limit)),
+            None => {}
+        }
+    }
+}
+
+/// What is needed, and how that compares with each limit, as rows of a page.
+pub fn need_rows(need: &Need, limits: &[Limit]) -> Vec<(&'static str, String)> {
+    let Need { private, files, .. } = need;
+    let row = format!("about {} MB private, {} MB of model and program", mb(*private), mb(*files));
+    let verdicts = limits.iter().map(|limit| ("", verdict(need, limit)));
+    std::iter::once(("  needed", row)).chain(verdicts).collect()
+}
+
+fn verdict(need: &Need, limit: &Limit) -> String {
+    let allowed = format!("the limit of {} MB ({})", mb(limit.bytes), limit.kind.name());
+    match need.shortage(limit) {
+        None => format!("{allowed} is enough"),
+        Some(Shortage::Slow { needed }) => format!(
+            "{allowed} is {} MB less than the {} MB that are in use: parts of the model are read again and again, which is slow",
+            mb(needed.saturating_sub(limit.bytes)),
+            mb(needed)
+        ),
+        Some(Shortage::Fatal { needed }) => format!(
+            "{allowed} is {} MB less than the {} MB that are needed, about: the system may end this program; raise it, or use \
+             fewer --threads or a shorter --max-seq-len",
+            mb(needed.saturating_sub(limit.bytes)),
+            mb(needed)
+        ),
     }
 }
 

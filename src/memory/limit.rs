@@ -65,6 +65,12 @@ pub fn limits() -> Vec<Limit> {
     group_folders(&groups, Path::new(CGROUPS)).iter().filter_map(group).chain(process).collect()
 }
 
+/// How much memory this process may lock, in bytes, unless it has the privilege to lock any. `None` if that is not limited, or the system
+/// does not tell.
+pub fn lockable() -> Option<u64> {
+    resource_limit(&fs::read_to_string("/proc/self/limits").ok()?, "Max locked memory")
+}
+
 /// The folders of the groups in `/proc/PID/cgroup` that may limit memory.
 fn group_folders(text: &str, root: &Path) -> Vec<(Kind, PathBuf)> {
     let folder = |line: &str| {

@@ -3,6 +3,7 @@
 //! Everything is read from `/proc` and `None` where the system has none.
 
 pub mod limit;
+mod need;
 
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use limit::{Limit, Limited};
+pub use need::{Need, Shortage};
 
 /// The memory of this process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
