@@ -139,7 +139,7 @@ impl<M: Scorer> Reader<M> {
     /// [`QaError::Tokenizer`] if the text is empty or cannot be tokenized.
     pub fn context(&self, text: impl Into<String>) -> Result<Context, QaError> {
         let text = text.into();
-        let tokens = self.tokenizer.context(&text)?;
+        let tokens = self.tokenizer.compact(self.tokenizer.context(&text)?);
         Ok(Context { text, tokens })
     }
 
