@@ -23,7 +23,7 @@ pub struct Mapping {
 /// How a part of a map will be read. The system reads ahead on disk accordingly; what is read is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// A few bytes here and there: only the pages touched are read.
+    /// A few bytes here and there: only the pages touched are read, and no large pages are mapped where files have them in memory.
     Random,
     /// All of it, from front to back.
     Sequential,
@@ -71,8 +71,15 @@ impl Mapping {
             Access::Normal => Advice::Normal,
         };
         let bytes = self.inside(bytes);
-        if let Err(error) = self.map.advise_range(advice, bytes.start, bytes.len()) {
-            log::debug!("bytes {bytes:?} of the model: {access:?} access is not heeded: {error}");
+        let give = |advice| {
+            if let Err(error) = self.map.advise_range(advice, bytes.start, bytes.len()) {
+                log::debug!("bytes {bytes:?} of the model: the advice {advice:?} is not heeded: {error}");
+            }
+        };
+        give(advice);
+        #[cfg(target_os = "linux")]
+        if access == Access::Random {
+            give(Advice::NoHugePage);
         }
     }
 
@@ -95,6 +102,8 @@ impl Mapping {
     /// them where memory is short.
     pub fn prefault(&self) {
         self.keep.store(true, Ordering::Relaxed);
+        // With advice to the contrary, every page would be a read of its own.
+        self.advise(0..self.map.len(), Access::Sequential);
         #[cfg(target_os = "linux")]
         if self.map.advise(Advice::PopulateRead).is_ok() {
             return;
@@ -110,6 +119,7 @@ impl Mapping {
     /// # Errors
     /// If the system does not allow it.
     pub fn lock(&self) -> io::Result<()> {
+        self.advise(0..self.map.len(), Access::Sequential);
         self.map.lock()?;
         self.keep.store(true, Ordering::Relaxed);
         Ok(())

@@ -9,8 +9,8 @@ use crate::config::ModelConfig;
 const BASE: u64 = 6_000_000;
 /// Pages of the program and its libraries that are in use.
 const PROGRAM: u64 = 9_000_000;
-/// Pages of files without which nothing goes on, however slowly.
-const LEAST_FILES: u64 = 4_000_000;
+/// Pages of files without which hardly anything goes on: below, every page fault drops pages that the next one needs.
+const LEAST_FILES: u64 = 8_000_000;
 /// Addresses of a thread that count as private memory although few are used: its stack.
 const STACK: u64 = 2 << 20;
 /// Addresses that the allocator sets aside for a thread.
@@ -96,8 +96,8 @@ mod tests {
         for kind in [Kind::Cgroup1, Kind::Cgroup2] {
             assert_eq!(shortage(50, kind), None);
             assert_eq!(shortage(49, kind), Some(Shortage::Slow { needed: 50 * mb }));
-            assert_eq!(shortage(18, kind), Some(Shortage::Slow { needed: 50 * mb }));
-            assert_eq!(shortage(17, kind), Some(Shortage::Fatal { needed: 18 * mb }));
+            assert_eq!(shortage(22, kind), Some(Shortage::Slow { needed: 50 * mb }));
+            assert_eq!(shortage(21, kind), Some(Shortage::Fatal { needed: 22 * mb }));
         }
         assert_eq!(shortage(19, Kind::Data), None);
         assert_eq!(shortage(18, Kind::Data), Some(Shortage::Fatal { needed: 14 * mb + 2 * STACK }));
