@@ -99,8 +99,12 @@ fn a_text_of_1_mb_costs_no_more_the_second_time() {
     let text = text.repeat((1 << 20) / text.len() + 1);
     println!("at first {start:?}");
     let mut after = Vec::new();
-    for round in 0..3 {
+    for round in 0..2 {
         let context = reader.context(text.as_str()).expect("tokens");
+        // The text, ids and offsets; not what tokenizing took.
+        if cfg!(all(target_os = "linux", target_env = "gnu")) {
+            assert!(usage().anonymous < start.anonymous + (32 << 20), "{start:?} {:?}", usage());
+        }
         println!("round {round}, tokens made {:?}, peak {:?}", usage(), edgeqa::memory::peak());
         let answer = reader.ask_in(&context, "Who was the last keeper?", &AskOptions::default()).expect("an answer");
         assert!(answer.windows > 100);
@@ -108,5 +112,5 @@ fn a_text_of_1_mb_costs_no_more_the_second_time() {
         after.push(usage());
         println!("round {round}, answered {:?}, peak {:?}", usage(), edgeqa::memory::peak());
     }
-    assert!(after[2].anonymous <= after[0].anonymous + SLACK, "{after:?}");
+    assert!(after[1].anonymous <= after[0].anonymous + SLACK, "{after:?}");
 }
