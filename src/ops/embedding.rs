@@ -19,9 +19,8 @@ pub struct Embedding {
     pub token_type: Option<Table>,
 }
 
-/// Words after which the pages of their table are let go: about as many as in one long window, so that a long one pays a page fault
-/// per word, and of several short ones only the first does.
-const WORDS: usize = 256;
+/// Words after which the pages of their table are let go. With 64 kB around each, these are at most 4 MB.
+const WORDS: usize = 64;
 
 impl Op for Embedding {
     fn name(&self) -> StaticName {
@@ -47,12 +46,8 @@ impl EvalOp for Embedding {
             ensure!(ids.len() <= position.rows(), "{} tokens, the model has {} positions", ids.len(), position.rows());
         }
         let width = self.word.width();
-        let (mut output, full) = Workspace::with(context, |workspace| {
-            workspace.words += ids.len();
-            let full = workspace.words >= WORDS;
-            workspace.words *= usize::from(!full);
-            Ok((workspace.tensor(ids.len(), width)?, full))
-        })?;
+        let (mut output, mut words) =
+            Workspace::with(context, |workspace| Ok((workspace.tensor(ids.len(), width)?, workspace.words)))?;
         let mut view = output.try_as_plain_ram_mut()?;
         let rows = view.as_slice_mut::<f32>()?.chunks_exact_mut(width);
         for (i, (row, &id)) in rows.zip(ids).enumerate() {
@@ -64,10 +59,16 @@ impl EvalOp for Embedding {
             if let Some((table, types)) = types {
                 table.add_row(checked_row(table, types[i], "token type")?, row);
             }
+            words += 1;
+            if words == WORDS {
+                self.word.release();
+                words = 0;
+            }
         }
-        if full {
-            self.word.release();
-        }
+        Workspace::with(context, |workspace| {
+            workspace.words = words;
+            Ok(())
+        })?;
         Ok(tvec!(output.into_tvalue()))
     }
 }
