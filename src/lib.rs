@@ -9,6 +9,7 @@
 //! - [`model`]: artifact to tract graph to logits
 //! - [`errors`]: errors in one line
 //! - [`threads`]: who computes
+//! - [`memory`]: what a process costs, and limits
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
@@ -21,6 +22,7 @@ pub mod errors;
 pub mod eval;
 pub mod guard;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod qa;

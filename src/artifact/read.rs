@@ -10,7 +10,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use super::map::Mapping;
+use super::map::{Access, Mapping};
 use super::metadata::Metadata;
 use super::schema::{self, Precision, TensorSpec};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex};
@@ -59,8 +59,34 @@ impl Artifact {
             })
             .collect();
         let artifact = Self { map, metadata, data_sha256, data_start, tensors };
+        artifact.advise();
         artifact.check_tensors()?;
         Ok(artifact)
+    }
+
+    /// Tells the system how the file is read when questions are answered: all of the encoder, and soon; of the word embeddings the
+    /// rows of the tokens present.
+    fn advise(&self) {
+        let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
+        let (start, end) = encoder.fold((usize::MAX, 0), |(start, end), b| (start.min(b.start), end.max(b.end)));
+        self.map.advise(start..end, Access::Soon);
+        if let Some(words) = self.tensors.get("embeddings.word.weight") {
+            self.map.advise(words.bytes.clone(), Access::Random);
+        }
+    }
+
+    /// Reads the whole file into memory now, so that no question waits for the disk, and keeps it mapped. Where memory is short,
+    /// the system can still drop pages; see [`Artifact::lock`].
+    pub fn prefault(&self) {
+        self.map.prefault();
+    }
+
+    /// Reads the whole file into memory now, where it stays until the last user of the artifact is gone.
+    ///
+    /// # Errors
+    /// If the system does not allow it, for `RLIMIT_MEMLOCK` as a rule.
+    pub fn lock(&self) -> std::io::Result<()> {
+        self.map.lock()
     }
 
     fn check_tensors(&self) -> Result<(), ArtifactError> {
@@ -99,6 +125,14 @@ impl Artifact {
     /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`], [`ArtifactError::ColumnSum`],
     /// [`ArtifactError::NonFinite`], or [`ArtifactError::Superfluous`] for a filler that holds something.
     pub fn verify(&self) -> Result<(), ArtifactError> {
+        self.map.advise(0..self.file_len(), Access::Sequential);
+        let result = self.verify_data();
+        self.map.advise(0..self.file_len(), Access::Normal);
+        self.advise();
+        result
+    }
+
+    fn verify_data(&self) -> Result<(), ArtifactError> {
         let found = hex(&Sha256::digest(self.data()));
         if !found.eq_ignore_ascii_case(&self.data_sha256) {
             return Err(ArtifactError::Checksum { found, expected: self.data_sha256.clone() });

@@ -47,6 +47,14 @@ pub struct ModelArgs {
     /// Compare the model file with its checksum first
     #[arg(long)]
     pub verify: bool,
+
+    /// Read the whole model file into memory before the first question [default: read what is needed, when it is needed]
+    #[arg(long)]
+    pub prefault: bool,
+
+    /// As --prefault, and keep it there: the system may not drop it where memory is short
+    #[arg(long)]
+    pub mlock: bool,
 }
 
 /// Who computes.

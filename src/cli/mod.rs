@@ -22,7 +22,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::qa::{QaError, Reader};
 
 pub use args::Cli;
-use args::Command;
+use args::{Command, ModelArgs};
 
 /// Runs the command that was asked for.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -69,10 +69,23 @@ fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
     artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
 }
 
-/// Opens a model to answer with, compared with its checksum first if `checked`.
-fn load(path: &Path, checked: bool) -> anyhow::Result<(Artifact, Reader)> {
+/// Opens a model to answer with, the way `args` say. Memory that `threads` threads with windows of `max_seq_len` tokens need and do not
+/// have is warned of.
+fn load(
+    path: &Path,
+    args: &ModelArgs,
+    threads: usize,
+    max_seq_len: Option<usize>,
+) -> anyhow::Result<(Artifact, Reader)> {
+    memory::warn_before_mapping(path);
     let artifact = open(path)?;
-    if checked {
+    memory::warn(&memory::need(&artifact, threads, max_seq_len));
+    if args.mlock {
+        memory::lock(&artifact)?;
+    } else if args.prefault {
+        artifact.prefault();
+    }
+    if args.verify {
         verify(&artifact, path)?;
     }
     let reader =

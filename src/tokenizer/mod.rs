@@ -109,6 +109,11 @@ impl QaTokenizer {
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
     }
 
+    /// The same tokens, for windows alone, in less memory where that can be.
+    pub fn compact(&self, tokens: Tokens) -> Tokens {
+        windows::compact(&tokens.0, &self.processor).map_or(tokens, Tokens)
+    }
+
     /// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`.
     pub fn room(&self, question: &Tokens, max_seq_len: usize) -> usize {
         max_seq_len.saturating_sub(question.len() + self.processor.added_tokens(true))

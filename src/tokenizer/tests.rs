@@ -141,6 +141,9 @@ fn windows_equal_those_of_the_library() {
                     .collect();
                 let windows = tokenizer.windows(&question, &context, max_length, stride).expect("there is room");
                 let found: Vec<Window> = windows.iter().collect::<Result<_, _>>().expect("all windows");
+                let compact = tokenizer.compact(context.clone());
+                let compact = tokenizer.windows(&question, &compact, max_length, stride).expect("there is room");
+                assert!(compact.iter().map(|window| window.expect("a window")).eq(found.iter().cloned()));
                 assert_eq!(found, expected, "tokenizer {n}, {max_length}/{stride}, {text:?}");
                 assert_eq!(windows.len(), expected.len());
                 most = most.max(expected.len());
