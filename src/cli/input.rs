@@ -60,6 +60,20 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     Ok(questions)
 }
 
+/// The text of the file at `path`.
+pub fn text(path: &Path) -> anyhow::Result<String> {
+    Source::File(path).read()
+}
+
+/// The questions of the file at `path`.
+pub fn questions_of(path: &Path) -> anyhow::Result<Vec<String>> {
+    let questions: Vec<String> = lines(&read_file(path)?).collect();
+    if questions.is_empty() {
+        bail!("{} holds no question; write one per line", path.display());
+    }
+    Ok(questions)
+}
+
 fn lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
 }

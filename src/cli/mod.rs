@@ -2,6 +2,7 @@
 
 pub mod args;
 mod ask;
+mod bench;
 mod doctor;
 mod eval;
 mod excerpt;
@@ -19,6 +20,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
+use edgeqa::bench::BenchError;
 use edgeqa::qa::{QaError, Reader};
 
 pub use args::Cli;
@@ -31,6 +33,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -41,7 +44,10 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Whether an option has a value that the model does not allow.
 pub fn is_usage(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| matches!(e.downcast_ref(), Some(QaError::Option { .. })))
+    error.chain().any(|e| {
+        matches!(e.downcast_ref(), Some(QaError::Option { .. }))
+            || matches!(e.downcast_ref(), Some(BenchError::Length { .. }))
+    })
 }
 
 /// An error that is shown with the usage of `command` and ends with the exit code of wrong usage.
