@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::BenchError;
-use super::page::{Page, Section, Table, digits, megabytes};
+use super::page::{Page, Section, Table, digits, megabytes, threads};
 use super::plot::Plot;
 use super::record::{Record, Runs, Starts};
 use super::report::by_threads;
@@ -92,13 +92,13 @@ impl Comparison {
         }
         for point in &base.points {
             let runs: Vec<_> = all().map(|record| find(record, point.tokens, point.threads)).collect();
-            rows.push(Row::of_runs(format!("{} tokens, {} threads", point.tokens, point.threads), &runs));
+            rows.push(Row::of_runs(format!("{} tokens, {}", point.tokens, threads(point.threads)), &runs));
         }
         for point in &base.questions {
             let runs: Vec<_> = all()
                 .map(|record| record.questions.iter().find(|q| q.threads == point.threads).map(|q| &q.runs))
                 .collect();
-            rows.push(Row::of_runs(format!("question, {} threads", point.threads), &runs));
+            rows.push(Row::of_runs(format!("question, {}", threads(point.threads)), &runs));
         }
         let starts: [(&str, fn(&Record) -> &Starts); 2] =
             [("load", |r| &r.load), ("first answer", |r| &r.first_answer)];

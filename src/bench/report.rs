@@ -1,6 +1,6 @@
 //! What a [`Record`] says to people.
 
-use super::page::{Page, Section, Table, digits, megabytes, time};
+use super::page::{Page, Section, Table, digits, megabytes, threads, time};
 use super::plot::{Bar, Distribution, Plot, Series, Spread};
 use super::record::{Record, Runs, Starts};
 use super::state::{Clock, State};
@@ -8,15 +8,8 @@ use super::stats::{Summary, median};
 
 /// The page of `record`.
 pub fn page(record: &Record) -> Page {
-    let sections = [
-        latency(record),
-        answering(record),
-        starting(record),
-        memory(record),
-        distribution(record),
-        machine(record),
-        method(record),
-    ];
+    let sections =
+        [latency(record), answering(record), starting(record), memory(record), machine(record), method(record)];
     Page {
         title: format!("edgeqa bench: {}", record.host.name()),
         subtitle: format!("{}, edgeqa {} for {}", record.date, record.program.version, record.program.target),
@@ -48,12 +41,8 @@ fn highlights(record: &Record) -> Vec<(String, String)> {
     found
 }
 
-fn threads(count: usize) -> String {
-    if count == 1 { "1 thread".into() } else { format!("{count} threads") }
-}
-
 /// Everything that was run, with its name.
-fn all_runs(record: &Record) -> impl Iterator<Item = (String, &Runs)> {
+pub fn all_runs(record: &Record) -> impl Iterator<Item = (String, &Runs)> {
     let points = record.points.iter();
     let points = points.map(|point| (format!("{} tokens, {}", point.tokens, threads(point.threads)), &point.runs));
     points.chain(record.questions.iter().map(|point| (format!("questions, {}", threads(point.threads)), &point.runs)))
@@ -88,7 +77,8 @@ fn latency(record: &Record) -> Option<Section> {
         table.rows.push(row);
     }
     let notes = failures(all_runs(record).take(record.points.len()));
-    let plots = vec![Plot::Lines { title: "Time by length".into(), series: by_threads(record, "") }];
+    let plots =
+        vec![Plot::Lines { title: "Time by length".into(), series: by_threads(record, "") }, distributions(record)];
     (!record.points.is_empty()).then(|| Section {
         title: "Latency of the model, in ms".into(),
         table: Some(table),
@@ -224,14 +214,16 @@ fn memory(record: &Record) -> Option<Section> {
     })
 }
 
-fn distribution(record: &Record) -> Option<Section> {
-    let rows: Vec<Distribution> = all_runs(record)
-        .filter(|(_, runs)| runs.summary.is_some())
-        .map(|(name, runs)| Distribution { name, times: runs.all() })
-        .collect();
-    let plots = vec![Plot::Distributions { title: "All times, relative to their median".into(), rows: rows.clone() }];
-    // In text there is nothing to see.
-    (!rows.is_empty()).then(|| Section { title: "Distribution".into(), plots, ..Section::default() })
+/// All times of everything.
+fn distributions(record: &Record) -> Plot {
+    let points = record.points.iter().map(|point| (point.tokens.to_string(), point.threads, &point.runs));
+    let questions = record.questions.iter().map(|point| ("text".to_owned(), point.threads, &point.runs));
+    let row = |(what, threads, runs): (String, usize, &Runs)| Distribution {
+        name: format!("{what} \u{d7} {threads}"),
+        times: runs.all(),
+    };
+    let rows = points.chain(questions).filter(|(_, _, runs)| runs.summary.is_some()).map(row).collect();
+    Plot::Distributions { title: "All times, relative to their median".into(), rows }
 }
 
 fn machine(record: &Record) -> Option<Section> {

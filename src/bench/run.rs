@@ -14,6 +14,7 @@ use super::BenchError;
 use super::host::Host;
 use super::measure::{Measured, Task, Work};
 use super::record::{FORMAT, MemoryLimit, Model, Point, Program, Questions, Record, Runs, Settings, Starts, VERSION};
+use super::report::all_runs;
 use super::state::{State, Ticks};
 use super::stats::{Summary, median};
 use crate::artifact::Artifact;
@@ -337,6 +338,8 @@ impl Point {
 
 impl Questions {
     fn finished(mut self) -> Self {
+        // Tokenizing is done by one thread, while the others sleep.
+        self.runs.cpu_share = self.runs.cpu_share.filter(|_| self.threads == 1);
         self.per_second = self.runs.summary.as_ref().map(|summary| 1.0 / summary.mean);
         self
     }
@@ -356,24 +359,21 @@ fn warnings(record: &Record) -> Vec<String> {
     if let Some(load) = record.before.load.filter(|load| *load > 0.5 * cpus as f64) {
         warnings.push(format!("the load was {load:.1} on {cpus} CPUs before the start"));
     }
-    let named = |name: String, runs: &Runs, warnings: &mut Vec<String>| {
-        let Some(summary) = &runs.summary else { return };
+    let mut waited = Vec::new();
+    for (name, runs) in all_runs(record) {
+        let Some(summary) = &runs.summary else { continue };
         // A slow machine has few runs; one of them says nothing.
         if summary.outliers * 20 > summary.runs && summary.outliers > 1 {
             warnings.push(format!("{name}: {} of {} times are far out", summary.outliers, summary.runs));
         }
-        if let Some(share) = runs.cpu_share.filter(|share| *share < 0.9) {
-            warnings.push(format!("{name}: threads had a CPU for {} of the time only", percent(share)));
-        }
-    };
-    for point in &record.points {
-        let name = format!("{} tokens on {} threads", point.tokens, point.threads);
-        named(name, &point.runs, &mut warnings);
+        waited.extend(runs.cpu_share.filter(|share| *share < 0.9).map(|share| (share, name)));
     }
-    for point in &record.questions {
-        // Tokenizing is done by one thread.
-        let runs = Runs { cpu_share: point.runs.cpu_share.filter(|_| point.threads == 1), ..point.runs.clone() };
-        named(format!("questions on {} threads", point.threads), &runs, &mut warnings);
+    if let Some((share, name)) = waited.iter().min_by(|a, b| a.0.total_cmp(&b.0)) {
+        warnings.push(format!(
+            "at {} points threads had to wait for a CPU; they had one {} of the time for {name}",
+            waited.len(),
+            percent(*share)
+        ));
     }
     warnings
 }
@@ -466,7 +466,7 @@ fn drop_model(path: &Path) -> Option<String> {
         Some(_) => None,
         None => Some("not measured: the system does not tell whether the model is in the page cache".into()),
     };
-    // Looking may have made the system read ahead.
+    // Looking brings the pages that were looked at.
     let _ = drop_cached(path);
     note
 }
@@ -476,6 +476,8 @@ fn cached(path: &Path) -> Option<f64> {
     const PAGES: u64 = 64;
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
+    // Lest looking at one page brings those behind it.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
     let mut found = 0;
     for page in 0..PAGES {
         let mut byte = [0];

@@ -63,10 +63,14 @@ fn work() -> anyhow::Result<()> {
 
 fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     let model = locate::model(args.model.model.as_deref())?;
-    let artifact = open(&model)?;
-    if args.model.verify {
-        verify(&artifact, &model)?;
-    }
+    // Not kept open: what a process maps cannot be dropped from the page cache.
+    let lengths = {
+        let artifact = open(&model)?;
+        if args.model.verify {
+            verify(&artifact, &model)?;
+        }
+        lengths(args, &artifact)
+    };
     let (text, text_name) = match &args.text {
         Some(path) => (input::text(path)?, path.display().to_string()),
         None => (TEXT.to_owned(), "the text that comes with edgeqa".to_owned()),
@@ -88,7 +92,7 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     };
     let plan = Plan {
         program: std::env::current_exe().context("cannot find this program, to start it again")?,
-        lengths: lengths(args, &artifact),
+        lengths,
         threads: threads(args),
         model,
         settings,
