@@ -295,7 +295,7 @@ fn records_are_read_back_and_others_refused() {
         ("edgeqa-bench", "hyperfine", "does not say \"format\": \"edgeqa-bench\""),
         ("\"tokens\":32", "\"tokens\":\"x\"", "points[0]"),
         ("32.0,", "-32.0,", "a time is not above 0"),
-        ("{", "", "expected"),
+        ("{", "", "line 1"),
     ] {
         fs::write(&path, good.replacen(from, to, 1)).expect("written");
         let error = Record::read(&path).expect_err(to).to_string();
