@@ -18,8 +18,9 @@ use super::report::all_runs;
 use super::state::{State, Ticks};
 use super::stats::{Summary, median};
 use crate::artifact::Artifact;
-use crate::memory::drop_cached;
+use crate::config::ModelConfig;
 use crate::memory::limit::{Kind, Limited};
+use crate::memory::{Need, Shortage, drop_cached};
 use crate::qa::QaError;
 use crate::tokenizer::QaTokenizer;
 
@@ -66,7 +67,7 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let root = Path::new("/");
     let (host, before, ticks) = (Host::read(root), State::read(root), Ticks::read(root));
     let date = utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
-    let (model, windows) = prepare(plan)?;
+    let (config, model, windows) = prepare(plan)?;
     let program = program(&plan.program)?;
     let rounds = plan.settings.rounds.max(1);
     let starts = plan.settings.starts;
@@ -91,6 +92,17 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
         }
         for point in &mut questions {
             runner.add(&mut point.runs, point.threads, &asked, &mut done);
+        }
+    }
+    if let Some(limited) = &runner.limited {
+        // Whoever failed is told how much is missing, as far as that can be known.
+        for (point, _) in &mut points {
+            let need = Need::estimate(&config, point.tokens, point.threads, model.bytes as usize);
+            if let (Some(failure), Some(Shortage::Fatal { needed })) =
+                (&mut point.runs.failure, need.shortage(&limited.limit()))
+            {
+                failure.push_str(&format!("; it should need {} MiB or more", needed.div_ceil(1 << 20)));
+            }
         }
     }
     let points: Vec<Point> = points.into_iter().map(|(point, _)| point.finished()).collect();
@@ -378,8 +390,8 @@ fn warnings(record: &Record) -> Vec<String> {
     warnings
 }
 
-/// The model, and what is run for every length.
-fn prepare(plan: &Plan) -> anyhow::Result<(Model, Vec<(usize, Work)>)> {
+/// The model's shapes, the model, and what is run for every length.
+fn prepare(plan: &Plan) -> anyhow::Result<(ModelConfig, Model, Vec<(usize, Work)>)> {
     let path = &plan.model;
     let artifact = Artifact::open(path).map_err(|source| QaError::Artifact { path: path.clone(), source })?;
     let config = &artifact.metadata().config;
@@ -405,7 +417,8 @@ fn prepare(plan: &Plan) -> anyhow::Result<(Model, Vec<(usize, Work)>)> {
     let windows = plan.lengths.iter().map(window).collect::<Result<_, _>>()?;
     let (bytes, sha256) = checksum(path)?;
     let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
-    Ok((Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape }, windows))
+    let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
+    Ok((config.clone(), model, windows))
 }
 
 fn program(path: &Path) -> Result<Program, BenchError> {
