@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Few runs of a tiny model.
 const QUICK: [&str; 11] =
-    ["--lengths", "16,48", "--threads", "1,2", "--min-runs", "9", "--min-time", "0", "--rounds", "3", "--starts"];
+    ["--lengths", "24,48", "--threads", "1,2", "--min-runs", "9", "--min-time", "0", "--rounds", "3", "--starts"];
 
 /// Runs `bench` with the tiny model; errors are not expected, warnings of a busy machine are.
 fn bench(bench: &Bench, args: &[&str]) -> String {
@@ -51,7 +51,7 @@ fn figures_follow_from_the_raw_times_and_pages_are_written() {
     let points = record["points"].as_array().expect("points");
     let at: Vec<_> = points.iter().map(|point| (point["tokens"].as_u64(), point["threads"].as_u64())).collect();
     let of = |tokens, threads| (Some(tokens), Some(threads));
-    assert_eq!(at, [of(16, 1), of(48, 1), of(16, 2), of(48, 2)]);
+    assert_eq!(at, [of(24, 1), of(48, 1), of(24, 2), of(48, 2)]);
     let questions = record["questions"].as_array().expect("questions");
     assert_eq!(questions.len(), 2);
     for point in points.iter().chain(questions) {

@@ -42,6 +42,14 @@ pub struct Side {
     pub kernel: String,
     /// What slowed the machine down.
     pub throttled: Vec<String>,
+    /// What makes its figures doubtful.
+    pub warnings: Vec<String>,
+}
+
+impl Side {
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.iter().map(|warning| format!("{}: {warning}", self.letter)).collect()
+    }
 }
 
 /// The same measurement of all records.
@@ -115,7 +123,7 @@ impl Comparison {
             }
         }
         let peaks: Vec<Option<f64>> = all().map(|record| most_memory(record, base)).collect();
-        rows.push(Row::of_memory("most memory of the points above".into(), peaks));
+        rows.push(Row::of_memory("most memory".into(), peaks));
         let letters = records.iter().zip('A'..);
         let side = |((file, record), letter): (&(String, Record), char)| Side {
             letter,
@@ -125,6 +133,7 @@ impl Comparison {
             date: record.date.clone(),
             kernel: record.host.kernel.clone(),
             throttled: record.throttled.clone(),
+            warnings: record.warnings.clone(),
         };
         let series =
             records.iter().zip('A'..).flat_map(|((_, record), letter)| by_threads(record, &format!("{letter}: ")));
@@ -191,6 +200,7 @@ impl Comparison {
             title: "edgeqa bench: comparison".into(),
             subtitle: "Everything is compared with A; ratios below 1 are better.".into(),
             alerts: self.records.iter().filter_map(alert).collect(),
+            warnings: self.records.iter().flat_map(Side::warnings).collect(),
             sections,
             ..Page::default()
         }
@@ -281,9 +291,6 @@ fn notes(records: &[(String, Record)]) -> Vec<String> {
         differs("threads pinned otherwise", a.pinned != b.pinned);
         let points = |record: &Record| record.points.iter().map(|p| (p.tokens, p.threads)).collect::<Vec<_>>();
         differs("other points; those that A lacks are left out", points(record) != points(base));
-    }
-    for ((_, record), letter) in records.iter().zip('A'..) {
-        notes.extend(record.warnings.iter().map(|warning| format!("{letter}: {warning}.")));
     }
     notes
 }

@@ -69,6 +69,10 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let date = utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
     let (config, model, windows) = prepare(plan)?;
     let program = program(&plan.program)?;
+    if plan.limit.is_some() {
+        // Pages count for the group that reads them first, which must not be this process.
+        let _ = drop_cached(&plan.model);
+    }
     let rounds = plan.settings.rounds.max(1);
     let starts = plan.settings.starts;
     let points = windows.len() * plan.threads.len();
