@@ -15,7 +15,7 @@
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
-//! - [`bench`]: how fast a machine answers, and what that takes
+//! - [`bench`](mod@bench): how fast a machine answers, and what that takes
 
 pub mod artifact;
 pub mod bench;

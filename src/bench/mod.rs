@@ -5,6 +5,7 @@
 //! and [`html`] with its [`plot`]s write.
 
 pub mod compare;
+mod doubt;
 mod error;
 pub mod host;
 pub mod html;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod state;
 pub mod stats;
+mod subject;
 pub mod text;
 
 pub use compare::Comparison;

@@ -299,9 +299,9 @@ Examples:
   edgeqa bench --memory-limit 64M --threads 1
   edgeqa bench --compare pi4.json pi5.json --markdown
 
-Every point is measured in processes of its own, so its memory is its own. Percentiles are interpolated
-linearly. A difference exceeds the noise if the 95 % interval of the ratio of medians (bootstrap) excludes 1
-and the medians of the processes do not overlap.";
+Every point is measured in processes of its own, so its memory is its own. Percentiles
+are interpolated linearly. A difference exceeds the noise if the 95 % interval of the ratio
+of medians (bootstrap) excludes 1 and the medians of the processes do not overlap.";
 
 /// Arguments of `edgeqa bench`.
 #[derive(Debug, Args)]
@@ -376,14 +376,19 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub worker: bool,
 
-    /// Which model.
-    #[command(flatten)]
-    pub model: ModelArgs,
+    /// Model file [default: where `edgeqa ask` finds one]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Compare the model file with its checksum first
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// What only makes sense if something is measured.
-const MEASURING: [&str; 11] = [
-    "ModelArgs",
+const MEASURING: [&str; 13] = [
+    "model",
+    "verify",
     "lengths",
     "threads",
     "pin",
@@ -393,6 +398,7 @@ const MEASURING: [&str; 11] = [
     "min_time",
     "warm_up",
     "rounds",
+    "starts",
     "memory_limit",
 ];
 

@@ -62,11 +62,11 @@ fn work() -> anyhow::Result<()> {
 }
 
 fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
-    let model = locate::model(args.model.model.as_deref())?;
+    let model = locate::model(args.model.as_deref())?;
     // Not kept open: what a process maps cannot be dropped from the page cache.
     let lengths = {
         let artifact = open(&model)?;
-        if args.model.verify {
+        if args.verify {
             verify(&artifact, &model)?;
         }
         lengths(args, &artifact)
