@@ -355,8 +355,9 @@ fn limit(limited: &Limited) -> MemoryLimit {
     let limit = limited.limit();
     let meaning = match limit.kind {
         Kind::Cgroup2 | Kind::Cgroup1 => {
-            "private memory and the pages of files together; the system drops pages of files, and reads them again, before it \
-             kills a process"
+            "private memory and the pages of files that its processes were first to read: the model's, which was dropped \
+             from the page cache before, but not those of the program; the system drops pages of files, and reads them \
+             again, before it kills a process"
         }
         Kind::Data => {
             "private memory that can be written, whether used or not; pages of the model file do not count, so a board with so \
