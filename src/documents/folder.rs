@@ -111,7 +111,7 @@ impl fmt::Display for Skipped {
 }
 
 /// What tells one version of a file from the next, as long as it was not changed just now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     modified: Option<SystemTime>,
     /// Size in bytes.
@@ -196,12 +196,7 @@ impl Listing {
         if metadata.is_dir() {
             return self.folder(&path, name, depth + 1);
         }
-        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-        let format = match extension.as_deref() {
-            Some("txt") => Format::Plain,
-            Some("md") => Format::Markdown,
-            _ => return self.skip(name, Reason::Kind),
-        };
+        let Some(format) = Format::of(&path) else { return self.skip(name, Reason::Kind) };
         if !metadata.is_file() {
             return self.skip(name, Reason::Unreadable("it is no regular file".into()));
         }

@@ -1,7 +1,7 @@
 //! A folder of documents that can be asked.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::folder::{Document, Listing, Reason, Skipped, Stamp};
@@ -50,8 +50,6 @@ impl Default for RetrievalOptions {
 /// same. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Library {
-    folder: PathBuf,
-    options: LibraryOptions,
     /// Ascending by name.
     files: Vec<File>,
     /// Per file, the number of passages before its own.
@@ -143,14 +141,27 @@ impl Library {
     /// # Errors
     /// [`DocumentsError::Folder`] if the folder itself cannot be listed.
     pub fn open(folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
-        let index = Arc::new(Builder::default().finish());
-        let (folder, options) = (folder.to_owned(), options.clone());
-        let empty = Self { folder, options, files: Vec::new(), firsts: Vec::new(), index };
-        empty.renewed()
+        Self::empty().renewed(folder, options)
     }
 
-    /// The same folder as it is now. Files that did not change, by their time stamp, size and inode, are not read again; the
-    /// index is made again only if a text changed.
+    /// A library of texts that are in no folder, by their names; one whose name ends with `.md` is Markdown. A text that holds
+    /// nothing but white space is left out.
+    pub fn of_texts(texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        let file = |(name, text): (String, String)| {
+            let content = Content::new(text, Format::of(Path::new(&name)).unwrap_or(Format::Plain)).ok()?;
+            Some(File { name, stamp: Stamp::default(), content: Arc::new(content) })
+        };
+        let mut files: Vec<File> = texts.into_iter().filter_map(file).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::empty().with(files)
+    }
+
+    fn empty() -> Self {
+        Self { files: Vec::new(), firsts: Vec::new(), index: Arc::new(Builder::default().finish()) }
+    }
+
+    /// The documents of `folder`, from which this library was made, as they are now. Files that did not change, by their time
+    /// stamp, size and inode, are not read again; the index is made again only if a text changed.
     ///
     /// A file that is there, but cannot be used any more (it is not UTF-8, too large, being written, or not readable), is named and
     /// stays as it was when it was last good, as do all files of a sub-folder that cannot be listed. A file that is gone or
@@ -158,15 +169,15 @@ impl Library {
     ///
     /// # Errors
     /// As [`Library::open`].
-    pub fn renewed(&self) -> Result<(Self, Vec<Skipped>), DocumentsError> {
+    pub fn renewed(&self, folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
         let listing =
-            Listing::of(&self.folder).map_err(|source| DocumentsError::Folder { path: self.folder.clone(), source })?;
+            Listing::of(folder).map_err(|source| DocumentsError::Folder { path: folder.to_owned(), source })?;
         let mut skipped = listing.skipped;
         let hidden = |file: &&File| listing.unlisted.iter().any(|folder| file.name.starts_with(folder));
         let mut files: Vec<File> = self.files.iter().filter(hidden).cloned().collect();
-        let mut left = self.options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
+        let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
         for document in listing.documents {
-            match self.renewed_file(&document, left) {
+            match self.renewed_file(&document, options, left) {
                 Ok(file) => {
                     left = left.saturating_sub(file.len());
                     files.push(file);
@@ -185,16 +196,16 @@ impl Library {
     }
 
     /// The file as it is now, if there are no more than `left` bytes of it.
-    fn renewed_file(&self, document: &Document, left: u64) -> Result<File, Reason> {
+    fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Reason> {
         if document.stamp.len > left {
-            return Err(Reason::TooMuch { limit: self.options.max_bytes });
+            return Err(Reason::TooMuch { limit: options.max_bytes });
         }
         let old = self.file(&document.name);
         if let Some(old) = old.filter(|old| old.stamp == document.stamp) {
             return Ok(old.clone());
         }
         // Offsets are kept in 32 bits.
-        let limit = self.options.max_file_bytes.min(left).min(u32::MAX.into());
+        let limit = options.max_file_bytes.min(left).min(u32::MAX.into());
         let (text, stamp) = document.read(limit)?;
         let same = old.filter(|old| *old.content.text == *text).map(|old| Arc::clone(&old.content));
         let content = same.map_or_else(|| Content::new(text, document.format).map(Arc::new), Ok)?;
@@ -210,13 +221,7 @@ impl Library {
             *count += file.content.cuts.len();
             Some(first)
         });
-        let mut library = Self {
-            folder: self.folder.clone(),
-            options: self.options.clone(),
-            firsts: firsts.collect(),
-            files,
-            index: Arc::clone(&self.index),
-        };
+        let mut library = Self { firsts: firsts.collect(), files, index: Arc::clone(&self.index) };
         if !same {
             let mut builder = Builder::default();
             for passage in library.passages() {
@@ -232,11 +237,6 @@ impl Library {
     /// Whether both were made of the same texts, under the same names.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.index, &other.index)
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Number of files.

@@ -11,6 +11,7 @@
 //! Passages are exact pieces of the text, without white space at both ends, and hold everything else of it.
 
 use std::ops::Range;
+use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -29,6 +30,15 @@ pub enum Format {
     Plain,
     /// With headings. Everything else of Markdown stands as it is.
     Markdown,
+}
+
+impl Format {
+    /// The format of the file `path` by the end of its name, `.txt` or `.md` in any case; `None` for every other.
+    pub fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?;
+        let formats = [("txt", Self::Plain), ("md", Self::Markdown)];
+        formats.into_iter().find(|(end, _)| extension.eq_ignore_ascii_case(end)).map(|(_, format)| format)
+    }
 }
 
 /// A piece of a text.

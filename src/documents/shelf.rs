@@ -1,6 +1,6 @@
 //! A library that follows its folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -17,6 +17,8 @@ use crate::errors::one_line;
 /// so for that time there are two indexes; texts that did not change are shared.
 #[derive(Debug)]
 pub struct Shelf {
+    folder: PathBuf,
+    options: LibraryOptions,
     current: RwLock<Arc<Library>>,
     state: Mutex<State>,
 }
@@ -50,7 +52,13 @@ impl Shelf {
     pub fn open(folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
         let (library, skipped) = Library::open(folder, options)?;
         let state = Mutex::new(State { skipped: skipped.clone(), problem: None });
-        Ok((Self { current: RwLock::new(Arc::new(library)), state }, skipped))
+        let (folder, options) = (folder.to_owned(), options.clone());
+        Ok((Self { folder, options, current: RwLock::new(Arc::new(library)), state }, skipped))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The library as it is now. The lock is held for no longer than a pointer takes to copy.
@@ -67,7 +75,7 @@ impl Shelf {
     pub fn refresh(&self) -> Refresh {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
-        let (new, skipped) = match old.renewed() {
+        let (new, skipped) = match old.renewed(&self.folder, &self.options) {
             Ok(renewed) => renewed,
             Err(error) => {
                 let problem = one_line(&error);
@@ -105,7 +113,7 @@ impl Shelf {
                 shelf.refresh();
             }
         });
-        let failed = |source| DocumentsError::Thread { path: self.library().folder().to_owned(), source };
+        let failed = |source| DocumentsError::Thread { path: self.folder.clone(), source };
         Ok(Watch { stop: Some(stop), thread: Some(thread.map_err(failed)?) })
     }
 }
