@@ -19,6 +19,7 @@ pub mod library;
 pub mod passages;
 mod reading;
 pub mod shelf;
+mod stem;
 pub mod words;
 
 pub use answer::{DocumentAnswer, Found, Source};
