@@ -39,7 +39,7 @@ fn json_names_file_and_passage() {
     assert_eq!(line["candidates"][0]["file"], name);
     assert_eq!(line["model"], bench.model.to_str().expect("UTF-8"));
 
-    let args = ["Which log of ships?", "--docs", "docs", "--json", "--null-threshold", "-1e9"];
+    let args = ["Which log of ships?", "--docs", "docs", "--passages", "1", "--json", "--null-threshold", "-1e9"];
     let line = &json_lines(&success(bench.ask(&args, "")))[0];
     assert_eq!((&line["answered"], &line["source"]), (&false.into(), &Value::Null));
     let nearest = &line["nearest"];
@@ -55,7 +55,7 @@ fn text_names_file_and_passage() {
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[2].contains(&format!("[{}]", lines[0])), "{text}");
     assert_eq!(lines[3], "  light.txt, passage 1");
-    let text = success(bench.ask(&["Which log?", "--docs", "docs", "--null-threshold", "-1e9"], ""));
+    let text = success(bench.ask(&["Which log?", "--docs", "docs", "--passages", "1", "--null-threshold", "-1e9"], ""));
     assert!(text.starts_with("No answer in these documents.\n  null odds "), "{text}");
     assert!(text.ends_with("  nearest: more/log.md, passage 1\n  # The log She kept a log of ships.\n"), "{text}");
 }
