@@ -148,7 +148,9 @@ pub struct AskArgs {
     pub docs: Option<PathBuf>,
 
     /// Number of passages of the documents that are read for a question
+    // clap does not require an argument that would be in conflict with another, hence the conflicts.
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
+          conflicts_with_all = ["context", "context_file"],
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=RetrievalOptions::MAX_PASSAGES as u64))]
     pub passages: usize,
 
