@@ -14,12 +14,14 @@
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
+//! - [`documents`]: a folder of texts: passages, the index that finds them, one answer from several of them
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
 //! - [`bench`](mod@bench): how fast a machine answers, and what that takes
 
 pub mod artifact;
 pub mod bench;
 pub mod config;
+pub mod documents;
 pub mod errors;
 pub mod eval;
 pub mod guard;
