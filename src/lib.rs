@@ -14,6 +14,7 @@
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
+//! - [`serve`]: answers for programs and for a page on a screen
 
 pub mod artifact;
 pub mod config;
@@ -25,6 +26,8 @@ pub mod model;
 pub mod ops;
 pub mod qa;
 pub mod replace;
+#[cfg(target_os = "linux")]
+pub mod serve;
 pub mod threads;
 pub mod tokenizer;
 

@@ -28,6 +28,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Show what a model file holds, and check it
     Inspect(InspectArgs),
+    /// Answer questions for programs, and show a page on a screen, until stopped
+    #[cfg(target_os = "linux")]
+    Serve(super::serve::ServeArgs),
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
 }

@@ -8,8 +8,11 @@ mod excerpt;
 mod input;
 mod inspect;
 mod locate;
+mod log;
 mod memory;
 mod progress;
+#[cfg(target_os = "linux")]
+mod serve;
 mod show;
 
 use std::io::{self, Write};
@@ -21,6 +24,7 @@ use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
 use edgeqa::qa::{QaError, Reader};
 
+pub use self::log::start as start_log;
 pub use args::Cli;
 use args::Command;
 
@@ -30,6 +34,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ask(args) => ask::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Serve(args) => serve::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }
