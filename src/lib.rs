@@ -13,11 +13,13 @@
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
+//! - [`documents`]: a folder of texts: passages, the index that finds them, one answer from several of them
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
 //! - [`serve`]: answers for programs and for a page on a screen
 
 pub mod artifact;
 pub mod config;
+pub mod documents;
 pub mod errors;
 pub mod eval;
 pub mod guard;

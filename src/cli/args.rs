@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use edgeqa::documents::RetrievalOptions;
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
@@ -118,10 +119,12 @@ Examples:
   edgeqa ask \"Who kept the log?\" --context-file lighthouse.txt
   edgeqa ask \"When was it built?\" \"By whom?\" --json < lighthouse.txt | jq .answer
   edgeqa ask --questions questions.txt --context-file lighthouse.txt --top-k 3
+  edgeqa ask \"When is the museum open?\" --docs models/demo/documents
 
 An answer is a piece of the text, or none if the text does not seem to hold one.
 Offsets count from the beginning of the text, after a byte order mark if there is one;
-\"chars\" are Unicode scalar values.";
+\"chars\" are Unicode scalar values. With --docs they count in the file that the answer is from,
+a byte order mark included.";
 
 /// Arguments of `edgeqa ask`.
 #[derive(Debug, Args)]
@@ -142,6 +145,15 @@ pub struct AskArgs {
     /// UTF-8 file with the text to read, `-` for standard input [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub context_file: Option<PathBuf>,
+
+    /// Folder with documents to answer from instead of a text: UTF-8 files whose names end with .txt or .md, sub-folders included
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "context_file"])]
+    pub docs: Option<PathBuf>,
+
+    /// Number of passages of the documents that are read for a question
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=RetrievalOptions::MAX_PASSAGES as u64))]
+    pub passages: usize,
 
     /// Print one JSON object per question and line
     #[arg(long)]

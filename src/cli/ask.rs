@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use anyhow::ensure;
+use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
 use edgeqa::errors::one_line;
-use edgeqa::qa::{Answer, AskOptions, QaError};
+use edgeqa::qa::{Answer, AskOptions, Context, QaError, Reader};
 use serde::Serialize;
 
 use super::args::AskArgs;
-use super::excerpt::clean;
-use super::input::{self, Source};
+use super::excerpt::shortened;
+use super::input::{self, Material, Source};
 use super::progress::Progress;
 use super::show::Page;
 use super::{load, locate, print};
@@ -21,28 +22,42 @@ const SHOWN: usize = 80;
 #[derive(Serialize)]
 struct Record<'a> {
     #[serde(flatten)]
-    answer: &'a Answer,
+    reply: &'a Reply,
     model: Cow<'a, str>,
+}
+
+/// What questions are answered from, ready to be read.
+enum Ready {
+    Text(Context),
+    Documents(Library, RetrievalOptions),
+}
+
+/// What comes out.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reply {
+    Text(Answer),
+    Documents(DocumentAnswer),
 }
 
 pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let questions = input::questions(args)?;
     let source = Source::of(args)?;
     let path = locate::model(args.model.model.as_deref())?;
-    let text = source.read()?;
+    let material = source.read()?;
     let (_, reader) = load(&path, args.model.verify)?;
     let reader = reader.on(args.threads.start()?);
     log::info!("model {}", path.display());
-    let context = reader.context(text)?;
+    let ready = match material {
+        Material::Text(text) => Ready::Text(reader.context(text)?),
+        Material::Documents(library) => Ready::Documents(library, RetrievalOptions { passages: args.passages }),
+    };
     let options = AskOptions { top_k: args.top_k, ..args.answer.options() };
     let mut page = Page::new(questions.len() > 1, args.top_k > 1);
     let mut failed = 0;
     for question in &questions {
-        let progress = Progress::of_windows();
-        let answer = reader.ask_observed(&context, question, &options, |done, all| progress.update(done, all));
-        drop(progress);
-        let answer = match answer {
-            Ok(answer) => answer,
+        let reply = match ready.ask(&reader, question, &options) {
+            Ok(reply) => reply,
             // The other questions are not to blame, unless nothing can be answered with these options.
             Err(error @ QaError::Option { .. }) => return Err(error.into()),
             Err(error) => {
@@ -51,15 +66,35 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
                 continue;
             }
         };
-        let text = if args.json {
-            serde_json::to_string(&Record { answer: &answer, model: path.to_string_lossy() })? + "\n"
-        } else {
-            page.answer(&answer, context.text())
+        let text = match (&reply, &ready) {
+            _ if args.json => serde_json::to_string(&Record { reply: &reply, model: path.to_string_lossy() })? + "\n",
+            (Reply::Documents(answer), Ready::Documents(library, _)) => page.documents(answer, library),
+            (Reply::Text(answer), Ready::Text(context)) => page.answer(answer, context.text()),
+            _ => unreachable!("texts have answers, and documents have those of documents"),
         };
         print(&text)?;
     }
     ensure!(failed == 0, "{failed} of {} questions could not be answered", questions.len());
     Ok(())
+}
+
+impl Ready {
+    fn ask(&self, reader: &Reader, question: &str, options: &AskOptions) -> Result<Reply, QaError> {
+        match self {
+            Self::Text(context) => {
+                let progress = Progress::of_windows();
+                let answer = reader.ask_observed(context, question, options, |done, all| progress.update(done, all))?;
+                Ok(Reply::Text(answer))
+            }
+            Self::Documents(library, retrieval) => {
+                let progress = Progress::of_passages();
+                let answer = library.ask_observed(reader, question, options, retrieval, |done, all| {
+                    progress.update(done, all);
+                })?;
+                Ok(Reply::Documents(answer))
+            }
+        }
+    }
 }
 
 /// Says why one question has no result: as a record of `--json`, or in the log.
@@ -68,11 +103,7 @@ fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<(
         let record = serde_json::json!({ "question": question, "error": one_line(error.as_ref()) });
         return print(&(record.to_string() + "\n"));
     }
-    let mut short: String = clean(question).chars().take(SHOWN + 1).collect();
-    if let Some((at, _)) = short.char_indices().nth(SHOWN) {
-        short.truncate(at);
-        short.push('…');
-    }
+    let short = shortened(question, SHOWN);
     log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));
     Ok(())
 }

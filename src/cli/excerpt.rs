@@ -54,6 +54,16 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     Excerpt { before, span: clean(whole(span)), after }
 }
 
+/// `text` on one line, and no more than the first `length` characters of it.
+pub fn shortened(text: &str, length: usize) -> String {
+    let mut short: String = clean(text).chars().take(length + 1).collect();
+    if let Some((at, _)) = short.char_indices().nth(length) {
+        short.truncate(at);
+        short.push(ELLIPSIS);
+    }
+    short
+}
+
 /// `text` on one line: white space becomes single spaces, and characters that could command a terminal or reorder what it
 /// shows become replacement characters.
 pub fn clean(text: &str) -> String {

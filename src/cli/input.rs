@@ -5,19 +5,29 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use edgeqa::documents::{Library, LibraryOptions, Reason};
 
 use super::args::AskArgs;
+use super::excerpt::clean;
 use super::usage_error;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
-const THREE_WAYS: &str = "\
-there is no text to answer from; give it in one of three ways:
+const WAYS: &str = "\
+there is no text to answer from; give it in one of these ways:
   --context-file FILE   a UTF-8 file
   --context TEXT        the text itself
+  --docs DIR            a folder of .txt and .md files
   ... < FILE            standard input";
+
+/// What questions are answered from.
+pub enum Material {
+    Text(String),
+    Documents(Library),
+}
 
 /// Where the text comes from, decided before anything is read.
 pub enum Source<'a> {
+    Documents(&'a Path),
     Argument(&'a str),
     File(&'a Path),
     Stdin,
@@ -26,17 +36,19 @@ pub enum Source<'a> {
 impl<'a> Source<'a> {
     /// Nobody types a text at the prompt: a terminal as standard input is wrong usage.
     pub fn of(args: &'a AskArgs) -> anyhow::Result<Self> {
-        match (&args.context, &args.context_file) {
-            (Some(text), _) => Ok(Self::Argument(text)),
-            (None, Some(path)) => Ok(Self::File(path)),
-            (None, None) if io::stdin().is_terminal() => Err(usage_error("ask", THREE_WAYS)),
-            (None, None) => Ok(Self::Stdin),
+        match (&args.docs, &args.context, &args.context_file) {
+            (Some(folder), ..) => Ok(Self::Documents(folder)),
+            (None, Some(text), _) => Ok(Self::Argument(text)),
+            (None, None, Some(path)) => Ok(Self::File(path)),
+            (None, None, None) if io::stdin().is_terminal() => Err(usage_error("ask", WAYS)),
+            (None, None, None) => Ok(Self::Stdin),
         }
     }
 
-    /// The text, without byte order mark.
-    pub fn read(&self) -> anyhow::Result<String> {
+    /// What is to be read. A text loses its byte order mark.
+    pub fn read(&self) -> anyhow::Result<Material> {
         let (name, text) = match self {
+            Self::Documents(folder) => return documents(folder).map(Material::Documents),
             Self::Argument(text) => ("--context".to_owned(), (*text).to_owned()),
             Self::File(path) => (path.display().to_string(), read_file(path)?),
             Self::Stdin => ("standard input".to_owned(), read_stdin()?),
@@ -44,8 +56,21 @@ impl<'a> Source<'a> {
         if text.trim().is_empty() {
             bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
         }
-        Ok(text)
+        Ok(Material::Text(text))
     }
+}
+
+/// Reads a folder of documents. Files that are passed over because of their kind are nothing to worry about, others are.
+pub fn documents(folder: &Path) -> anyhow::Result<Library> {
+    let (library, skipped) = Library::open(folder, &LibraryOptions::default())?;
+    for file in skipped {
+        let level = if file.reason == Reason::Kind { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "skipped {}", clean(&file.to_string()));
+    }
+    if library.passage_count() == 0 {
+        bail!("{} holds no .txt or .md file with text; give another folder with --docs", folder.display());
+    }
+    Ok(library)
 }
 
 /// All questions: those of the command line, then those of the file.

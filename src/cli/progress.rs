@@ -22,6 +22,11 @@ impl Progress {
         Self::start("reading {wide_bar} {pos}/{len} windows, {eta} left")
     }
 
+    /// For a question to documents, passage by passage.
+    pub fn of_passages() -> Self {
+        Self::start("reading {wide_bar} {pos}/{len} passages, {eta} left")
+    }
+
     /// For many questions.
     pub fn of_questions() -> Self {
         Self::start("answering {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left")

@@ -1,14 +1,17 @@
 //! Answers for people.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use edgeqa::documents::{DocumentAnswer, Found, Library};
 use edgeqa::qa::{Answer, Candidate};
 
-use super::excerpt::{clean, excerpt};
+use super::excerpt::{clean, excerpt, shortened};
 
+/// How much of the nearest passage is shown, in characters.
+const NEAREST: usize = 240;
 const QUESTION: Style = Style::new().dimmed();
 const HIGHLIGHT: Style = AnsiColor::Green.on_default().bold();
 const NONE: Style = AnsiColor::Yellow.on_default();
@@ -32,20 +35,49 @@ impl Page {
     /// The text of the next answer, to a question about `text`.
     pub fn answer(&mut self, answer: &Answer, text: &str) -> String {
         let mut page = String::new();
-        if std::mem::replace(&mut self.started, true) {
-            page.push('\n');
-        }
         // Writing to a string does not fail.
-        let _ = self.write(&mut page, answer, text);
+        let _ = self.write(&mut page, answer, "this text", |candidate, indent, page| {
+            self.candidate(page, indent, candidate, text)
+        });
+        self.finish(page)
+    }
+
+    /// The text of the next answer, to a question about the documents of `library`.
+    pub fn documents(&mut self, answer: &DocumentAnswer, library: &Library) -> String {
+        let mut page = String::new();
+        let _ = self.write_documents(&mut page, answer, library);
+        self.finish(page)
+    }
+
+    fn finish(&mut self, page: String) -> String {
+        let page = if std::mem::replace(&mut self.started, true) { format!("\n{page}") } else { page };
         if self.colour { page } else { anstream::adapter::strip_str(&page).to_string() }
     }
 
-    fn write(&self, page: &mut String, answer: &Answer, text: &str) -> std::fmt::Result {
+    fn write_documents(&self, page: &mut String, answer: &DocumentAnswer, library: &Library) -> fmt::Result {
+        self.write(page, &answer.answer, "these documents", |found: &Found, indent, page| {
+            self.candidate(page, indent, &found.candidate, library.text(&found.file).unwrap_or_default())?;
+            writeln!(page, "{:indent$}{}, passage {}", "", clean(&found.file), found.passage)
+        })?;
+        if let Some(nearest) = &answer.nearest {
+            writeln!(page, "  nearest: {}, passage {}", clean(&nearest.file), nearest.passage)?;
+            writeln!(page, "  {}", shortened(&nearest.text, NEAREST))?;
+        }
+        Ok(())
+    }
+
+    fn write<C>(
+        &self,
+        page: &mut String,
+        answer: &Answer<C>,
+        place: &str,
+        candidate: impl Fn(&C, usize, &mut String) -> fmt::Result,
+    ) -> fmt::Result {
         if self.with_questions {
             writeln!(page, "{QUESTION}{}{QUESTION:#}", clean(&answer.question))?;
         }
         if !answer.answered {
-            writeln!(page, "{NONE}No answer in this text.{NONE:#}")?;
+            writeln!(page, "{NONE}No answer in {place}.{NONE:#}")?;
             match (answer.null_odds, answer.null_threshold) {
                 (Some(odds), Some(threshold)) => {
                     writeln!(page, "  null odds {odds:.2} are above the threshold {threshold:.2}")?;
@@ -54,18 +86,19 @@ impl Page {
             }
         }
         if self.numbered {
-            for (n, candidate) in answer.candidates.iter().enumerate() {
-                self.candidate(page, &format!("{}. ", n + 1), candidate, text)?;
+            for (n, found) in answer.candidates.iter().enumerate() {
+                let number = format!("{}. ", n + 1);
+                page.push_str(&number);
+                candidate(found, number.len() + 2, page)?;
             }
-        } else if let Some(candidate) = answer.candidates.first().filter(|_| answer.answered) {
-            self.candidate(page, "", candidate, text)?;
+        } else if let Some(found) = answer.candidates.first().filter(|_| answer.answered) {
+            candidate(found, 2, page)?;
         }
         Ok(())
     }
 
-    fn candidate(&self, page: &mut String, number: &str, candidate: &Candidate, text: &str) -> std::fmt::Result {
-        let indent = number.len() + 2;
-        writeln!(page, "{number}{HIGHLIGHT}{}{HIGHLIGHT:#}", clean(&candidate.text))?;
+    fn candidate(&self, page: &mut String, indent: usize, candidate: &Candidate, text: &str) -> fmt::Result {
+        writeln!(page, "{HIGHLIGHT}{}{HIGHLIGHT:#}", clean(&candidate.text))?;
         let (score, percent) = (candidate.score, 100.0 * candidate.probability);
         writeln!(page, "{:indent$}score {score:.2}, probability {percent:.1} %", "")?;
         let around = excerpt(text, candidate.bytes.clone());

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::decode::{Decoded, Entry};
 
-/// The answer to one question.
+/// The answer to one question; `C` is what a candidate is described by.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
+pub struct Answer<C = Candidate> {
     /// The question as it was asked.
     pub question: String,
     /// The answer, exactly as it stands in the text; empty if there is none.
@@ -34,7 +34,7 @@ pub struct Answer {
     pub windows: usize,
     /// The best spans, best first, each place in the text once. The first is the answer, if there is one. There can be
     /// fewer than were asked for, down to none.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<C>,
 }
 
 /// A span of the text that may be the answer.
@@ -88,7 +88,7 @@ impl Answer {
 
 impl Candidate {
     /// `None` for null and for a span without text.
-    fn new(entry: &Entry, context: &str) -> Option<Self> {
+    pub(crate) fn new(entry: &Entry, context: &str) -> Option<Self> {
         let span = entry.span?;
         let text = context.get(entry.bytes.clone()).filter(|text| !text.is_empty())?;
         let first_char = context.get(..entry.bytes.start)?.chars().count();

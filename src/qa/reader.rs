@@ -138,6 +138,21 @@ impl<M: Scorer> Reader<M> {
         self.null_threshold
     }
 
+    /// The null odds above which there is no answer with these options; `None` if there always is one.
+    pub fn threshold(&self, options: &AskOptions) -> Option<f32> {
+        (!options.always_answer).then(|| options.null_threshold.unwrap_or(self.null_threshold))
+    }
+
+    /// Checks `options`, and that `question` is one.
+    ///
+    /// # Errors
+    /// [`QaError::Option`] for an impossible option; [`QaError::Tokenizer`] if the question is empty.
+    pub(crate) fn check(&self, question: &str, options: &AskOptions) -> Result<(), QaError> {
+        options.check(self.config().max_positions)?;
+        self.tokenizer.question(question)?;
+        Ok(())
+    }
+
     /// Tokenizes a text to ask several questions about it.
     ///
     /// # Errors
@@ -178,8 +193,7 @@ impl<M: Scorer> Reader<M> {
         mut observe: impl FnMut(usize, usize),
     ) -> Result<Answer, QaError> {
         let decoded = self.decode(context, question, options, |done, all, _| observe(done, all))?;
-        let threshold = (!options.always_answer).then(|| options.null_threshold.unwrap_or(self.null_threshold));
-        Ok(Answer::new(question, &context.text, &decoded, threshold, options.top_k))
+        Ok(Answer::new(question, &context.text, &decoded, self.threshold(options), options.top_k))
     }
 
     /// The n-best list of `question`, from which [`Reader::ask_in`] makes the answer. Calls `observe(done, windows, logits)`

@@ -1,0 +1,249 @@
+//! Reading the text files of a folder.
+//!
+//! All files whose names end with `.txt` or `.md`, sub-folders included. Names that start with a dot are passed over; other
+//! files are named and skipped. Symbolic links are followed; a folder that was listed already, or lies more than 16 deep, is
+//! not listed again.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::passages::Format;
+
+/// How deep folders are searched.
+const DEEPEST: usize = 16;
+/// A file that was changed less than this before it was read can change again without a new time stamp.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// A file or folder that is not in the library, or whose new version is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Its path in the folder, with `/`.
+    pub file: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a file or folder was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// It is neither `.txt` nor `.md`.
+    Kind,
+    /// Its name is not UTF-8.
+    Name,
+    /// It is not UTF-8.
+    Encoding {
+        /// Offset of the first byte that is not.
+        byte: usize,
+        /// That byte.
+        value: u8,
+    },
+    /// It holds no text.
+    Empty,
+    /// It is larger than a file may be.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// With it, all files together would be larger than they may be.
+    TooMuch {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It was written to while it was read.
+    Changing,
+    /// It vanished, or is a symbolic link to nothing.
+    Gone,
+    /// It cannot be read, for the reason that the system gave.
+    Unreadable(String),
+    /// It is a folder that was listed already, under another name.
+    Loop,
+    /// It is a folder too deep inside of others.
+    TooDeep,
+}
+
+impl Reason {
+    /// Whether an older version of the file is better than nothing: the file is there, but cannot be used as it is now.
+    pub(super) fn keeps_old(&self) -> bool {
+        matches!(self, Self::Encoding { .. } | Self::TooLarge { .. } | Self::Changing | Self::Unreadable(_))
+    }
+
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Gone,
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind => write!(f, "it is neither .txt nor .md"),
+            Self::Name => write!(f, "its name is not UTF-8; rename it"),
+            Self::Encoding { byte, value } => write!(
+                f,
+                "it is not UTF-8: byte {byte} is 0x{value:02X}; convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`"
+            ),
+            Self::Empty => write!(f, "it holds no text"),
+            Self::TooLarge { limit } => write!(f, "it is larger than {limit} bytes; cut it into several files"),
+            Self::TooMuch { limit } => write!(f, "all files together would be larger than {limit} bytes"),
+            Self::Changing => write!(f, "it was written to while it was read"),
+            Self::Gone => write!(f, "it is gone, or a link to nothing"),
+            Self::Unreadable(problem) => write!(f, "it cannot be read: {problem}"),
+            Self::Loop => write!(f, "this folder was listed already, under another name"),
+            Self::TooDeep => write!(f, "it is more than {DEEPEST} folders deep"),
+        }
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.reason)
+    }
+}
+
+/// What tells one version of a file from the next, as long as it was not changed just now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    modified: Option<SystemTime>,
+    /// Size in bytes.
+    pub len: u64,
+    inode: u64,
+    /// Whether the file could change without a new stamp.
+    pub fresh: bool,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Self { modified: metadata.modified().ok(), len: metadata.len(), inode, fresh: false }
+    }
+
+    /// The same stamp, of a file that is read at `now`.
+    fn read_at(self, now: SystemTime) -> Self {
+        let fresh = self.modified.is_none_or(|modified| {
+            let apart = now.duration_since(modified).unwrap_or_else(|ahead| ahead.duration());
+            apart < FRESH
+        });
+        Self { fresh, ..self }
+    }
+}
+
+/// A file that may be a document.
+#[derive(Debug)]
+pub(super) struct Document {
+    path: PathBuf,
+    /// Its path in the folder, with `/`.
+    pub name: String,
+    pub format: Format,
+    /// The version that was seen.
+    pub stamp: Stamp,
+}
+
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Ascending by name.
+    pub documents: Vec<Document>,
+    pub skipped: Vec<Skipped>,
+    /// Folders of `skipped` that could not be listed, each with a `/` at the end.
+    pub unlisted: Vec<String>,
+    listed: HashSet<PathBuf>,
+}
+
+impl Listing {
+    /// Lists `folder`.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let mut listing = Self::default();
+        listing.list(folder, "", 0)?;
+        listing.documents.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
+    }
+
+    fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
+        self.listed.insert(folder.canonicalize()?);
+        let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_unstable_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                self.skip(format!("{prefix}{}", name.to_string_lossy()), Reason::Name);
+                continue;
+            };
+            if !name.starts_with('.') {
+                self.entry(entry.path(), format!("{prefix}{name}"), depth);
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: PathBuf, name: String, depth: usize) {
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.skip(name, Reason::of(&error)),
+        };
+        if metadata.is_dir() {
+            return self.folder(&path, name, depth + 1);
+        }
+        let Some(format) = Format::of(&path) else { return self.skip(name, Reason::Kind) };
+        if !metadata.is_file() {
+            return self.skip(name, Reason::Unreadable("it is no regular file".into()));
+        }
+        self.documents.push(Document { path, name, format, stamp: Stamp::of(&metadata) });
+    }
+
+    fn folder(&mut self, path: &Path, name: String, depth: usize) {
+        if depth > DEEPEST {
+            return self.skip(name, Reason::TooDeep);
+        }
+        if path.canonicalize().is_ok_and(|path| self.listed.contains(&path)) {
+            return self.skip(name, Reason::Loop);
+        }
+        let prefix = format!("{name}/");
+        if let Err(error) = self.list(path, &prefix, depth) {
+            let reason = Reason::of(&error);
+            if reason.keeps_old() {
+                self.unlisted.push(prefix);
+            }
+            self.skip(name, reason);
+        }
+    }
+
+    fn skip(&mut self, file: String, reason: Reason) {
+        self.skipped.push(Skipped { file, reason });
+    }
+}
+
+impl Document {
+    /// Reads the file: its text, and the version that it is of.
+    pub fn read(&self, limit: u64) -> Result<(String, Stamp), Reason> {
+        let unreadable = |error: io::Error| Reason::of(&error);
+        let mut file = File::open(&self.path).map_err(unreadable)?;
+        let before = Stamp::of(&file.metadata().map_err(unreadable)?);
+        if before.len > limit {
+            return Err(Reason::TooLarge { limit });
+        }
+        let now = SystemTime::now();
+        let mut bytes = Vec::with_capacity(before.len as usize + 1);
+        (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if Stamp::of(&file.metadata().map_err(unreadable)?) != before || bytes.len() as u64 != before.len {
+            return Err(Reason::Changing);
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let byte = error.utf8_error().valid_up_to();
+            Reason::Encoding { byte, value: error.as_bytes().get(byte).copied().unwrap_or_default() }
+        })?;
+        Ok((text, before.read_at(now)))
+    }
+}

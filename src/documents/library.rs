@@ -1,0 +1,321 @@
+//! A folder of documents that can be asked.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::folder::{Document, Listing, Reason, Skipped, Stamp};
+use super::index::{Builder, Index};
+use super::passages::{self, Format};
+use super::reading::Reading;
+use super::{DocumentAnswer, DocumentsError};
+use crate::qa::{AskOptions, QaError, Reader, Scorer};
+
+/// What a library takes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryOptions {
+    /// The largest file, in bytes; larger ones are skipped.
+    pub max_file_bytes: u64,
+    /// The size of all files together, in bytes; a file that would go beyond it, in the order of their names, is skipped.
+    pub max_bytes: u64,
+}
+
+impl Default for LibraryOptions {
+    fn default() -> Self {
+        Self { max_file_bytes: 16 << 20, max_bytes: 256 << 20 }
+    }
+}
+
+/// How passages are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetrievalOptions {
+    /// How many passages are read per question; each is mostly one window.
+    pub passages: usize,
+}
+
+impl RetrievalOptions {
+    /// Default number of passages that are read.
+    pub const PASSAGES: usize = 5;
+    /// The most passages that can be read.
+    pub const MAX_PASSAGES: usize = 100;
+}
+
+impl Default for RetrievalOptions {
+    fn default() -> Self {
+        Self { passages: Self::PASSAGES }
+    }
+}
+
+/// Documents, cut into passages and indexed. It never changes; [`Library::renewed`] makes a new one, which shares what is the
+/// same. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Ascending by name.
+    files: Vec<File>,
+    /// Per file, the number of passages before its own.
+    firsts: Vec<usize>,
+    index: Arc<Index>,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    name: String,
+    stamp: Stamp,
+    content: Arc<Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    text: Box<str>,
+    cuts: Box<[Cut]>,
+}
+
+/// A passage in 20 bytes: where it is in the text in bytes, how many characters are before it, where its title is, nowhere if
+/// it has none.
+#[derive(Debug)]
+struct Cut {
+    bytes: Range<u32>,
+    first_char: u32,
+    title: Range<u32>,
+}
+
+/// A passage of a library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage<'a> {
+    /// The file, as its path in the folder, with `/`.
+    pub file: &'a str,
+    /// The passage of the file, counted from 1.
+    pub number: usize,
+    /// The heading that it stands under.
+    pub title: Option<&'a str>,
+    /// The passage, exactly as it stands in the file.
+    pub text: &'a str,
+    /// Where it stands in the file, in bytes.
+    pub bytes: Range<usize>,
+    /// Where it stands in the file, in characters (Unicode scalar values).
+    pub chars: Range<usize>,
+}
+
+impl Content {
+    fn new(text: String, format: Format) -> Result<Self, Reason> {
+        let (mut at, mut chars) = (0, 0);
+        let cuts = passages::cut(&text, format).into_iter().map(|cut| {
+            chars += text[at..cut.bytes.start].chars().count();
+            at = cut.bytes.start;
+            let title = cut.title.unwrap_or_default();
+            // No file is so large that this cuts anything off.
+            let short = |range: Range<usize>| range.start as u32..range.end as u32;
+            Cut { bytes: short(cut.bytes), first_char: chars as u32, title: short(title) }
+        });
+        let cuts: Box<[Cut]> = cuts.collect();
+        if cuts.is_empty() { Err(Reason::Empty) } else { Ok(Self { text: text.into(), cuts }) }
+    }
+}
+
+impl File {
+    fn len(&self) -> u64 {
+        self.content.text.len() as u64
+    }
+
+    /// Passage `index`, from 0.
+    fn passage(&self, index: usize) -> Option<Passage<'_>> {
+        let Cut { bytes, first_char, title } = self.content.cuts.get(index)?;
+        let long = |range: &Range<u32>| range.start as usize..range.end as usize;
+        let (bytes, first_char) = (long(bytes), *first_char as usize);
+        let text = self.content.text.get(bytes.clone())?;
+        Some(Passage {
+            file: &self.name,
+            number: index + 1,
+            title: self.content.text.get(long(title)).filter(|title| !title.is_empty()),
+            text,
+            bytes,
+            chars: first_char..first_char + text.chars().count(),
+        })
+    }
+}
+
+impl Library {
+    /// Reads the documents in `folder`. Files that cannot be used are named, and do not stop the others; there can be no
+    /// document at all.
+    ///
+    /// # Errors
+    /// [`DocumentsError::Folder`] if the folder itself cannot be listed.
+    pub fn open(folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
+        Self::empty().renewed(folder, options)
+    }
+
+    /// A library of texts that are in no folder, by their names; one whose name ends with `.md` is Markdown. A text that holds
+    /// nothing but white space is left out.
+    pub fn of_texts(texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        let file = |(name, text): (String, String)| {
+            let content = Content::new(text, Format::of(Path::new(&name)).unwrap_or(Format::Plain)).ok()?;
+            Some(File { name, stamp: Stamp::default(), content: Arc::new(content) })
+        };
+        let mut files: Vec<File> = texts.into_iter().filter_map(file).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::empty().with(files)
+    }
+
+    fn empty() -> Self {
+        Self { files: Vec::new(), firsts: Vec::new(), index: Arc::new(Builder::default().finish()) }
+    }
+
+    /// The documents of `folder`, from which this library was made, as they are now. Files that did not change, by their time
+    /// stamp, size and inode, are not read again; the index is made again only if a text changed.
+    ///
+    /// A file that is there, but cannot be used any more (it is not UTF-8, too large, being written, or not readable), is named and
+    /// stays as it was when it was last good, as do all files of a sub-folder that cannot be listed. A file that is gone or
+    /// empty is dropped.
+    ///
+    /// # Errors
+    /// As [`Library::open`].
+    pub fn renewed(&self, folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
+        let listing =
+            Listing::of(folder).map_err(|source| DocumentsError::Folder { path: folder.to_owned(), source })?;
+        let mut skipped = listing.skipped;
+        let hidden = |file: &&File| listing.unlisted.iter().any(|folder| file.name.starts_with(folder));
+        let mut files: Vec<File> = self.files.iter().filter(hidden).cloned().collect();
+        let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
+        for document in listing.documents {
+            match self.renewed_file(&document, options, left) {
+                Ok(file) => {
+                    left = left.saturating_sub(file.len());
+                    files.push(file);
+                }
+                Err(reason) => {
+                    let old = self.file(&document.name).filter(|old| reason.keeps_old() && old.len() <= left);
+                    left -= old.map_or(0, File::len);
+                    files.extend(old.cloned());
+                    skipped.push(Skipped { file: document.name, reason });
+                }
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        skipped.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok((self.with(files), skipped))
+    }
+
+    /// The file as it is now, if there are no more than `left` bytes of it.
+    fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Reason> {
+        if document.stamp.len > left {
+            return Err(Reason::TooMuch { limit: options.max_bytes });
+        }
+        let old = self.file(&document.name);
+        if let Some(old) = old.filter(|old| old.stamp == document.stamp) {
+            return Ok(old.clone());
+        }
+        // Offsets are kept in 32 bits.
+        let limit = options.max_file_bytes.min(left).min(u32::MAX.into());
+        let (text, stamp) = document.read(limit)?;
+        let same = old.filter(|old| *old.content.text == *text).map(|old| Arc::clone(&old.content));
+        let content = same.map_or_else(|| Content::new(text, document.format).map(Arc::new), Ok)?;
+        Ok(File { name: document.name.clone(), stamp, content })
+    }
+
+    /// A library of `files`, with the same index if their texts are the same.
+    fn with(&self, files: Vec<File>) -> Self {
+        let same = files.len() == self.files.len()
+            && files.iter().zip(&self.files).all(|(a, b)| a.name == b.name && Arc::ptr_eq(&a.content, &b.content));
+        let firsts = files.iter().scan(0, |count, file| {
+            let first = *count;
+            *count += file.content.cuts.len();
+            Some(first)
+        });
+        let mut library = Self { firsts: firsts.collect(), files, index: Arc::clone(&self.index) };
+        if !same {
+            let mut builder = Builder::default();
+            for passage in library.passages() {
+                // A heading is part of the first passage below it.
+                let title = passage.title.filter(|title| !passage.text.contains(title));
+                builder.add(title.into_iter().chain([passage.text]));
+            }
+            library.index = Arc::new(builder.finish());
+        }
+        library
+    }
+
+    /// Whether both were made of the same texts, under the same names.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.index, &other.index)
+    }
+
+    /// Number of files.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Number of passages.
+    pub fn passage_count(&self) -> usize {
+        self.files.iter().map(|file| file.content.cuts.len()).sum()
+    }
+
+    /// All passages, file by file in the order of their names.
+    pub fn passages(&self) -> impl Iterator<Item = Passage<'_>> {
+        self.files.iter().flat_map(|file| (0..file.content.cuts.len()).filter_map(|index| file.passage(index)))
+    }
+
+    /// The text of a file.
+    pub fn text(&self, file: &str) -> Option<&str> {
+        self.file(file).map(|file| &*file.content.text)
+    }
+
+    fn file(&self, name: &str) -> Option<&File> {
+        let place = self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok()?;
+        self.files.get(place)
+    }
+
+    /// Passage `number` of all, from 0.
+    fn passage(&self, number: usize) -> Option<Passage<'_>> {
+        let file = self.firsts.partition_point(|&first| first <= number).checked_sub(1)?;
+        self.files.get(file)?.passage(number - self.firsts.get(file)?)
+    }
+
+    /// The passages that a question is looked up in, best first, with their BM25 scores: the best that share a word with it.
+    /// If there are no more passages than are to be read, then all of them.
+    pub fn retrieve(&self, question: &str, options: &RetrievalOptions) -> Vec<(Passage<'_>, f32)> {
+        let hits = self.index.search(question, options.passages);
+        let mut numbers: Vec<(usize, f32)> = hits.iter().map(|hit| (hit.passage, hit.score)).collect();
+        let all = self.passage_count();
+        if all <= options.passages {
+            numbers.extend((0..all).filter(|&number| hits.iter().all(|hit| hit.passage != number)).map(|n| (n, 0.0)));
+        }
+        numbers.into_iter().filter_map(|(number, score)| Some((self.passage(number)?, score))).collect()
+    }
+
+    /// Answers `question` from the passages that fit it best.
+    ///
+    /// # Errors
+    /// As [`Reader::ask_in`].
+    pub fn ask<M: Scorer>(
+        &self,
+        reader: &Reader<M>,
+        question: &str,
+        options: &AskOptions,
+        retrieval: &RetrievalOptions,
+    ) -> Result<DocumentAnswer, QaError> {
+        self.ask_observed(reader, question, options, retrieval, |_, _| ())
+    }
+
+    /// As [`Library::ask`], and calls `observe(done, passages)` after each passage.
+    ///
+    /// # Errors
+    /// As [`Library::ask`].
+    pub fn ask_observed<M: Scorer>(
+        &self,
+        reader: &Reader<M>,
+        question: &str,
+        options: &AskOptions,
+        retrieval: &RetrievalOptions,
+        mut observe: impl FnMut(usize, usize),
+    ) -> Result<DocumentAnswer, QaError> {
+        reader.check(question, options)?;
+        let passages = self.retrieve(question, retrieval);
+        let all = passages.len();
+        let mut reading = Reading::default();
+        for (done, (passage, _)) in passages.into_iter().enumerate() {
+            reading.add(reader, passage, question, options)?;
+            observe(done + 1, all);
+        }
+        Ok(reading.answer(reader, question, options))
+    }
+}

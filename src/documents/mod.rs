@@ -1,0 +1,28 @@
+//! Questions to a folder of documents, in the order the data flow: [`folder`] reads its text files, [`passages`] cuts them,
+//! [`index`] finds the passages that share the most telling words with a question (BM25), [`library`] holds them all, `reading`
+//! lets a [`crate::qa::Reader`] read what was found and ranks its spans, [`answer`] is what comes out. A [`shelf`] keeps a library up to
+//! date while it is asked.
+//!
+//! **One score** ranks spans over all passages that were read and decides whether there is an answer: start logit plus end
+//! logit of the span, minus the null score of its passage. Both come from one run of the model over one passage, and their
+//! difference is the model's log-odds that the span rather than nothing is the answer, which can be compared between
+//! passages; scores alone cannot. Its negative is the null odds of a plain answer and has the same threshold.
+//!
+//! **Texts are kept in memory**, as they stand in the files, and the index beside them. A mapped file that its owner edits in
+//! place would change under a question that is being answered, and fault if it gets shorter.
+
+pub mod answer;
+mod error;
+pub mod folder;
+pub mod index;
+pub mod library;
+pub mod passages;
+mod reading;
+pub mod shelf;
+pub mod words;
+
+pub use answer::{DocumentAnswer, Found, Source};
+pub use error::DocumentsError;
+pub use folder::{Reason, Skipped};
+pub use library::{Library, LibraryOptions, Passage, RetrievalOptions};
+pub use shelf::{Refresh, Shelf, Watch};
