@@ -32,6 +32,9 @@ pub enum Command {
     /// Answer questions for programs, and show a page on a screen, until stopped
     #[cfg(target_os = "linux")]
     Serve(super::serve::ServeArgs),
+    /// Install the model that `serve` answers with, or bring back the one before
+    #[cfg(target_os = "linux")]
+    Model(super::model::ModelCommandArgs),
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
 }

@@ -10,6 +10,8 @@ mod inspect;
 mod locate;
 mod log;
 mod memory;
+#[cfg(target_os = "linux")]
+mod model;
 mod progress;
 #[cfg(target_os = "linux")]
 mod serve;
@@ -36,6 +38,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args),
         #[cfg(target_os = "linux")]
         Command::Serve(args) => serve::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use edgeqa::documents::RetrievalOptions;
 use edgeqa::serve::{Limits, Options, serve};
 
 use super::args::ThreadArgs;
@@ -16,7 +17,7 @@ const PORT: u16 = 8017;
 
 const EXAMPLES: &str = "\
 Examples:
-  edgeqa serve
+  edgeqa serve --docs texts/ --config kiosk.toml
   curl -s localhost:8017/v1/ask -H 'Content-Type: application/json' \\
       -d '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}'
   edgeqa serve --socket /run/edgeqa.sock
@@ -47,6 +48,15 @@ pub struct ServeArgs {
     /// Answer one JSON object per line of standard input, on standard output, in the same order
     #[arg(long)]
     pub stdio: bool,
+
+    /// Folder of documents to answer from, `.txt` and `.md` files; changes are noticed
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
+
+    /// Passages of the documents that are read per question
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES,
+          value_parser = up_to(RetrievalOptions::MAX_PASSAGES as u64))]
+    pub passages: usize,
 
     /// TOML file with the settings of the page: [page] title, subtitle, language, accent, accent_dark, logo, examples,
     /// idle_seconds
@@ -109,6 +119,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         listen,
         sockets: args.socket.clone(),
         stdio: args.stdio,
+        documents: args.docs.clone(),
+        passages: args.passages,
         config: args.config.clone(),
         limits: args.limits(),
         threads: args.threads.start()?,

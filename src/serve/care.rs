@@ -11,6 +11,7 @@ use super::metrics::{Metrics, Refusal};
 use super::model::{Identity, ModelProblem, Proven};
 use super::notify::Notify;
 use super::pool::Work;
+use crate::documents::{Refresh, Shelf};
 use crate::errors::one_line;
 
 /// How often files are looked at.
@@ -40,6 +41,8 @@ pub struct Care {
     /// How often systemd wants to hear something, and when it was told last.
     watchdog: Option<Duration>,
     tested: Instant,
+    /// When the documents were looked at.
+    read: Instant,
 }
 
 impl Care {
@@ -47,7 +50,7 @@ impl Care {
     pub fn new(daemon: Arc<Daemon>, notify: Notify, locate: Locate, watchdog: Option<Duration>) -> Self {
         let model = daemon.model.get();
         let tried = Some((model.path().to_owned(), model.identity()));
-        Self { daemon, notify, locate, tried, seen: None, watchdog, tested: Instant::now() }
+        Self { daemon, notify, locate, tried, seen: None, watchdog, tested: Instant::now(), read: Instant::now() }
     }
 
     /// Cares until told to end.
@@ -58,8 +61,14 @@ impl Care {
                 Ok(Command::Reload) => {
                     log::info!("reading the model and the documents again");
                     self.reload();
+                    self.read_documents();
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    if self.read.elapsed() >= Shelf::INTERVAL {
+                        self.read_documents();
+                    }
+                }
                 Ok(Command::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.watchdog.is_some_and(|interval| self.tested.elapsed() >= interval / 2) {
@@ -73,10 +82,24 @@ impl Care {
         let model = self.daemon.model.get();
         let sha256 = model.artifact().data_sha256();
         let mut status = format!("answering with {} (sha256 {sha256:.12})", model.path().display());
+        if let Some(shelf) = &self.daemon.documents {
+            status.push_str(&format!(" from {} documents", shelf.library().file_count()));
+        }
         if let Some(refusal) = self.daemon.metrics.last_refusal() {
             status.push_str(&format!("; refused {}: {}", refusal.path, refusal.message));
         }
         status
+    }
+
+    fn read_documents(&mut self) {
+        if let Some(shelf) = &self.daemon.documents
+            && shelf.refresh() == Refresh::New
+        {
+            let library = shelf.library();
+            log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+            self.notify.status(&self.status());
+        }
+        self.read = Instant::now();
     }
 
     /// Tries another model if there is one.

@@ -5,6 +5,7 @@
 //! - [`limits`]: what is taken from a client
 //! - [`queue`]: the bounded, fair line; [`pool`]: the one thread that asks the model
 //! - [`model`]: the model in use, proven before it is used
+//! - [`install`]: models on disk that take another one's place
 //! - [`care`]: new models, documents and the watchdog; [`notify`]: what systemd is told
 //! - [`metrics`]: what is counted
 //! - [`config`] and [`page`]: the owner's settings and the page
@@ -20,6 +21,7 @@ pub mod connection;
 pub mod error;
 pub mod event_loop;
 pub mod http;
+pub mod install;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
@@ -44,6 +46,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::documents::{DocumentsError, LibraryOptions, Reason, Shelf};
 use crate::errors::one_line;
 use crate::threads::Threads;
 use care::{Care, Command, Locate};
@@ -66,6 +69,10 @@ pub struct Options {
     pub sockets: Vec<PathBuf>,
     /// Whether to answer the lines of standard input, until its end.
     pub stdio: bool,
+    /// The folder of documents to answer from.
+    pub documents: Option<PathBuf>,
+    /// How many passages are read per question.
+    pub passages: usize,
     /// The owner's settings.
     pub config: Option<PathBuf>,
     /// What is taken from clients.
@@ -82,6 +89,9 @@ pub enum ServeError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The folder of documents cannot be read.
+    #[error(transparent)]
+    Documents(#[from] DocumentsError),
     /// There is no model.
     #[error("{0}")]
     NoModel(String),
@@ -120,6 +130,10 @@ pub struct Daemon {
     pub limits: Limits,
     /// The model in use.
     pub model: Slot,
+    /// The documents.
+    pub documents: Option<Shelf>,
+    /// How many of their passages are read per question.
+    pub passages: usize,
     /// What is to be computed.
     pub line: Line,
     /// What is counted.
@@ -162,7 +176,10 @@ impl Daemon {
             ready: self.readiness().is_ok(),
             model_sha256: model.artifact().data_sha256().to_owned(),
             model_path: model.path().to_string_lossy().into_owned(),
-            documents: None,
+            documents: self.documents.as_ref().map(|shelf| {
+                let library = shelf.library();
+                (library.file_count(), library.passage_count())
+            }),
         }
     }
 }
@@ -187,10 +204,13 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     let page = Page::new(&config.page).map_err(ServeError::Page)?;
     let listeners = listeners(&options)?;
     let model = first_model(&options)?;
+    let documents = options.documents.as_deref().map(open_documents).transpose()?;
     let daemon = Arc::new(Daemon {
         line: Line::new(options.limits.queue),
         limits: options.limits,
         model: Slot::new(model),
+        documents,
+        passages: options.passages,
         metrics: Metrics::default(),
         page,
         healthy: AtomicBool::new(true),
@@ -268,6 +288,17 @@ fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
         listeners.push(Listener::unix(path).map_err(error(path.display().to_string()))?);
     }
     Ok(listeners)
+}
+
+fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
+    let (shelf, skipped) = Shelf::open(folder, &LibraryOptions::default())?;
+    for skipped in &skipped {
+        let level = if matches!(skipped.reason, Reason::Kind) { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "skipped a document: {skipped}");
+    }
+    let library = shelf.library();
+    log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+    Ok(shelf)
 }
 
 /// The model, or the previous one if that cannot be used: a device that nobody is near should answer.

@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::model::{ModelProblem, Proven};
 use super::queue::{Queue, Refused};
 use super::schema::Ask;
+use crate::documents::{Library, RetrievalOptions};
 use crate::guard::guard;
 use crate::model::Stop;
 use crate::qa::Answer;
@@ -164,9 +165,10 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
         ApiError::new(Code::ModelDamaged, problem.to_string()).retry_after(5)
     })?;
     let started = Instant::now();
-    let outcome = match &job.ask.context {
-        Some(context) => from_text(&model, job, context),
-        None => Err(ApiError::new(
+    let outcome = match (&job.ask.context, &daemon.documents) {
+        (Some(context), _) => from_text(&model, job, context),
+        (None, Some(shelf)) => from_documents(&model, job, &shelf.library(), daemon.passages),
+        (None, None) => Err(ApiError::new(
             Code::NoContext,
             "there is no context and edgeqa serves no documents; send a context, or start it with --docs",
         )),
@@ -187,6 +189,12 @@ fn from_text(model: &Proven, job: &Job, text: &str) -> Result<(bool, String), Ap
     let reader = model.reader().until(job.stop.clone());
     let answer: Answer = reader.ask(&job.ask.question, text, &job.ask.options)?;
     Ok((answer.answered, reply(model, job, &answer)?))
+}
+
+fn from_documents(model: &Proven, job: &Job, library: &Library, passages: usize) -> Result<(bool, String), ApiError> {
+    let reader = model.reader().until(job.stop.clone());
+    let answer = library.ask(&reader, &job.ask.question, &job.ask.options, &RetrievalOptions { passages })?;
+    Ok((answer.answer.answered, reply(model, job, &answer)?))
 }
 
 fn reply(model: &Proven, job: &Job, answer: &impl Serialize) -> Result<String, ApiError> {

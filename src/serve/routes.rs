@@ -9,6 +9,7 @@ use super::http::{Request, Response};
 use super::metrics::Refusal;
 use super::schema::Ask;
 use super::{Daemon, Limits};
+use crate::documents::{Shelf, Skipped};
 use crate::kernels::gemm::chosen;
 
 /// What to do about a request.
@@ -104,7 +105,29 @@ struct Info {
     model: ModelInfo,
     /// The model that was refused last, if none was taken since.
     refused_model: Option<Refusal>,
+    documents: Option<DocumentsInfo>,
     limits: LimitsInfo,
+}
+
+#[derive(Serialize)]
+struct DocumentsInfo {
+    folder: String,
+    files: usize,
+    passages: usize,
+    /// What of the folder is not answered from, and why.
+    skipped: Vec<Skipped>,
+}
+
+impl DocumentsInfo {
+    fn of(shelf: &Shelf) -> Self {
+        let library = shelf.library();
+        Self {
+            folder: shelf.folder().to_string_lossy().into_owned(),
+            files: library.file_count(),
+            passages: library.passage_count(),
+            skipped: shelf.skipped(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -162,6 +185,7 @@ impl Info {
                 bytes: artifact.file_len(),
             },
             refused_model: daemon.metrics.last_refusal(),
+            documents: daemon.documents.as_ref().map(DocumentsInfo::of),
             limits: LimitsInfo::of(&daemon.limits),
         }
     }
