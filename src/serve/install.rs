@@ -4,7 +4,7 @@
 //! model, complete and on disk.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -64,14 +64,14 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     clean(to);
     let refused = |source| InstallError::Model { path: from.to_owned(), source };
     // Of `from` only what tells early that it is no model: what is copied is what has to be right.
-    let offered = Artifact::open(from)
+    Artifact::open(from)
         .map_err(|source| refused(crate::qa::QaError::Artifact { path: from.to_owned(), source }.into()))?;
-    let sha256 = offered.data_sha256().to_owned();
-    let there = Artifact::open(to).is_ok_and(|there| there.data_sha256() == sha256);
-    if there && Proven::open(to, threads).is_ok() {
-        return Ok(Installed::Same(sha256));
+    if to.exists()
+        && same_content(from, to).map_err(io_error("read", from))?
+        && let Ok(there) = Proven::open(to, threads)
+    {
+        return Ok(Installed::Same(there.artifact().data_sha256().to_owned()));
     }
-    drop(offered);
     let new = beside(to, "new")?;
     copy(from, new.path())?;
     let model = Proven::open(new.path(), threads).map_err(refused)?;
@@ -166,6 +166,24 @@ fn beside(to: &Path, role: &str) -> Result<Unfinished, InstallError> {
     }
 }
 
+/// Whether two files hold the same bytes.
+fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
+    let open = |path| io::Result::Ok(BufReader::with_capacity(1 << 16, File::open(path)?));
+    let (mut a, mut b) = (open(a)?, open(b)?);
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let len = left.len().min(right.len());
+        if left[..len] != right[..len] || left.is_empty() != right.is_empty() {
+            return Ok(false);
+        }
+        if len == 0 {
+            return Ok(true);
+        }
+        a.consume(len);
+        b.consume(len);
+    }
+}
+
 /// Copies a file and waits until it is on disk.
 fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
     fs::copy(from, to).map_err(io_error("copy to", to))?;
@@ -212,6 +230,22 @@ mod tests {
         let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["model.safetensors", "model.safetensors.previous"]);
+    }
+
+    #[test]
+    fn files_are_compared_to_their_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        let long = vec![7; 200_000];
+        let a = file("a", &long);
+        assert!(same_content(&a, &file("b", &long)).unwrap());
+        assert!(!same_content(&a, &file("c", &long[1..])).unwrap());
+        assert!(!same_content(&file("d", b""), &a).unwrap());
+        assert!(!same_content(&a, &file("e", &[&long[1..], &[8]].concat())).unwrap());
     }
 
     #[test]
