@@ -1,6 +1,7 @@
 //! `edgeqa ask`.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use anyhow::ensure;
 use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
@@ -20,9 +21,9 @@ const SHOWN: usize = 80;
 
 /// One line of `--json`: the answer and where it comes from.
 #[derive(Serialize)]
-struct Record<'a> {
+struct Record<'a, A> {
     #[serde(flatten)]
-    reply: &'a Reply,
+    answer: &'a A,
     model: Cow<'a, str>,
 }
 
@@ -32,12 +33,10 @@ enum Ready {
     Documents(Library, RetrievalOptions),
 }
 
-/// What comes out.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Reply {
-    Text(Answer),
-    Documents(DocumentAnswer),
+/// What comes out, and what it was read from.
+enum Reply<'a> {
+    Text(Answer, &'a Context),
+    Documents(DocumentAnswer, &'a Library),
 }
 
 pub fn run(args: &AskArgs) -> anyhow::Result<()> {
@@ -66,11 +65,11 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
                 continue;
             }
         };
-        let text = match (&reply, &ready) {
-            _ if args.json => serde_json::to_string(&Record { reply: &reply, model: path.to_string_lossy() })? + "\n",
-            (Reply::Documents(answer), Ready::Documents(library, _)) => page.documents(answer, library),
-            (Reply::Text(answer), Ready::Text(context)) => page.answer(answer, context.text()),
-            _ => unreachable!("texts have answers, and documents have those of documents"),
+        let text = match &reply {
+            Reply::Text(answer, _) if args.json => record(answer, &path)?,
+            Reply::Text(answer, context) => page.answer(answer, context.text()),
+            Reply::Documents(answer, _) if args.json => record(answer, &path)?,
+            Reply::Documents(answer, library) => page.documents(answer, library),
         };
         print(&text)?;
     }
@@ -79,22 +78,26 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
 }
 
 impl Ready {
-    fn ask(&self, reader: &Reader, question: &str, options: &AskOptions) -> Result<Reply, QaError> {
+    fn ask(&self, reader: &Reader, question: &str, options: &AskOptions) -> Result<Reply<'_>, QaError> {
         match self {
             Self::Text(context) => {
                 let progress = Progress::of_windows();
                 let answer = reader.ask_observed(context, question, options, |done, all| progress.update(done, all))?;
-                Ok(Reply::Text(answer))
+                Ok(Reply::Text(answer, context))
             }
             Self::Documents(library, retrieval) => {
                 let progress = Progress::of_passages();
                 let answer = library.ask_observed(reader, question, options, retrieval, |done, all| {
                     progress.update(done, all);
                 })?;
-                Ok(Reply::Documents(answer))
+                Ok(Reply::Documents(answer, library))
             }
         }
     }
+}
+
+fn record(answer: &impl Serialize, model: &Path) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&Record { answer, model: model.to_string_lossy() })? + "\n")
 }
 
 /// Says why one question has no result: as a record of `--json`, or in the log.

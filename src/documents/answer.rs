@@ -8,9 +8,8 @@ use super::library::Passage;
 use crate::qa::{Answer, Candidate};
 
 /// The answer to one question. Offsets of the answer and of candidates count from the beginning of their files, a byte order
-/// mark included. Null score and score are those of the passage of the best candidate; null odds and threshold, those of
-/// [`super`]; probabilities are the softmax of the scores minus null scores over the 20 best candidates of all passages, and
-/// of 0 for null.
+/// mark included. The null score is that of the passage of the best candidate; null odds are those of [`super`]; probabilities
+/// are the softmax of their negatives over the 20 best candidates of all passages, and of 0 for null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentAnswer {
     /// The answer, as to a question about one text; `windows` counts those of all passages that were read.
@@ -18,7 +17,7 @@ pub struct DocumentAnswer {
     pub answer: Answer<Found>,
     /// The passage of the answer; `None` if there is none.
     pub source: Option<Source>,
-    /// If there is no answer, the passage that comes nearest; `None` if none has to do with the question.
+    /// If there is no answer, the passage of the best candidate; `None` if no passage was read.
     pub nearest: Option<Source>,
 }
 
@@ -32,7 +31,7 @@ pub struct Found {
     pub file: String,
     /// The passage of the file, counted from 1.
     pub passage: usize,
-    /// Null score of the passage minus score.
+    /// Null score of the passage minus score, plus what is added for a worse match; see [`super`].
     pub null_odds: f32,
 }
 

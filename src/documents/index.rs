@@ -1,6 +1,6 @@
 //! Which passages to read: BM25 over their words.
 //!
-//! The score of a passage is the sum over the distinct words of the question of
+//! The score of a passage is the sum over the distinct telling words of the question (see [`super::words`]) of
 //! `idf * tf * (K1 + 1) / (tf + K1 * (1 - B + B * length / mean length))`, where `tf` counts the word in the passage and
 //! `idf = ln(1 + (N - n + 0.5) / (n + 0.5))` with `n` of `N` passages that hold it (Robertson and Zaragoza 2009, with Lucene's
 //! `idf`, which is never negative).
@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use super::words::each_word;
+use super::words::{each_word, question_words};
 
 /// How fast more of the same word counts less.
 pub const K1: f32 = 1.2;
@@ -129,16 +129,9 @@ impl Index {
     /// The `count` best passages for `question`, best first; of equal ones the first. Passages that share no word with it
     /// are never among them.
     pub fn search(&self, question: &str, count: usize) -> Vec<Hit> {
-        let mut words = Vec::new();
-        each_word(question, |word| {
-            if let Some(found) = self.find(word)
-                && !words.contains(&found)
-            {
-                words.push(found);
-            }
-        });
+        let words = question_words(question);
         let mut scores = vec![0.0_f32; self.lengths.len()];
-        for word in words {
+        for word in words.iter().filter_map(|word| self.find(word)) {
             let postings = range(&self.posting_ends, word);
             let (passages, counts) = (&self.passages[postings.clone()], &self.counts[postings]);
             let (all, with) = (self.lengths.len() as f32, passages.len() as f32);

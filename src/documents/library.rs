@@ -312,7 +312,7 @@ impl Library {
         let passages = self.retrieve(question, retrieval);
         let all = passages.len();
         let mut reading = Reading::default();
-        for (done, (passage, _)) in passages.into_iter().enumerate() {
+        for (done, passage) in passages.into_iter().enumerate() {
             reading.add(reader, passage, question, options)?;
             observe(done + 1, all);
         }

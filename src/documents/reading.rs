@@ -7,31 +7,41 @@ use crate::qa::decode::N_BEST;
 use crate::qa::{Answer, AskOptions, Candidate, QaError, Reader, Scorer};
 use crate::tokenizer::TokenizerError;
 
+/// What the null odds of a passage grow by if it matches the question not at all; in proportion to how much worse than the best
+/// it does.
+pub const MISMATCH: f32 = 4.0;
+
 /// Passages that were read for one question, the best match first.
 #[derive(Debug, Default)]
 pub(super) struct Reading<'a> {
     passages: Vec<Read<'a>>,
     windows: usize,
+    /// BM25 score of the first.
+    best: Option<f32>,
 }
 
 #[derive(Debug)]
 struct Read<'a> {
     passage: Passage<'a>,
+    /// Null score, and what is added for a worse match.
     null_score: f32,
+    handicap: f32,
     /// With offsets into the file.
     candidates: Vec<Candidate>,
 }
 
 impl<'a> Reading<'a> {
-    /// Reads the next passage. One that the tokenizer cannot make tokens of, because it holds nothing but signs that the
+    /// Reads the next passage, whose BM25 score is `score`. One that the tokenizer cannot make tokens of, because it holds nothing but signs that the
     /// model does not know, say, is left out, for it must not stop the others.
     pub fn add<M: Scorer>(
         &mut self,
         reader: &Reader<M>,
-        passage: Passage<'a>,
+        (passage, score): (Passage<'a>, f32),
         question: &str,
         options: &AskOptions,
     ) -> Result<(), QaError> {
+        let best = *self.best.get_or_insert(score);
+        let handicap = if best > 0.0 { MISMATCH * (1.0 - score / best) } else { 0.0 };
         let context = match reader.context(passage.text) {
             Ok(context) => context,
             Err(error @ QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Tokenize { .. })) => {
@@ -53,7 +63,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.windows += decoded.windows;
-        self.passages.push(Read { passage, null_score: decoded.null_score, candidates });
+        self.passages.push(Read { passage, null_score: decoded.null_score, handicap, candidates });
         Ok(())
     }
 
@@ -73,7 +83,8 @@ impl<'a> Reading<'a> {
         };
         let candidate = answer.map(|(_, found)| &found.candidate);
         let source = answer.map(|(read, found)| Source::new(&read.passage, Some(&found.candidate.chars)));
-        let nearest = self.passages.first().filter(|_| answer.is_none()).map(|read| Source::new(&read.passage, None));
+        let nearest = best.map(|(read, _)| *read).or(self.passages.first()).filter(|_| answer.is_none());
+        let nearest = nearest.map(|read| Source::new(&read.passage, None));
         let answer = Answer {
             question: question.to_owned(),
             text: candidate.map(|found| found.text.clone()).unwrap_or_default(),
@@ -99,7 +110,7 @@ impl Read<'_> {
                 candidate: candidate.clone(),
                 file: self.passage.file.to_owned(),
                 passage: self.passage.number,
-                null_odds: self.null_score - candidate.score,
+                null_odds: self.null_score - candidate.score + self.handicap,
             };
             (self, found)
         })

@@ -2,10 +2,20 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::stem::stem;
+
 /// Longer words are cut, in bytes: they are no words but data, and need not fill the dictionary.
 const LONGEST: usize = 64;
 
-/// The words of `text`, one after the other: words as Unicode has them (UAX 29), in lower case, without a possessive `'s`.
+/// Words of a question that say nothing about its topic, without endings; ascending.
+const EMPTY: [&str; 42] = [
+    "a", "an", "and", "ar", "at", "be", "been", "by", "can", "did", "do", "doe", "for", "from", "ha", "had", "have",
+    "how", "i", "in", "it", "mani", "much", "of", "on", "or", "that", "the", "there", "thi", "to", "wa", "were",
+    "what", "when", "where", "which", "who", "whom", "whose", "why", "with",
+];
+
+/// The words of `text`, one after the other: words as Unicode has them (UAX 29), in lower case, without a possessive `'s` and
+/// without English endings.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     let mut lower = String::new();
     for word in text.unicode_words() {
@@ -16,7 +26,27 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
         } else {
             lower.extend(word.chars().flat_map(char::to_lowercase));
         }
-        let stem = ["'s", "\u{2019}s"].iter().find_map(|end| lower.strip_suffix(end)).unwrap_or(&lower);
-        take(&stem[..stem.floor_char_boundary(LONGEST)]);
+        let length = ["'s", "\u{2019}s"].iter().find_map(|end| lower.strip_suffix(end)).map_or(lower.len(), str::len);
+        lower.truncate(lower.floor_char_boundary(length.min(LONGEST)));
+        stem(&mut lower);
+        take(&lower);
     }
+}
+
+/// The distinct words of a question that say something about its topic; all, if none does.
+pub fn question_words(question: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    each_word(question, |word| {
+        if words.iter().all(|seen| seen != word) {
+            words.push(word.to_owned());
+        }
+    });
+    if words.iter().any(|word| !is_empty(word)) {
+        words.retain(|word| !is_empty(word));
+    }
+    words
+}
+
+fn is_empty(word: &str) -> bool {
+    EMPTY.contains(&word)
 }

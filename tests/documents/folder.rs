@@ -1,0 +1,200 @@
+//! Reading a folder, and following it.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped};
+use tempfile::{TempDir, tempdir};
+
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempdir().expect("a folder");
+    files.iter().for_each(|(name, content)| write(folder.path(), name, content));
+    folder
+}
+
+fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    fs::write(path, content).expect("written");
+}
+
+/// As if the file had been written a while ago.
+fn age(folder: &Path, name: &str) {
+    let file = File::options().append(true).open(folder.join(name)).expect("opened");
+    file.set_modified(SystemTime::now() - Duration::from_secs(3_600)).expect("set");
+}
+
+fn open(folder: &Path) -> (Library, Vec<Skipped>) {
+    Library::open(folder, &LibraryOptions::default()).expect("a library")
+}
+
+fn texts(library: &Library) -> Vec<(&str, &str)> {
+    library.passages().map(|passage| (passage.file, passage.text)).collect()
+}
+
+fn skipped(found: &[Skipped]) -> Vec<(&str, &Reason)> {
+    found.iter().map(|skipped| (skipped.file.as_str(), &skipped.reason)).collect()
+}
+
+#[test]
+fn text_files_are_read_and_others_are_named() {
+    let folder = folder(&[
+        ("b.txt", b"B."),
+        ("a/x.MD", b"# X\nText."),
+        ("a/deep/er/y.txt", "\u{feff}Y \u{2615}\r\n".as_bytes()),
+        (".hidden/z.txt", b"Z."),
+        (".notes.txt", b"N."),
+        ("photo.jpg", b"\xff\xd8"),
+        ("latin.txt", b"Caf\xe9"),
+        ("empty.md", b" \r\n"),
+        ("README", b"R."),
+    ]);
+    let (library, found) = open(folder.path());
+    assert_eq!(texts(&library), [("a/deep/er/y.txt", "Y ☕"), ("a/x.MD", "# X\nText."), ("b.txt", "B.")]);
+    let y = library.passages().next().expect("a passage");
+    assert_eq!((y.bytes, y.chars), (3..8, 1..4), "a byte order mark counts");
+    let encoding = Reason::Encoding { byte: 3, value: 0xe9 };
+    let want = [
+        ("README", &Reason::Kind),
+        ("empty.md", &Reason::Empty),
+        ("latin.txt", &encoding),
+        ("photo.jpg", &Reason::Kind),
+    ];
+    assert_eq!(skipped(&found), want);
+    assert!(found[2].to_string().starts_with("latin.txt: it is not UTF-8: byte 3 is 0xE9; "), "{}", found[2]);
+
+    let missing = Library::open(&folder.path().join("none"), &LibraryOptions::default()).expect_err("missing");
+    assert!(matches!(missing, DocumentsError::Folder { .. }) && missing.to_string().contains("/none"), "{missing}");
+    assert!(Library::open(&folder.path().join("b.txt"), &LibraryOptions::default()).is_err(), "no folder");
+}
+
+#[test]
+fn files_are_limited_in_size() {
+    let folder = folder(&[("a.txt", &[b'a'; 60]), ("b.txt", &[b'b'; 101]), ("c.txt", &[b'c'; 60]), ("d.txt", b"d")]);
+    let options = LibraryOptions { max_file_bytes: 100, max_bytes: 100 };
+    let (library, found) = Library::open(folder.path(), &options).expect("a library");
+    assert_eq!(library.passages().map(|p| p.file).collect::<Vec<_>>(), ["a.txt", "d.txt"]);
+    let much = Reason::TooMuch { limit: 100 };
+    assert_eq!(skipped(&found), [("b.txt", &much), ("c.txt", &much)]);
+    let options = LibraryOptions { max_file_bytes: 100, max_bytes: 1_000 };
+    let (_, found) = Library::open(folder.path(), &options).expect("a library");
+    assert_eq!(skipped(&found), [("b.txt", &Reason::TooLarge { limit: 100 })]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_in_circles() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = folder(&[("z.txt", b"Z.")]);
+    let folder = folder(&[("a/x.txt", b"X.")]);
+    symlink(folder.path(), folder.path().join("a/circle")).expect("linked");
+    symlink("a/x.txt", folder.path().join("same.txt")).expect("linked");
+    symlink(elsewhere.path(), folder.path().join("other")).expect("linked");
+    symlink("nowhere", folder.path().join("dangling.txt")).expect("linked");
+    let (library, found) = open(folder.path());
+    assert_eq!(texts(&library), [("a/x.txt", "X."), ("other/z.txt", "Z."), ("same.txt", "X.")]);
+    assert_eq!(skipped(&found), [("a/circle", &Reason::Loop), ("dangling.txt", &Reason::Gone)]);
+
+    let mut deep = folder.path().join("deep");
+    (0..17).for_each(|_| deep.push("d"));
+    fs::create_dir_all(&deep).expect("made");
+    fs::write(deep.join("x.txt"), "X.").expect("written");
+    assert!(open(folder.path()).1.iter().any(|skipped| skipped.reason == Reason::TooDeep));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_opened() {
+    let folder = folder(&[("a.txt", b"A.")]);
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("s.txt")).expect("a socket");
+    let (library, found) = open(folder.path());
+    assert_eq!(texts(&library), [("a.txt", "A.")]);
+    assert!(matches!(&found[..], [Skipped { file, reason: Reason::Unreadable(_) }] if file == "s.txt"), "{found:?}");
+}
+
+#[test]
+fn changes_are_followed() {
+    let folder = folder(&[("a.txt", b"A."), ("b.txt", b"B."), ("c.txt", b"C.")]);
+    ["a.txt", "b.txt", "c.txt"].iter().for_each(|name| age(folder.path(), name));
+    let (shelf, found) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    assert!(found.is_empty());
+    let first = shelf.library();
+    assert_eq!(shelf.refresh(), Refresh::Same);
+    assert!(shelf.library().is_same(&first));
+
+    write(folder.path(), "a.txt", "New.");
+    fs::remove_file(folder.path().join("b.txt")).expect("removed");
+    write(folder.path(), "d/d.md", "D.");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "New."), ("c.txt", "C."), ("d/d.md", "D.")]);
+    assert_eq!(texts(&first), [("a.txt", "A."), ("b.txt", "B."), ("c.txt", "C.")], "whoever has it keeps it");
+    assert_eq!(shelf.refresh(), Refresh::Same, "read again, because they are fresh, but the same");
+}
+
+#[test]
+fn a_change_within_the_same_time_stamp_is_seen() {
+    let folder = folder(&[("a.txt", b"Old.")]);
+    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    let path = folder.path().join("a.txt");
+    let modified = fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+    fs::write(&path, "New.").expect("written");
+    File::options().append(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "New.")]);
+}
+
+#[test]
+fn a_broken_file_keeps_its_last_good_version() {
+    let folder = folder(&[("a.txt", b"A."), ("b.txt", b"B.")]);
+    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    write(folder.path(), "a.txt", b"Caf\xe9");
+    assert_eq!(shelf.refresh(), Refresh::Same);
+    assert_eq!(skipped(&shelf.skipped()), [("a.txt", &Reason::Encoding { byte: 3, value: 0xe9 })]);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "A."), ("b.txt", "B.")]);
+    // Others are still followed, and so is this one.
+    write(folder.path(), "b.txt", "B2.");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "A."), ("b.txt", "B2.")]);
+    write(folder.path(), "a.txt", "A3.");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "A3."), ("b.txt", "B2.")]);
+    assert_eq!(shelf.skipped(), []);
+    write(folder.path(), "a.txt", "");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("b.txt", "B2.")], "an empty file holds nothing");
+    assert_eq!(skipped(&shelf.skipped()), [("a.txt", &Reason::Empty)]);
+}
+
+#[test]
+fn a_folder_that_vanishes_leaves_what_was_read() {
+    let folder = folder(&[("d/a.txt", b"A.")]);
+    let (there, away) = (folder.path().join("d"), folder.path().join("e"));
+    let (shelf, _) = Shelf::open(&there, &LibraryOptions::default()).expect("a shelf");
+    fs::rename(&there, &away).expect("renamed");
+    assert_eq!(shelf.refresh(), Refresh::Failed);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "A.")]);
+    fs::rename(&away, &there).expect("renamed");
+    assert_eq!(shelf.refresh(), Refresh::Same);
+}
+
+#[test]
+fn a_watched_shelf_follows_by_itself() {
+    let folder = folder(&[("a.txt", b"A.")]);
+    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    let shelf = Arc::new(shelf);
+    let watch = shelf.watch(Duration::from_millis(20)).expect("a thread");
+    write(folder.path(), "b.txt", "B.");
+    let started = Instant::now();
+    while shelf.library().file_count() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(20), "not followed");
+        sleep(Duration::from_millis(5));
+    }
+    drop(watch);
+    let far = shelf.watch(Duration::from_secs(3_600)).expect("a thread");
+    let started = Instant::now();
+    drop(far);
+    assert!(started.elapsed() < Duration::from_secs(20), "it ends at once");
+}

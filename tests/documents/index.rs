@@ -1,0 +1,91 @@
+//! BM25 against the formula, in the plainest way.
+
+use edgeqa::documents::index::{Builder, Hit};
+use edgeqa::documents::words::{each_word, question_words};
+
+use crate::common::Random;
+
+/// Words that have no ending to lose.
+fn word(random: &mut Random) -> String {
+    let rank = random.below(30).min(random.below(30));
+    format!("{}{}ko", ["b", "d", "g", "k", "m", "p"][rank % 6], ["a", "o", "u", "au", "ou"][rank / 6])
+}
+
+fn words(random: &mut Random, most: usize) -> Vec<String> {
+    (0..random.below(most + 1)).map(|_| word(random)).collect()
+}
+
+/// Scores of all passages, by definition.
+fn naive(passages: &[Vec<String>], question: &[String]) -> Vec<f64> {
+    let (k1, b) = (1.2, 0.75);
+    let n = passages.len() as f64;
+    let mean = passages.iter().map(Vec::len).sum::<usize>() as f64 / n;
+    let mut distinct = question.to_vec();
+    distinct.sort();
+    distinct.dedup();
+    let score = |passage: &Vec<String>| {
+        let of_word = |word: &String| {
+            let with = passages.iter().filter(|p| p.contains(word)).count() as f64;
+            let tf = passage.iter().filter(|w| *w == word).count() as f64;
+            let idf = (1.0 + (n - with + 0.5) / (with + 0.5)).ln();
+            idf * tf * (k1 + 1.0) / (tf + k1 * (1.0 - b + b * passage.len() as f64 / mean))
+        };
+        distinct.iter().map(of_word).sum::<f64>()
+    };
+    passages.iter().map(score).collect()
+}
+
+#[test]
+fn scores_are_those_of_the_formula() {
+    let mut random = Random(3);
+    let mut compared = 0;
+    for _ in 0..300 {
+        let mut passages: Vec<_> = (0..1 + random.below(40)).map(|_| words(&mut random, 60)).collect();
+        passages.push(vec!["bako".into()]);
+        let mut builder = Builder::default();
+        for passage in &passages {
+            let (title, text) = passage.split_at(passage.len() / 3);
+            builder.add([title.join(", ").as_str(), text.join(" ").to_uppercase().as_str()]);
+        }
+        let index = builder.finish();
+        let question = words(&mut random, 8);
+        let want = naive(&passages, &question);
+        let count = random.below(passages.len() + 3);
+        let hits = index.search(&(question.join("? ") + " gone"), count);
+        assert_eq!(hits.len(), count.min(want.iter().filter(|score| **score > 0.0).count()));
+        for (rank, Hit { passage, score }) in hits.iter().enumerate() {
+            let expected = want[*passage];
+            assert!((f64::from(*score) - expected).abs() <= 1e-4 * expected, "{score} {expected}");
+            // No passage that is left out or comes later is better.
+            let before: Vec<usize> = hits[..rank].iter().map(|hit| hit.passage).collect();
+            let best = (0..want.len()).filter(|p| !before.contains(p)).map(|p| want[p]).fold(0.0, f64::max);
+            assert!(expected >= best * (1.0 - 1e-4));
+            compared += 1;
+        }
+    }
+    assert!(compared > 2_000, "{compared}");
+}
+
+#[test]
+fn equal_passages_come_in_order_and_no_passage_is_no_fault() {
+    let mut builder = Builder::default();
+    ["seal", "crab", "seal", "seal"].iter().for_each(|text| builder.add([*text]));
+    let found: Vec<usize> = builder.finish().search("Seals?", 2).iter().map(|hit| hit.passage).collect();
+    assert_eq!(found, [0, 2]);
+    assert_eq!(Builder::default().finish().search("seal", 5), []);
+}
+
+#[test]
+fn words_are_lower_case_without_endings() {
+    let words = |text: &str| {
+        let mut words = Vec::new();
+        each_word(text, |word| words.push(word.to_owned()));
+        words
+    };
+    assert_eq!(words("The Keeper's boats, built\r\nin 1,204!"), ["the", "keeper", "boat", "built", "in", "1,204"]);
+    assert_eq!(words("Zoë\u{2019}s ÉTÉ 灯台"), ["zoë", "été", "灯", "台"]);
+    assert_eq!(words(" - … ☕"), [""; 0]);
+    assert_eq!(words(&"é".repeat(100))[0].len(), 64);
+    assert_eq!(question_words("When was the boat of the boats built?"), ["boat", "built"]);
+    assert_eq!(question_words("What is this?"), ["what", "is", "thi"], "better than nothing");
+}

@@ -1,0 +1,11 @@
+//! A folder of documents: passages, index, reloading, answers, and the command.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod ask;
+mod folder;
+mod index;
+mod passages;
+mod program;
+mod shipped;

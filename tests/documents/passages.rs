@@ -1,0 +1,145 @@
+//! Where texts are cut.
+
+use edgeqa::documents::Library;
+use edgeqa::documents::passages::{Format, LONGEST, SHORTEST, cut};
+
+use crate::common::Random;
+
+/// The passages of a text, each with its title.
+fn pieces(text: &str, format: Format) -> Vec<(&str, &str)> {
+    let title = |cut: &edgeqa::documents::passages::Cut| cut.title.clone().map_or("", |range| &text[range]);
+    cut(text, format).iter().map(|cut| (&text[cut.bytes.clone()], title(cut))).collect()
+}
+
+#[test]
+fn long_paragraphs_stand_alone_and_short_ones_are_joined() {
+    let (long, short) = ("a".repeat(SHORTEST), "b".repeat(SHORTEST - 1));
+    let text = format!("{long}\n\n{long}\r\n \t\r\n{short}\n\n\n{short}\n{long}");
+    let first = format!("{long}\r\n \t\r\n{short}");
+    let last = format!("{short}\n{long}");
+    let want = [(long.as_str(), ""), (first.as_str(), ""), (last.as_str(), "")];
+    assert_eq!(pieces(&text, Format::Plain), want);
+    assert_eq!(pieces("\u{feff} a \n", Format::Plain), [("a", "")]);
+    for blank in ["", "\u{feff}", " \r\n\t\n"] {
+        assert_eq!(pieces(blank, Format::Markdown), []);
+    }
+}
+
+#[test]
+fn headings_stay_with_their_text_and_are_titles() {
+    let text =
+        "Before.\n# Prices #\nNine.\n\n## Groups\n\n### Schools\n\nTwo.\nHours\n=====\nTen.\n\nTea\n---\nThree.\n#no\n";
+    let want = [
+        ("Before.", ""),
+        ("# Prices #\nNine.", "Prices"),
+        ("## Groups\n\n### Schools\n\nTwo.\nHours\n=====\nTen.", "Schools"),
+        ("Tea\n---\nThree.\n#no", "Tea"),
+    ];
+    assert_eq!(pieces(text, Format::Markdown), want);
+    let code = "# Shell\n```\n# no heading\n```\n# Next\nx";
+    assert_eq!(pieces(code, Format::Markdown), [("# Shell\n```\n# no heading\n```", "Shell"), ("# Next\nx", "Next")]);
+    assert_eq!(pieces("# Only\n", Format::Markdown), [("# Only", "Only")]);
+    assert_eq!(pieces("# a\n\nx", Format::Plain)[0].1, "# a", "no Markdown: a first line");
+}
+
+#[test]
+fn a_plain_text_has_its_first_line_as_title() {
+    let long = "x".repeat(SHORTEST);
+    let text = format!("The whale\n\n{long}\n\n{long}");
+    assert_eq!(pieces(&text, Format::Plain).iter().map(|p| p.1).collect::<Vec<_>>(), ["The whale"; 2]);
+    for first in ["A sentence.", "Two\nlines", &"x".repeat(81), "Only this: "] {
+        assert_eq!(pieces(&format!("{first}\n\n{long}"), Format::Plain)[0].1, "", "{first}");
+    }
+}
+
+#[test]
+fn overlong_paragraphs_are_cut_at_sentences_else_at_spaces_else_anywhere() {
+    let sentences = "This is a sentence of forty-four characters. ".repeat(60);
+    let parts = pieces(&sentences, Format::Plain);
+    assert_eq!(parts.len(), sentences.len().div_ceil(LONGEST));
+    assert!(parts.iter().all(|(part, _)| part.ends_with("characters.") && part.len() > LONGEST / 2), "{parts:?}");
+    let words = "word ".repeat(LONGEST);
+    assert!(pieces(&words, Format::Plain).iter().all(|(part, _)| part.starts_with("word") && part.ends_with("word")));
+    let solid = "灯".repeat(LONGEST);
+    assert_eq!(pieces(&solid, Format::Plain).iter().map(|p| p.0).collect::<String>(), solid);
+}
+
+/// Texts of everything that matters for cutting, in random order.
+fn random_text(random: &mut Random) -> String {
+    let long = ["x".repeat(1300), "é".repeat(700), "One. ".repeat(300), "word ".repeat(100), "ab ".repeat(70)];
+    let short = [
+        "A word",
+        "née",
+        "灯台",
+        "🦉",
+        "e\u{301}",
+        "\u{200d}",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{feff}",
+        "\0",
+        ". ",
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\r",
+        "\n\n",
+        "\r\n\r\n",
+        "\n \t\n",
+        "# Title\n",
+        "## \n",
+        "\n###### x ##\n",
+        "#",
+        "===\n",
+        "\n---\n",
+        "```\n",
+        "~~~",
+        "Dr. Who said: \"No!\" ",
+        "1.5 km. ",
+    ];
+    let mut text = String::from(if random.below(4) == 0 { "\u{feff}" } else { "" });
+    for _ in 0..random.below(40) {
+        match random.below(6) {
+            0 => text.push_str(&long[random.below(long.len())]),
+            _ => text.push_str(short[random.below(short.len())]),
+        }
+    }
+    text
+}
+
+#[test]
+fn passages_are_exact_slices_and_hold_all_text() {
+    let mut random = Random(41);
+    let mut passages = 0;
+    for round in 0..3_000 {
+        let text = random_text(&mut random);
+        for (name, format) in [("x.txt", Format::Plain), ("x.md", Format::Markdown)] {
+            let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
+            let mark = text.len() - rest.len();
+            let cuts = cut(&text, format);
+            for cut in cuts.iter().rev() {
+                let piece = &text[cut.bytes.clone()];
+                assert!(!piece.is_empty() && piece.trim() == piece && piece.len() <= LONGEST, "{round}: {piece:?}");
+                if let Some(title) = &cut.title {
+                    let title = &text[title.clone()];
+                    assert!(!title.trim().is_empty() && !title.contains('\n'), "{round}: {title:?}");
+                }
+                // Fails if passages overlap or are out of order.
+                rest.truncate(cut.bytes.end - mark + (rest.len() - rest.trim_end().len()));
+                assert!(rest[cut.bytes.end - mark..].trim().is_empty());
+                rest.truncate(cut.bytes.start - mark);
+            }
+            assert_eq!(rest.trim(), "", "{round}: text before the first passage, {format:?}");
+            let library = Library::of_texts([(name.to_owned(), text.clone())]);
+            assert_eq!(library.passage_count(), cuts.len());
+            for (number, (passage, cut)) in library.passages().zip(&cuts).enumerate() {
+                let chars: String = text.chars().skip(passage.chars.start).take(passage.chars.len()).collect();
+                assert_eq!((passage.text, passage.text), (&text[passage.bytes.clone()], chars.as_str()));
+                assert_eq!((passage.bytes, passage.number, passage.file), (cut.bytes.clone(), number + 1, name));
+                passages += 1;
+            }
+        }
+    }
+    assert!(passages > 10_000, "{passages}");
+}
