@@ -11,6 +11,14 @@ use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
 
+// By path, as another program has this file elsewhere among its modules.
+#[cfg(target_os = "linux")]
+#[path = "args/model.rs"]
+pub mod model;
+#[cfg(target_os = "linux")]
+#[path = "args/serve.rs"]
+pub mod serve;
+
 /// Answers questions from a text, on this machine
 #[derive(Debug, Parser)]
 #[command(name = "edgeqa", version, after_help = EXIT_CODES)]
@@ -31,10 +39,10 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Answer questions for programs, and show a page on a screen, until stopped
     #[cfg(target_os = "linux")]
-    Serve(super::serve::ServeArgs),
+    Serve(serve::ServeArgs),
     /// Install the model that `serve` answers with, or bring back the one before
     #[cfg(target_os = "linux")]
-    Model(super::model::ModelCommandArgs),
+    Model(model::ModelCommandArgs),
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
 use edgeqa::errors::one_line;
 use edgeqa::serve::install::{Installed, install, rollback};
 use edgeqa::serve::model::Proven;
@@ -10,74 +9,18 @@ use edgeqa::serve::previous;
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
+use super::args::model::{Action, ModelCommandArgs, Place};
 use super::{locate, print};
 
-const EXAMPLES: &str = "\
-Examples:
-  sudo edgeqa model install new.safetensors
-  edgeqa model status --json
-  sudo edgeqa model rollback
-
-A model is compared with its checksum and asked a question before it is put in place, in one step: a power
-cut leaves the old or the new one. A running `edgeqa serve` notices it and takes it within seconds.";
-
-/// Arguments of `edgeqa model`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ModelCommandArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: Action,
-}
-
-/// What `edgeqa model` can do.
-#[derive(Debug, Subcommand)]
-pub enum Action {
-    /// Put a model in place, after a check, and keep the one before
-    Install {
-        /// Model file to install; it is copied
-        file: PathBuf,
-        /// Where to.
-        #[command(flatten)]
-        to: Place,
-    },
-    /// Bring back the model before; the present one is kept instead
-    Rollback {
-        /// Where.
-        #[command(flatten)]
-        to: Place,
-    },
-    /// Show the installed model and the one before, and check them
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Where.
-        #[command(flatten)]
-        to: Place,
-    },
-}
-
-/// Where the model is installed.
-#[derive(Debug, Args)]
-pub struct Place {
-    /// Path of the installed model [default: $EDGEQA_MODEL, else /var/lib/edgeqa/model.safetensors for root,
-    /// edgeqa/model.safetensors in the user's data directory for others]
-    #[arg(long, value_name = "PATH")]
-    pub to: Option<PathBuf>,
-}
-
-impl Place {
-    fn path(&self) -> anyhow::Result<PathBuf> {
-        self.to.clone().map_or_else(locate::installed, Ok)
-    }
+fn place(named: &Place) -> anyhow::Result<PathBuf> {
+    named.to.clone().map_or_else(locate::installed, Ok)
 }
 
 pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
     let threads = Threads::new(Threads::default_count(), false)?;
     match &args.action {
         Action::Install { file, to } => {
-            let to = to.path()?;
+            let to = place(to)?;
             match install(file, &to, &threads)? {
                 Installed::New(sha256) => print(&format!("installed {} (sha256 {sha256})\n", to.display())),
                 Installed::Same(sha256) => {
@@ -86,12 +29,12 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
             }
         }
         Action::Rollback { to } => {
-            let to = to.path()?;
+            let to = place(to)?;
             let sha256 = rollback(&to, &threads)?;
             print(&format!("brought back {} (sha256 {sha256})\n", to.display()))
         }
         Action::Status { json, to } => {
-            let to = to.path()?;
+            let to = place(to)?;
             let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
             print(&if *json { serde_json::to_string_pretty(&status)? + "\n" } else { status.page() })
         }

@@ -37,7 +37,7 @@ impl Default for Limits {
             question: 1000,
             context: 200_000,
             queue: 16,
-            connections: 64,
+            connections: 32,
             request: Duration::from_secs(30),
             client: Duration::from_secs(10),
             idle: Duration::from_secs(60),

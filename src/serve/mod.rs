@@ -13,7 +13,7 @@
 //!
 //! There is no async runtime and no HTTP framework: one thread polls all sockets, `httparse` (no dependencies, no allocation, much
 //! used and fuzzed) reads the heads of requests, and one thread computes. A connection costs its buffers: nothing while it is idle,
-//! at most head and body limit together while a request comes in, which with the defaults is 64 times 264 kB in the worst case.
+//! at most head and body limit together while a request comes in, which with the defaults is 32 times 264 kB in the worst case.
 
 pub mod care;
 pub mod config;

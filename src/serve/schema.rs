@@ -41,6 +41,10 @@ impl Ask {
     /// [`Code::InvalidJson`], [`Code::InvalidRequest`], [`Code::InvalidOption`], [`Code::EmptyQuestion`],
     /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
+        // A list would be taken for the values in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
+        }
         let body: Body = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
             Category::Data => {
                 ApiError::new(Code::InvalidRequest, format!("the request does not fit the schema: {error}"))
@@ -128,7 +132,7 @@ mod tests {
             ("{\"question\":\"Who?\"", Code::InvalidJson, "EOF"),
             ("{\"question\":\"Who?\"} x", Code::InvalidJson, "trailing"),
             ("{\"question\":\"\u{1}\"}", Code::InvalidJson, "control character"),
-            ("[]", Code::InvalidRequest, "invalid length"),
+            ("[\"Who?\"]", Code::InvalidRequest, "object"),
             ("{}", Code::InvalidRequest, "missing field `question`"),
             (r#"{"question":1}"#, Code::InvalidRequest, "line 1 column"),
             (r#"{"question":"a","qestion":"b"}"#, Code::InvalidRequest, "unknown field `qestion`"),

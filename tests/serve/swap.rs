@@ -51,16 +51,15 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
         let mut flipped = good.clone();
         let at = flipped.len() - 5000;
         flipped[at] ^= 1;
-        for (number, (bytes, reason)) in
+        for (bytes, reason) in
             [(&flipped[..], "checksum"), (&good[..good.len() / 2], "truncated"), (&b"nonsense"[..], "invalid")]
-                .into_iter()
-                .enumerate()
         {
+            let before = daemon.metric("edgeqa_model_refusals_total");
             let beside = folder.path().join("beside");
             fs::write(&beside, bytes).unwrap();
             fs::rename(&beside, &model).unwrap();
             daemon.signal("HUP");
-            wait("the refusal", || (daemon.metric("edgeqa_model_refusals_total") == (number + 1) as f64).then_some(()));
+            wait("the refusal", || (daemon.metric("edgeqa_model_refusals_total") > before).then_some(()));
             let metrics = daemon.get("/metrics").text();
             assert!(metrics.contains(&format!("edgeqa_model_refused_info{{reason=\"{reason}\",path=")), "{metrics}");
             assert_eq!(daemon.get("/v1/info").json()["refused_model"]["reason"], reason);
@@ -68,8 +67,9 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
             assert_eq!(threshold(), -3.5);
         }
         // It is not tried again and again.
+        let refusals = daemon.metric("edgeqa_model_refusals_total");
         thread::sleep(Duration::from_millis(2500));
-        assert_eq!(daemon.metric("edgeqa_model_refusals_total"), 3.0);
+        assert_eq!(daemon.metric("edgeqa_model_refusals_total"), refusals);
 
         // And a good one again.
         variant(&model, "-3.6");
