@@ -22,6 +22,8 @@ use super::routes::{Routed, route};
 
 /// How long no connection is accepted after the system could not give one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Requests of a connection that are handled, and connections that are accepted, before all others have their turn.
+const AT_ONCE: usize = 16;
 
 /// What the loop is told by other threads.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct EventLoop<'a> {
     accept_after: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     next: u64,
+    /// Connections that have sent more requests than were handled in their turn.
+    unfinished: Vec<u64>,
     /// When the loop ends whatever is still being answered.
     stop_at: Option<Instant>,
 }
@@ -83,7 +87,17 @@ impl<'a> EventLoop<'a> {
     /// A loop over these listeners.
     pub fn new(daemon: &'a Arc<Daemon>, bell: Bell, events: Receiver<Event>, listeners: Vec<Listener>) -> Self {
         let connections = BTreeMap::new();
-        Self { daemon, bell, events, listeners, accept_after: None, connections, next: 0, stop_at: None }
+        Self {
+            daemon,
+            bell,
+            events,
+            listeners,
+            accept_after: None,
+            connections,
+            next: 0,
+            unfinished: Vec::new(),
+            stop_at: None,
+        }
     }
 
     /// Serves until it is told to stop.
@@ -98,6 +112,9 @@ impl<'a> EventLoop<'a> {
                 while let Ok(event) = self.events.try_recv() {
                     self.hear(event);
                 }
+            }
+            for id in std::mem::take(&mut self.unfinished) {
+                self.advance(id);
             }
             for (id, flags) in ready {
                 self.attend(id, flags);
@@ -128,11 +145,11 @@ impl<'a> EventLoop<'a> {
             // Lines of standard input ring no bell.
             timeout = Some(timeout.unwrap_or_default().min(Duration::from_millis(50)));
         }
-        let timeout = timeout.map(|timeout| Timespec {
-            // Rounded up: waking too early would mean looking again and again.
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: (i64::from(timeout.subsec_nanos()) + 999_999).min(999_999_999),
-        });
+        if !self.unfinished.is_empty() {
+            timeout = Some(Duration::ZERO);
+        }
+        let timeout = timeout
+            .map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) });
         let listeners = if accepting { &self.listeners[..] } else { &[] };
         let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
         fds.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
@@ -193,11 +210,11 @@ impl<'a> EventLoop<'a> {
         self.advance(id);
     }
 
-    /// Does all that can be done for a connection without waiting: sends, and takes the next request.
+    /// Does what can be done for a connection without waiting: sends, and takes the next requests.
     fn advance(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let (daemon, bell, stopping) = (self.daemon, &self.bell, self.stop_at.is_some());
-        loop {
+        for _ in 0..AT_ONCE {
             if connection.send(&daemon.limits, stopping) == Fate::Over {
                 self.connections.remove(&id);
                 return;
@@ -206,12 +223,12 @@ impl<'a> EventLoop<'a> {
                 return;
             }
         }
+        self.unfinished.push(id);
     }
 
     fn accept(&mut self, index: usize) {
         let daemon = self.daemon;
-        // Others have their turn after some.
-        for _ in 0..16 {
+        for _ in 0..AT_ONCE {
             let Some(listener) = self.listeners.get(index) else { return };
             let stream = match listener.accept() {
                 Ok(stream) => stream,
