@@ -38,7 +38,8 @@ trap 'rm -rf "$folder"' EXIT
 dpkg-deb --field "$package" Package Version Architecture Depends Installed-Size
 dpkg-deb --extract "$package" "$folder"
 for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz share/man/man1/edgeqa-ask.1.gz \
-    share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa; do
+    share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa \
+    lib/systemd/system/edgeqa.service lib/systemd/system/edgeqa.socket lib/systemd/system/edgeqa-kiosk.service; do
     [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
 done
 

@@ -17,6 +17,7 @@
 //! - [`documents`]: a folder of texts: passages, the index that finds them, one answer from several of them
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
 //! - [`bench`](mod@bench): how fast a machine answers, and what that takes
+//! - [`serve`]: answers for programs and for a page on a screen
 
 pub mod artifact;
 pub mod bench;
@@ -31,6 +32,8 @@ pub mod model;
 pub mod ops;
 pub mod qa;
 pub mod replace;
+#[cfg(target_os = "linux")]
+pub mod serve;
 pub mod threads;
 pub mod tokenizer;
 

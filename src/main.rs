@@ -13,7 +13,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = cli::Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
+    cli::start_log(&args);
     match cli::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

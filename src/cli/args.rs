@@ -12,6 +12,14 @@ use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
 
+// By path, as another program has this file elsewhere among its modules.
+#[cfg(target_os = "linux")]
+#[path = "args/model.rs"]
+pub mod model;
+#[cfg(target_os = "linux")]
+#[path = "args/serve.rs"]
+pub mod serve;
+
 /// Answers questions from a text, on this machine
 #[derive(Debug, Parser)]
 #[command(name = "edgeqa", version, after_help = EXIT_CODES)]
@@ -30,6 +38,12 @@ pub enum Command {
     Eval(EvalArgs),
     /// Show what a model file holds, and check it
     Inspect(InspectArgs),
+    /// Answer questions for programs, and show a page on a screen, until stopped
+    #[cfg(target_os = "linux")]
+    Serve(serve::ServeArgs),
+    /// Install the model that `serve` answers with, or bring back the one before
+    #[cfg(target_os = "linux")]
+    Model(model::ModelCommandArgs),
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
     /// Measure how fast this machine answers and what it takes, or compare such measurements

@@ -10,6 +10,8 @@ use anyhow::bail;
 const VARIABLE: &str = "EDGEQA_MODEL";
 const FILE: &str = "model.safetensors";
 const DEMO: &str = "models/demo/model.safetensors";
+/// Where `edgeqa model install` puts a model for all users.
+const SYSTEM: &str = "/var/lib/edgeqa/model.safetensors";
 const TWO_WAYS: &str = "\
 Get one in one of two ways:
   - run edgeqa in a clone of its repository, which has models/demo/model.safetensors
@@ -29,6 +31,26 @@ pub fn model(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     )
 }
 
+/// Where `edgeqa model install` puts a model if no place is named.
+#[cfg(target_os = "linux")]
+pub fn installed() -> anyhow::Result<PathBuf> {
+    if let Some(path) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+        return Ok(path.into());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(SYSTEM.into());
+    }
+    user_data(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"))
+        .ok_or_else(|| anyhow::anyhow!("HOME is no absolute path; say with --to where to install the model"))
+}
+
+/// The place for the user's own model.
+fn user_data(data_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute(data_home).or_else(|| Some(absolute(home)?.join(".local/share")));
+    Some(data?.join("edgeqa").join(FILE))
+}
+
 fn places(program: Option<PathBuf>, data_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
     let mut places = Vec::new();
     // A link in a folder of programs leads to the folder that was unpacked.
@@ -38,12 +60,9 @@ fn places(program: Option<PathBuf>, data_home: Option<OsString>, home: Option<Os
     }
     places.push(Path::new(".").join(DEMO));
     let installed = program.as_deref().and_then(Path::parent).and_then(Path::parent);
-    let data_home = data_home.map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = home.map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(data) = data_home.or_else(|| Some(home?.join(".local/share"))) {
-        places.push(data.join("edgeqa").join(FILE));
-    }
-    // Where a package puts it. The user's own model comes first.
+    places.extend(user_data(data_home, home));
+    places.push(PathBuf::from(SYSTEM));
+    // Where a package puts it. The user's own model and the one that root has installed come first.
     places.extend(installed.map(|prefix| prefix.join("share/edgeqa").join(FILE)));
     places
 }
@@ -77,7 +96,8 @@ mod tests {
     fn an_installed_program_finds_the_model_of_its_package_last() {
         let places = places(Some("/usr/local/bin/edgeqa".into()), None, Some("/home/ada".into()));
         assert_eq!(places.last(), Some(&"/usr/local/share/edgeqa/model.safetensors".into()));
-        assert_eq!(places[places.len() - 2], Path::new("/home/ada/.local/share/edgeqa/model.safetensors"));
+        assert_eq!(places[places.len() - 2], Path::new(SYSTEM));
+        assert_eq!(places[places.len() - 3], Path::new("/home/ada/.local/share/edgeqa/model.safetensors"));
     }
 
     #[test]
@@ -87,13 +107,14 @@ mod tests {
             "/opt/edgeqa/models/demo/model.safetensors",
             "./models/demo/model.safetensors",
             "/home/ada/.local/share/edgeqa/model.safetensors",
+            SYSTEM,
             "/opt/share/edgeqa/model.safetensors",
         ];
         assert_eq!(usual(), expected.map(PathBuf::from));
-        let data = |data_home: &str| places(None, Some(data_home.into()), Some("/home/ada".into())).pop();
+        let data = |data_home: &str| places(None, Some(data_home.into()), Some("/home/ada".into())).into_iter().nth(1);
         assert_eq!(data("/data"), Some("/data/edgeqa/model.safetensors".into()));
         assert_eq!(data("relative"), Some("/home/ada/.local/share/edgeqa/model.safetensors".into()));
-        assert_eq!(places(None, None, None), [PathBuf::from("./models/demo/model.safetensors")]);
+        assert_eq!(places(None, None, None), ["./models/demo/model.safetensors", SYSTEM].map(PathBuf::from));
     }
 
     #[test]

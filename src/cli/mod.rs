@@ -9,8 +9,13 @@ mod excerpt;
 mod input;
 mod inspect;
 mod locate;
+mod log;
 mod memory;
+#[cfg(target_os = "linux")]
+mod model;
 mod progress;
+#[cfg(target_os = "linux")]
+mod serve;
 mod show;
 
 use std::io::{self, Write};
@@ -23,6 +28,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
 use edgeqa::qa::{QaError, Reader};
 
+pub use self::log::start as start_log;
 pub use args::Cli;
 use args::{Command, ModelArgs};
 
@@ -32,6 +38,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ask(args) => ask::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Serve(args) => serve::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
     }

@@ -4,5 +4,5 @@ pub mod graph;
 pub mod session;
 pub mod weights;
 
-pub use session::{Logits, ModelError, Session};
+pub use session::{Logits, ModelError, Session, Stop};
 pub use weights::ModelWeights;

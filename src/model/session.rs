@@ -1,6 +1,7 @@
 //! Running a model.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,9 +47,28 @@ pub enum ModelError {
     /// The outputs are infinite or not a number.
     #[error("the model's logits are not finite: its weights are damaged or absurdly large; copy or convert it again")]
     NonFinite,
+    /// The run was told to stop; see [`Session::until`].
+    #[error("stopped before the answer was found")]
+    Stopped,
     /// tract failed; for a valid model this is a token id outside the vocabulary.
     #[error("cannot evaluate the model: {0:#}")]
     Evaluation(TractError),
+}
+
+/// Tells runs to end early. Clones are one flag.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Runs that look at this end before their next operator.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has called [`Stop::stop`].
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A model ready to run, for every sequence length. Clones share weights, threads and memory; any number of runs can go on
@@ -60,6 +80,7 @@ pub struct Session {
     threads: Threads,
     /// States of runs that are over, for the next ones to use the memory again.
     idle: Arc<Mutex<Vec<TypedSimpleState>>>,
+    stop: Stop,
 }
 
 impl Session {
@@ -78,12 +99,17 @@ impl Session {
     pub fn with_taps(weights: &ModelWeights, taps: Taps) -> Result<Self, ModelError> {
         let plan = build(weights, taps).and_then(TypedSimplePlan::new).map_err(ModelError::Evaluation)?;
         let (threads, idle) = (Threads::one(), Arc::default());
-        Ok(Self { plan, config: Arc::new(weights.config.clone()), threads, idle })
+        Ok(Self { plan, config: Arc::new(weights.config.clone()), threads, idle, stop: Stop::default() })
     }
 
     /// The same model, every run of which is shared between `threads`. Results do not depend on their number.
     pub fn on(&self, threads: Threads) -> Self {
         Self { threads, ..self.clone() }
+    }
+
+    /// The same model, whose runs fail with [`ModelError::Stopped`] once `stop` says so; an operator that has begun is finished.
+    pub fn until(&self, stop: Stop) -> Self {
+        Self { stop, ..self.clone() }
     }
 
     /// Who computes a run.
@@ -117,7 +143,12 @@ impl Session {
     /// [`ModelError`], except that outputs may be non-finite.
     pub fn run(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Vec<Vec<f32>>, ModelError> {
         self.check(ids, types)?;
-        self.threads.run(|| self.evaluate(&self.threads, ids, types, |_, _| ())).map_err(ModelError::Evaluation)
+        self.threads.run(|| self.evaluate(&self.threads, ids, types, |_, _| ())).map_err(|error| self.failure(error))
+    }
+
+    /// What became of a run that ended with `error`.
+    fn failure(&self, error: TractError) -> ModelError {
+        if self.stop.is_stopped() { ModelError::Stopped } else { ModelError::Evaluation(error) }
     }
 
     /// The logits of several sequences with their types, each computed by one thread, as many at a time as there are threads.
@@ -140,7 +171,7 @@ impl Session {
         let mut times = BTreeMap::new();
         self.check(ids, types)?;
         let record = |name: &str, time| *times.entry(name.to_owned()).or_default() += time;
-        self.evaluate(&self.threads, ids, types, record).map_err(ModelError::Evaluation)?;
+        self.evaluate(&self.threads, ids, types, record).map_err(|error| self.failure(error))?;
         Ok(times)
     }
 
@@ -161,6 +192,7 @@ impl Session {
         let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
         // The state of a failed run is dropped.
         let outputs = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
+            ensure!(!self.stop.is_stopped(), "stopped");
             let started = Instant::now();
             let outputs = tract_core::plan::eval(context, op_state, node, inputs);
             observe(&node.op.name(), started.elapsed());

@@ -8,7 +8,7 @@ use super::{AskOptions, QaError};
 use crate::artifact::Artifact;
 use crate::config::ModelConfig;
 use crate::memory;
-use crate::model::{Logits, ModelError, ModelWeights, Session};
+use crate::model::{Logits, ModelError, ModelWeights, Session, Stop};
 use crate::threads::Threads;
 use crate::tokenizer::{QaTokenizer, Tokens, Window, Windows};
 
@@ -112,6 +112,11 @@ impl Reader {
     /// depend on their number.
     pub fn on(self, threads: Threads) -> Self {
         Self { model: self.model.on(threads), ..self }
+    }
+
+    /// The same reader, whose questions end with [`ModelError::Stopped`] once `stop` says so.
+    pub fn until(&self, stop: Stop) -> Self {
+        Self { model: self.model.until(stop), ..self.clone() }
     }
 }
 

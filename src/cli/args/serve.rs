@@ -1,0 +1,115 @@
+//! The command line of `edgeqa serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use edgeqa::documents::RetrievalOptions;
+use edgeqa::serve::Limits;
+
+use super::ThreadArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeqa serve --docs texts/ --config kiosk.toml
+  curl -s localhost:8017/v1/ask -H 'Content-Type: application/json' \\
+      -d '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}'
+  edgeqa serve --socket /run/edgeqa.sock
+  echo '{\"question\": \"Who?\", \"context\": \"Ada kept the light.\"}' | edgeqa serve --stdio
+
+Paths: POST /v1/ask (question, optional context, top_k, null_threshold, always_answer, max_answer_len,
+max_seq_len, doc_stride; the reply is what `edgeqa ask --json` prints, with \"ms\"), GET / (the page),
+/healthz, /readyz, /metrics (Prometheus), /v1/info. Errors: {\"error\": {\"code\", \"message\"}}.
+A client that closes its sending half before it has the reply counts as gone.
+
+SIGHUP reads model and documents again; a model file that is replaced is noticed without it. SIGTERM
+stops after what is being answered. Sockets of systemd (LISTEN_FDS) are used, NOTIFY_SOCKET is told.
+The log is on standard error; RUST_LOG sets its level (default: info).";
+
+/// Arguments of `edgeqa serve`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ServeArgs {
+    /// Address and port to answer HTTP on; may be given again. Anything but 127.0.0.1 lets other machines ask [default:
+    /// 127.0.0.1:8017, or nothing with --socket, --stdio or sockets of systemd]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+
+    /// Path of a Unix socket to answer HTTP on; may be given again
+    #[arg(long, value_name = "PATH")]
+    pub socket: Vec<PathBuf>,
+
+    /// Answer one JSON object per line of standard input, on standard output, in the same order
+    #[arg(long)]
+    pub stdio: bool,
+
+    /// Folder of documents to answer from, `.txt` and `.md` files; changes are noticed
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
+
+    /// Passages of the documents that are read per question
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES,
+          value_parser = up_to(RetrievalOptions::MAX_PASSAGES as u64))]
+    pub passages: usize,
+
+    /// TOML file with the settings of the page: [page] title, subtitle, language, accent, accent_dark, logo, examples,
+    /// idle_seconds
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Longest body of a request, or line of --stdio, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body, value_parser = up_to(64 << 20))]
+    pub max_body: usize,
+
+    /// Longest question, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().question, value_parser = up_to(64 << 20))]
+    pub max_question: usize,
+
+    /// Longest context, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().context, value_parser = up_to(64 << 20))]
+    pub max_context: usize,
+
+    /// Requests that may wait while one is answered; others get 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = up_to(10_000))]
+    pub max_queue: usize,
+
+    /// Connections that may be open at the same time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = up_to(10_000))]
+    pub max_connections: usize,
+
+    /// Seconds from a request to its answer, waiting included
+    #[arg(long, value_name = "S", default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds)]
+    pub request_timeout: f64,
+
+    /// Seconds that a client has to send a request, and to take a reply
+    #[arg(long, value_name = "S", default_value_t = Limits::default().client.as_secs_f64(), value_parser = seconds)]
+    pub client_timeout: f64,
+
+    /// Seconds that a connection may do nothing
+    #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds)]
+    pub idle_timeout: f64,
+
+    /// Seconds that requests have to be finished when edgeqa is stopped
+    #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds)]
+    pub stop_timeout: f64,
+
+    /// Who computes.
+    #[command(flatten)]
+    pub threads: ThreadArgs,
+
+    /// Model file, always compared with its checksum [default: where `edgeqa ask` finds one]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+fn up_to(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.01..=86_400.0).contains(&value) => Ok(value),
+        _ => Err("not a number of seconds from 0.01 to 86400".into()),
+    }
+}

@@ -1,0 +1,91 @@
+//! `edgeqa model`.
+
+use std::path::{Path, PathBuf};
+
+use edgeqa::errors::one_line;
+use edgeqa::serve::install::{Installed, install, rollback};
+use edgeqa::serve::model::Proven;
+use edgeqa::serve::previous;
+use edgeqa::threads::Threads;
+use serde::Serialize;
+
+use super::args::model::{Action, ModelCommandArgs, Place};
+use super::{locate, print};
+
+fn place(named: &Place) -> anyhow::Result<PathBuf> {
+    named.to.clone().map_or_else(locate::installed, Ok)
+}
+
+pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
+    let threads = Threads::new(Threads::default_count(), false)?;
+    match &args.action {
+        Action::Install { file, to } => {
+            let to = place(to)?;
+            match install(file, &to, &threads)? {
+                Installed::New(sha256) => print(&format!("installed {} (sha256 {sha256})\n", to.display())),
+                Installed::Same(sha256) => {
+                    print(&format!("{} is this model already (sha256 {sha256})\n", to.display()))
+                }
+            }
+        }
+        Action::Rollback { to } => {
+            let to = place(to)?;
+            let sha256 = rollback(&to, &threads)?;
+            print(&format!("brought back {} (sha256 {sha256})\n", to.display()))
+        }
+        Action::Status { json, to } => {
+            let to = place(to)?;
+            let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
+            print(&if *json { serde_json::to_string_pretty(&status)? + "\n" } else { status.page() })
+        }
+    }
+}
+
+/// What `status --json` prints.
+#[derive(Serialize)]
+struct Status {
+    installed: Entry,
+    previous: Entry,
+}
+
+/// One file.
+#[derive(Serialize)]
+struct Entry {
+    path: String,
+    exists: bool,
+    sha256: Option<String>,
+    license: Option<String>,
+    bytes: Option<usize>,
+    /// What is wrong with it.
+    problem: Option<String>,
+}
+
+impl Entry {
+    fn of(path: &Path, threads: &Threads) -> Self {
+        let model = if path.exists() { Some(Proven::open(path, threads)) } else { None };
+        let good = model.as_ref().and_then(|model| model.as_ref().ok()).map(Proven::artifact);
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            exists: model.is_some(),
+            sha256: good.map(|artifact| artifact.data_sha256().to_owned()),
+            license: good.map(|artifact| artifact.metadata().license.clone()),
+            bytes: good.map(|artifact| artifact.file_len()),
+            problem: model.as_ref().and_then(|model| model.as_ref().err()).map(|problem| one_line(problem)),
+        }
+    }
+
+    fn page(&self) -> String {
+        let state = match (&self.sha256, &self.problem) {
+            (Some(sha256), _) => format!("sha256 {sha256}"),
+            (_, Some(problem)) => format!("cannot be used: {problem}"),
+            _ => "there is none".into(),
+        };
+        format!("{}\n          {state}\n", self.path)
+    }
+}
+
+impl Status {
+    fn page(&self) -> String {
+        format!("installed {}previous  {}", self.installed.page(), self.previous.page())
+    }
+}

@@ -1,0 +1,47 @@
+//! `edgeqa serve`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use edgeqa::serve::{Limits, Options, serve};
+
+use super::args::serve::ServeArgs;
+use super::locate;
+
+/// Where it listens if nothing else is said.
+const PORT: u16 = 8017;
+
+pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let mut listen = args.listen.clone();
+    let inherits = std::env::var_os("LISTEN_FDS").is_some();
+    if listen.is_empty() && args.socket.is_empty() && !args.stdio && !inherits {
+        listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    }
+    let named = args.model.clone();
+    serve(Options {
+        listen,
+        sockets: args.socket.clone(),
+        stdio: args.stdio,
+        documents: args.docs.clone(),
+        passages: args.passages,
+        config: args.config.clone(),
+        limits: limits(args),
+        threads: args.threads.start()?,
+        locate: Box::new(move || locate::model(named.as_deref()).map_err(|error| error.to_string())),
+    })?;
+    Ok(())
+}
+
+fn limits(args: &ServeArgs) -> Limits {
+    Limits {
+        body: args.max_body,
+        question: args.max_question,
+        context: args.max_context,
+        queue: args.max_queue,
+        connections: args.max_connections,
+        request: Duration::from_secs_f64(args.request_timeout),
+        client: Duration::from_secs_f64(args.client_timeout),
+        idle: Duration::from_secs_f64(args.idle_timeout),
+        stop: Duration::from_secs_f64(args.stop_timeout),
+    }
+}

@@ -1,0 +1,173 @@
+//! The thread that looks after the daemon: takes new models, renews the documents, and tests itself for systemd's watchdog.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::Daemon;
+use super::metrics::{Metrics, Refusal};
+use super::model::{Identity, ModelProblem, Proven};
+use super::notify::Notify;
+use super::pool::Work;
+use crate::documents::{Refresh, Shelf};
+use crate::errors::one_line;
+
+/// How often files are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To read model and documents again, changed or not.
+    Reload,
+    /// To end.
+    End,
+}
+
+/// Where the model is to be looked for. Asked again and again, as a better place may come to have one.
+pub type Locate = Box<dyn Fn() -> Result<PathBuf, String> + Send>;
+
+/// The state of the thread.
+pub struct Care {
+    daemon: Arc<Daemon>,
+    notify: Notify,
+    locate: Locate,
+    /// The file that was last tried, whether it was taken or not.
+    tried: Option<(PathBuf, Identity)>,
+    /// Another file, seen once. It is tried when it is still the same after a while: whoever writes it may not be done.
+    seen: Option<(PathBuf, Identity)>,
+    /// How often systemd wants to hear something, and when it was told last.
+    watchdog: Option<Duration>,
+    tested: Instant,
+    /// When the documents were looked at.
+    read: Instant,
+}
+
+impl Care {
+    /// Care for a daemon whose model is the one that `locate` finds.
+    pub fn new(daemon: Arc<Daemon>, notify: Notify, locate: Locate, watchdog: Option<Duration>) -> Self {
+        let model = daemon.model.get();
+        let tried = Some((model.path().to_owned(), model.identity()));
+        Self { daemon, notify, locate, tried, seen: None, watchdog, tested: Instant::now(), read: Instant::now() }
+    }
+
+    /// Cares until told to end.
+    pub fn run(mut self, commands: &Receiver<Command>) {
+        self.notify.ready(&self.status());
+        loop {
+            match commands.recv_timeout(TICK) {
+                Ok(Command::Reload) => {
+                    log::info!("reading the model and the documents again");
+                    self.reload();
+                    self.read_documents();
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    if self.read.elapsed() >= Shelf::INTERVAL {
+                        self.read_documents();
+                    }
+                }
+                Ok(Command::End) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.watchdog.is_some_and(|interval| self.tested.elapsed() >= interval / 2) {
+                self.test();
+            }
+        }
+        self.notify.stopping();
+    }
+
+    fn status(&self) -> String {
+        let model = self.daemon.model.get();
+        let sha256 = model.artifact().data_sha256();
+        let mut status = format!("answering with {} (sha256 {sha256:.12})", model.path().display());
+        if let Some(shelf) = &self.daemon.documents {
+            status.push_str(&format!(" from {} documents", shelf.library().file_count()));
+        }
+        if let Some(refusal) = self.daemon.metrics.last_refusal() {
+            status.push_str(&format!("; refused {}: {}", refusal.path, refusal.message));
+        }
+        status
+    }
+
+    fn read_documents(&mut self) {
+        if let Some(shelf) = &self.daemon.documents
+            && shelf.refresh() == Refresh::New
+        {
+            let library = shelf.library();
+            log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+            self.notify.status(&self.status());
+        }
+        self.read = Instant::now();
+    }
+
+    /// Tries another model if there is one.
+    fn look(&mut self) {
+        let Ok(path) = (self.locate)() else { return };
+        let Ok(identity) = Identity::at(&path) else { return };
+        let found = Some((path, identity));
+        if found == self.tried {
+            self.seen = None;
+        } else if found == self.seen {
+            self.reload();
+        } else {
+            self.seen = found;
+        }
+    }
+
+    fn reload(&mut self) {
+        self.seen = None;
+        let path = match (self.locate)() {
+            Ok(path) => path,
+            Err(problem) => {
+                log::error!("there is no model to take: {problem}");
+                return;
+            }
+        };
+        self.tried = Identity::at(&path).ok().map(|identity| (path.clone(), identity));
+        let threads = self.daemon.model.get().reader().model().threads().clone();
+        match Proven::open(&path, &threads) {
+            Ok(model) => {
+                self.tried = Some((path.clone(), model.identity()));
+                let sha256 = model.artifact().data_sha256().to_owned();
+                self.daemon.model.set(model);
+                self.daemon.set_healthy(true);
+                self.daemon.metrics.forget_refusal();
+                Metrics::count(&self.daemon.metrics.swaps);
+                log::info!("new questions go to {} (sha256 {sha256:.12})", path.display());
+            }
+            Err(problem) => self.refuse(&path, &problem),
+        }
+        self.notify.status(&self.status());
+    }
+
+    fn refuse(&self, path: &std::path::Path, problem: &ModelProblem) {
+        let message = one_line(problem);
+        log::error!("{} is refused, the model before it is kept: {message}", path.display());
+        let path = path.to_string_lossy().into_owned();
+        self.daemon.metrics.refuse(Refusal { path, reason: problem.code(), message });
+    }
+
+    /// Asks the model in use, through the line in which questions wait, and tells systemd if that works.
+    fn test(&mut self) {
+        let Some(interval) = self.watchdog else { return };
+        let (send, receive) = channel();
+        self.daemon.line.push_urgent(Work::SelfTest(send));
+        let problem = match receive.recv_timeout(interval / 2) {
+            Ok(Ok(())) => None,
+            Ok(Err(problem)) => Some(one_line(&problem)),
+            Err(_) => Some(format!("there was no answer within {} s", (interval / 2).as_secs_f64())),
+        };
+        self.daemon.metrics.self_tests[usize::from(problem.is_some())].fetch_add(1, Relaxed);
+        self.daemon.set_healthy(problem.is_none());
+        self.tested = Instant::now();
+        match problem {
+            None => self.notify.alive(),
+            Some(problem) => {
+                log::error!("the self-test failed: {problem}");
+                self.notify.status(&format!("the self-test failed: {problem}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One client: what it has sent, what it is to be sent, and until when it has time.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::Limits;
+use super::error::{ApiError, Code};
+use super::http::{self, Parsed, Response};
+use super::listen::Stream;
+use super::pool::Ticket;
+
+/// How long, and for how many bytes, a client that was refused may go on sending what is thrown away. Closing at once could
+/// destroy the reply on its way.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 << 20;
+/// Bytes read at a time, and what is kept of a buffer between requests.
+const CHUNK: usize = 16 << 10;
+
+/// A connection and where it is in its work.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    sent: usize,
+    state: State,
+    /// When its present state ends, whatever happens.
+    deadline: Instant,
+    /// The client was told to send its body.
+    continued: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Between requests.
+    Idle,
+    /// In the middle of a request.
+    Reading,
+    /// For the model.
+    Waiting(Ticket, Manner),
+    /// The reply; the connection stays open if so.
+    Sending(bool),
+    /// For the client to take the last reply and go; so many bytes are thrown away.
+    Lingering(usize),
+}
+
+/// How the reply is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+    /// Whether the client wants to see the body.
+    pub with_body: bool,
+}
+
+impl Manner {
+    /// As to one whose further requests cannot be understood.
+    pub const LAST: Self = Self { keep_alive: false, with_body: true };
+}
+
+/// What has become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Open,
+    /// It is over.
+    Over,
+}
+
+impl Connection {
+    /// A new one.
+    pub fn new(stream: Stream, limits: &Limits) -> Self {
+        let deadline = Instant::now() + limits.idle;
+        Self { stream, input: Vec::new(), output: Vec::new(), sent: 0, state: State::Idle, deadline, continued: false }
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// When something has to be done if nothing happens.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What to look for on the socket.
+    pub fn interest(&self) -> PollFlags {
+        match self.state {
+            State::Idle | State::Reading | State::Lingering(_) => PollFlags::IN,
+            // That the client goes. What it sends meanwhile stays where it is.
+            State::Waiting(..) => PollFlags::RDHUP,
+            State::Sending(_) => PollFlags::OUT,
+        }
+    }
+
+    /// Whether it can be closed without harm.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle | State::Lingering(_))
+    }
+
+    /// The question that it waits for.
+    pub fn waits_for(&self) -> Option<&Ticket> {
+        match &self.state {
+            State::Waiting(ticket, _) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// Reads what has come.
+    pub fn receive(&mut self, limits: &Limits) -> Fate {
+        let mut chunk = [0; CHUNK];
+        let len = match self.stream.read(&mut chunk) {
+            Ok(0) => return Fate::Over,
+            Ok(len) => len,
+            Err(error) => return fate(&error),
+        };
+        match &mut self.state {
+            State::Lingering(left) => {
+                *left = left.saturating_sub(len);
+                return if *left == 0 { Fate::Over } else { Fate::Open };
+            }
+            State::Idle => {
+                self.state = State::Reading;
+                self.deadline = Instant::now() + limits.client;
+            }
+            _ => {}
+        }
+        self.input.extend_from_slice(&chunk[..len]);
+        Fate::Open
+    }
+
+    /// Hands the next complete request, or what is wrong with it, to `handle` and does what that says; does nothing if there is
+    /// none yet or another one has to be finished first. Returns whether there was one.
+    pub fn next_request(
+        &mut self,
+        limits: &Limits,
+        handle: impl FnOnce(Result<&http::Request<'_>, ApiError>, &Stream) -> Next,
+    ) -> bool {
+        if !matches!(self.state, State::Idle | State::Reading) || self.input.is_empty() {
+            return false;
+        }
+        match http::parse_request(&self.input, limits.body) {
+            Ok(Parsed::Partial { expects_continue }) => {
+                if matches!(self.state, State::Idle) {
+                    self.state = State::Reading;
+                    self.deadline = Instant::now() + limits.client;
+                }
+                if expects_continue && !self.continued {
+                    self.continued = true;
+                    // A few bytes on a socket with nothing else on its way. If they are lost, the client sends anyway.
+                    let _ = self.stream.write(http::CONTINUE);
+                }
+                false
+            }
+            Ok(Parsed::Complete(request, used)) => {
+                let manner = Manner { keep_alive: request.keep_alive, with_body: request.method != "HEAD" };
+                let next = handle(Ok(&request), &self.stream);
+                self.input.drain(..used);
+                self.input.shrink_to(CHUNK);
+                self.continued = false;
+                self.proceed(next, manner, limits);
+                true
+            }
+            Err(error) => {
+                let next = handle(Err(error), &self.stream);
+                self.input = Vec::new();
+                self.proceed(next, Manner::LAST, limits);
+                true
+            }
+        }
+    }
+
+    fn proceed(&mut self, next: Next, manner: Manner, limits: &Limits) {
+        match next {
+            Next::Respond(response) => self.respond(&response, manner, limits),
+            Next::Wait(ticket) => {
+                self.deadline = ticket.deadline;
+                self.state = State::Waiting(ticket, manner);
+            }
+        }
+    }
+
+    /// Sends a response, as far as the client takes it at once.
+    pub fn respond(&mut self, response: &Response, manner: Manner, limits: &Limits) {
+        self.output = response.bytes(manner.keep_alive, manner.with_body);
+        self.sent = 0;
+        self.state = State::Sending(manner.keep_alive);
+        self.deadline = Instant::now() + limits.client;
+    }
+
+    /// Sends the reply to the question that it waits for.
+    pub fn answer(&mut self, response: &Response, limits: &Limits) {
+        if let State::Waiting(_, manner) = self.state {
+            self.respond(response, manner, limits);
+        }
+    }
+
+    /// Sends what is left of the reply. With `last`, the connection ends after it.
+    pub fn send(&mut self, limits: &Limits, last: bool) -> Fate {
+        let State::Sending(keep_alive) = self.state else { return Fate::Open };
+        while self.sent < self.output.len() {
+            match self.stream.write(&self.output[self.sent..]) {
+                Ok(0) => return Fate::Over,
+                Ok(len) => self.sent += len,
+                Err(error) => return fate(&error),
+            }
+        }
+        self.output = Vec::new();
+        if keep_alive && !last {
+            self.state = State::Idle;
+            self.deadline = Instant::now() + limits.idle;
+        } else {
+            self.stream.finish();
+            self.input = Vec::new();
+            self.state = State::Lingering(LINGER_BYTES);
+            self.deadline = Instant::now() + LINGER;
+        }
+        Fate::Open
+    }
+
+    /// Its time is over. Returns why the client gets no answer, if it is to be told.
+    pub fn expire(&mut self, limits: &Limits, too_late: impl FnOnce() -> ApiError) -> Option<ApiError> {
+        let (error, manner) = match self.state {
+            State::Reading => {
+                let seconds = limits.client.as_secs_f64();
+                let message = format!("the request was not complete within {seconds} s; send it faster");
+                (ApiError::new(Code::SlowClient, message), Manner::LAST)
+            }
+            State::Waiting(_, manner) => (too_late(), manner),
+            _ => return None,
+        };
+        self.respond(&(&error).into(), manner, limits);
+        Some(error)
+    }
+}
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub enum Next {
+    /// Send this.
+    Respond(Response),
+    /// Wait for the answer to this.
+    Wait(Ticket),
+}
+
+fn fate(error: &io::Error) -> Fate {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Fate::Open,
+        _ => Fate::Over,
+    }
+}

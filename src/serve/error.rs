@@ -1,0 +1,163 @@
+//! What a client is told when it gets no answer: a stable code, a status, and a sentence.
+
+use serde::Serialize;
+
+use crate::errors::one_line;
+use crate::model::ModelError;
+use crate::qa::QaError;
+use crate::tokenizer::TokenizerError;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal;)*) => {
+        /// The kinds of refusal. Programs may rely on their names and statuses.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As it stands in the reply.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The status of the HTTP response.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is not HTTP/1.
+    MalformedRequest = "malformed_request", 400;
+    /// The body is not JSON.
+    InvalidJson = "invalid_json", 400;
+    /// The body is JSON, but not of the stated schema.
+    InvalidRequest = "invalid_request", 400;
+    /// An option has a value that cannot be.
+    InvalidOption = "invalid_option", 400;
+    /// The question holds no word.
+    EmptyQuestion = "empty_question", 400;
+    /// There is nothing to answer from.
+    NoContext = "no_context", 400;
+    /// The question is longer than the limit, or does not fit into a window.
+    QuestionTooLong = "question_too_long", 400;
+    /// A web page of another site, or a name that is not this machine's.
+    ForeignOrigin = "foreign_origin", 403;
+    /// No such path.
+    NotFound = "not_found", 404;
+    /// The path takes other methods.
+    MethodNotAllowed = "method_not_allowed", 405;
+    /// The client did not send its request in time.
+    SlowClient = "slow_client", 408;
+    /// A body without Content-Length.
+    LengthRequired = "length_required", 411;
+    /// The body is longer than the limit.
+    BodyTooLarge = "body_too_large", 413;
+    /// The context is longer than the limit.
+    ContextTooLong = "context_too_long", 413;
+    /// The body is declared as something else than JSON.
+    UnsupportedMediaType = "unsupported_media_type", 415;
+    /// An expectation other than 100-continue.
+    ExpectationFailed = "expectation_failed", 417;
+    /// The header is longer than the limit.
+    HeaderTooLarge = "header_too_large", 431;
+    /// A fault of edgeqa.
+    Internal = "internal_error", 500;
+    /// Too many requests wait.
+    QueueFull = "queue_full", 503;
+    /// Too many connections are open.
+    TooManyConnections = "too_many_connections", 503;
+    /// The daemon is being stopped.
+    Stopping = "stopping", 503;
+    /// The model file was damaged while it was in use.
+    ModelDamaged = "model_damaged", 503;
+    /// The daemon cannot answer now.
+    NotReady = "not_ready", 503;
+    /// The answer took longer than the limit.
+    TimeLimit = "time_limit", 504;
+    /// Another version of HTTP.
+    HttpVersion = "http_version", 505;
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Its kind.
+    pub code: Code,
+    /// What, where, and what to do.
+    pub message: String,
+    /// Seconds after which another attempt makes sense.
+    pub retry_after: Option<u64>,
+}
+
+/// The body of a refusal.
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
+impl ApiError {
+    /// A refusal of this kind.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let retry_after = (code.status() == 503).then_some(1);
+        Self { code, message: message.into(), retry_after }
+    }
+
+    /// The same, with another time to wait.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> String {
+        let body = Body { error: Inner { code: self.code.as_str(), message: &self.message } };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+impl From<QaError> for ApiError {
+    fn from(error: QaError) -> Self {
+        let code = match &error {
+            QaError::Option { option, value, problem } => {
+                let name = option.trim_start_matches("--").replace('-', "_");
+                return Self::new(Code::InvalidOption, format!("{name} is {value}, but {problem}"));
+            }
+            QaError::Tokenizer(TokenizerError::Empty { what: "question" }) => Code::EmptyQuestion,
+            QaError::Tokenizer(TokenizerError::Empty { .. }) => Code::NoContext,
+            QaError::Tokenizer(TokenizerError::QuestionTooLong { .. }) => Code::QuestionTooLong,
+            QaError::Tokenizer(TokenizerError::Stride { .. }) => Code::InvalidOption,
+            QaError::Model(ModelError::Stopped) => Code::TimeLimit,
+            _ => Code::Internal,
+        };
+        Self::new(code, one_line(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_refusals_are_json() {
+        let mut names: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
+        let error = ApiError::new(Code::QueueFull, "say \"later\"");
+        assert_eq!(error.json(), r#"{"error":{"code":"queue_full","message":"say \"later\""}}"#);
+        assert_eq!(error.retry_after, Some(1));
+        assert_eq!(ApiError::new(Code::NotFound, "").retry_after, None);
+    }
+}

@@ -1,0 +1,321 @@
+//! The one thread that talks to all clients. It sleeps in `poll(2)` until something happens, so that idle costs nothing and a
+//! client costs its buffers only: no thread, no stack, no runtime.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+
+use super::Daemon;
+use super::connection::{Connection, Fate, Manner, Next};
+use super::error::{ApiError, Code};
+use super::http::Request;
+use super::listen::{Listener, Stream};
+use super::metrics::Metrics;
+use super::pool::{self, Client, Outcome};
+use super::routes::{Routed, route};
+
+/// How long no connection is accepted after the system could not give one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Requests of a connection that are handled, and connections that are accepted, before all others have their turn.
+const AT_ONCE: usize = 16;
+
+/// What the loop is told by other threads.
+#[derive(Debug)]
+pub enum Event {
+    /// A question of a connection has its outcome.
+    Done {
+        /// The connection.
+        connection: u64,
+        /// The question.
+        number: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// To stop, after what is being answered.
+    Stop,
+}
+
+/// Tells the loop something and wakes it.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    events: Sender<Event>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Bell {
+    /// A bell, and what the loop needs to hear it.
+    ///
+    /// # Errors
+    /// If the system has no event descriptor left.
+    pub fn new() -> io::Result<(Self, Receiver<Event>)> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (events, receiver) = channel();
+        Ok((Self { events, wake }, receiver))
+    }
+
+    /// Tells the loop; nothing happens if it is over.
+    pub fn ring(&self, event: Event) {
+        if self.events.send(event).is_ok() {
+            // Full means that it is awake already.
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// The state of the loop.
+pub struct EventLoop<'a> {
+    daemon: &'a Arc<Daemon>,
+    bell: Bell,
+    events: Receiver<Event>,
+    listeners: Vec<Listener>,
+    accept_after: Option<Instant>,
+    connections: BTreeMap<u64, Connection>,
+    next: u64,
+    /// Connections that have sent more requests than were handled in their turn.
+    unfinished: Vec<u64>,
+    /// When the loop ends whatever is still being answered.
+    stop_at: Option<Instant>,
+}
+
+impl<'a> EventLoop<'a> {
+    /// A loop over these listeners.
+    pub fn new(daemon: &'a Arc<Daemon>, bell: Bell, events: Receiver<Event>, listeners: Vec<Listener>) -> Self {
+        let connections = BTreeMap::new();
+        Self {
+            daemon,
+            bell,
+            events,
+            listeners,
+            accept_after: None,
+            connections,
+            next: 0,
+            unfinished: Vec::new(),
+            stop_at: None,
+        }
+    }
+
+    /// Serves until it is told to stop.
+    ///
+    /// # Errors
+    /// If `poll` fails, which it does not for any client's sake.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.is_over() {
+            let (woken, listening, ready) = self.wait()?;
+            if woken {
+                let _ = rustix::io::read(&self.bell.wake, &mut [0; 8]);
+                while let Ok(event) = self.events.try_recv() {
+                    self.hear(event);
+                }
+            }
+            for id in std::mem::take(&mut self.unfinished) {
+                self.advance(id);
+            }
+            for (id, flags) in ready {
+                self.attend(id, flags);
+            }
+            for index in listening {
+                self.accept(index);
+            }
+            self.expire();
+            self.daemon.connections.store(self.connections.len(), Relaxed);
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(stop_at) = self.stop_at else { return false };
+        let done = self.connections.values().all(Connection::is_idle) && self.daemon.busy_lines.load(Relaxed) == 0;
+        done || Instant::now() >= stop_at
+    }
+
+    /// Sleeps until something happens: whether the bell rang, which listeners and which connections have something.
+    fn wait(&self) -> io::Result<(bool, Vec<usize>, Vec<(u64, PollFlags)>)> {
+        let now = Instant::now();
+        let accepting = self.accept_after.is_none_or(|after| now >= after);
+        let mut deadlines: Vec<Instant> = self.connections.values().map(Connection::deadline).collect();
+        deadlines.extend(self.stop_at.into_iter().chain(self.accept_after.filter(|_| !accepting)));
+        let mut timeout = deadlines.into_iter().min().map(|first| first.saturating_duration_since(now));
+        if self.stop_at.is_some() {
+            // Lines of standard input ring no bell.
+            timeout = Some(timeout.unwrap_or_default().min(Duration::from_millis(50)));
+        }
+        if !self.unfinished.is_empty() {
+            timeout = Some(Duration::ZERO);
+        }
+        let timeout = timeout
+            .map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) });
+        let listeners = if accepting { &self.listeners[..] } else { &[] };
+        let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
+        fds.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
+        fds.extend(self.connections.values().map(|c| PollFd::new(c.stream(), c.interest())));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok((true, Vec::new(), Vec::new())),
+            Err(error) => return Err(error.into()),
+        }
+        let mut flags = fds.iter().map(PollFd::revents);
+        let woken = flags.next().is_some_and(|flags| !flags.is_empty());
+        let listening = (0..listeners.len()).filter(|_| flags.next().is_some_and(|flags| !flags.is_empty())).collect();
+        let ready = self.connections.keys().copied().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect();
+        Ok((woken, listening, ready))
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Stop if self.stop_at.is_none() => {
+                self.stop_at = Some(Instant::now() + self.daemon.limits.stop);
+                self.listeners.clear();
+                self.connections.retain(|_, connection| !connection.is_idle());
+            }
+            Event::Stop => {}
+            Event::Done { connection: id, number, outcome } => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                // It may be that of a question whose time was over.
+                if connection.waits_for().is_some_and(|ticket| ticket.is(number)) {
+                    let response = match outcome {
+                        Ok(json) => super::http::Response::json(json),
+                        Err(error) => {
+                            self.daemon.metrics.reject(error.code);
+                            (&error).into()
+                        }
+                    };
+                    connection.answer(&response, &self.daemon.limits);
+                    self.advance(id);
+                }
+            }
+        }
+    }
+
+    /// Does what a socket is ready for.
+    fn attend(&mut self, id: u64, flags: PollFlags) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Some(ticket) = connection.waits_for() {
+            if flags.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                ticket.cancel(&self.daemon.line);
+                Metrics::count(&self.daemon.metrics.cancelled);
+                self.connections.remove(&id);
+            }
+            return;
+        }
+        if connection.interest().contains(PollFlags::IN) && connection.receive(&self.daemon.limits) == Fate::Over {
+            self.connections.remove(&id);
+            return;
+        }
+        self.advance(id);
+    }
+
+    /// Does what can be done for a connection without waiting: sends, and takes the next requests.
+    fn advance(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (daemon, bell, stopping) = (self.daemon, &self.bell, self.stop_at.is_some());
+        for _ in 0..AT_ONCE {
+            if connection.send(&daemon.limits, stopping) == Fate::Over {
+                self.connections.remove(&id);
+                return;
+            }
+            if !connection.next_request(&daemon.limits, |request, stream| handle(daemon, bell, id, request, stream)) {
+                return;
+            }
+        }
+        self.unfinished.push(id);
+    }
+
+    fn accept(&mut self, index: usize) {
+        let daemon = self.daemon;
+        for _ in 0..AT_ONCE {
+            let Some(listener) = self.listeners.get(index) else { return };
+            let stream = match listener.accept() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    if !matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) {
+                        log::warn!("cannot accept a connection: {error}");
+                        self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
+                    }
+                    return;
+                }
+            };
+            Metrics::count(&daemon.metrics.accepted);
+            let mut connection = Connection::new(stream, &daemon.limits);
+            if self.connections.len() >= daemon.limits.connections && !self.close_an_idle_one() {
+                daemon.metrics.reject(Code::TooManyConnections);
+                let message = format!("{} connections are open already; try again", daemon.limits.connections);
+                let error = ApiError::new(Code::TooManyConnections, message);
+                connection.respond(&(&error).into(), Manner::LAST, &daemon.limits);
+                // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
+                let _ = connection.send(&daemon.limits, true);
+                let _ = connection.receive(&daemon.limits);
+                continue;
+            }
+            self.connections.insert(self.next, connection);
+            self.next += 1;
+        }
+    }
+
+    /// Closes the connection that has been idle for the longest time.
+    fn close_an_idle_one(&mut self) -> bool {
+        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
+        match idle.min_by_key(|(_, connection)| connection.deadline()).map(|(id, _)| *id) {
+            Some(id) => self.connections.remove(&id).is_some(),
+            None => false,
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let late: Vec<u64> = self.connections.iter().filter(|(_, c)| c.deadline() <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if let Some(ticket) = connection.waits_for() {
+                ticket.cancel(&self.daemon.line);
+            }
+            match connection.expire(&self.daemon.limits, || pool::too_late(self.daemon)) {
+                Some(error) => {
+                    self.daemon.metrics.reject(error.code);
+                    self.advance(id);
+                }
+                None => {
+                    self.connections.remove(&id);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for EventLoop<'_> {
+    fn drop(&mut self) {
+        for ticket in self.connections.values().filter_map(Connection::waits_for) {
+            ticket.cancel(&self.daemon.line);
+        }
+    }
+}
+
+fn handle(
+    daemon: &Daemon,
+    bell: &Bell,
+    connection: u64,
+    request: Result<&Request<'_>, ApiError>,
+    stream: &Stream,
+) -> Next {
+    let next = request.and_then(|request| match route(daemon, request, stream.is_loopback())? {
+        Routed::Respond(response) => Ok(Next::Respond(response)),
+        Routed::Ask(ask) => {
+            let client = stream.other_machine().map_or(Client::Connection(connection), Client::Machine);
+            let bell = bell.clone();
+            let done = move |number, outcome| bell.ring(Event::Done { connection, number, outcome });
+            Ok(Next::Wait(pool::submit(daemon, client, ask, done)?))
+        }
+    });
+    next.unwrap_or_else(|error| {
+        daemon.metrics.reject(error.code);
+        Next::Respond((&error).into())
+    })
+}

@@ -1,0 +1,260 @@
+//! Models that take another one's place on disk: proven first, renamed in one step, and the one before kept.
+//!
+//! Whatever happens in between (the power goes, the process is killed), the file's name always leads to the old or the new
+//! model, complete and on disk.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::model::{ModelProblem, Proven};
+use super::previous;
+use crate::artifact::Artifact;
+use crate::replace::{folder_of, sync_folder};
+use crate::threads::Threads;
+
+/// Why no model was installed or brought back. What was there before is there still.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It is no model that works.
+    #[error("{} is not installed", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelProblem,
+    },
+    /// Something cannot be done.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another installation is going on.
+    #[error("another program installs a model in {} now; try again when it is done", .0.display())]
+    Busy(PathBuf),
+    /// There is nothing to bring back.
+    #[error("there is no {}; `edgeqa model install` keeps one from the second time on", .0.display())]
+    NoPrevious(PathBuf),
+}
+
+/// What an installation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// The file was put in place; the checksum of its data.
+    New(String),
+    /// The same model was there already; the checksum of its data.
+    Same(String),
+}
+
+/// Installs the model `from` as `to`, after its checksum and self-test, and keeps what was there as [`previous`].
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, InstallError> {
+    let folder = folder_of(to);
+    fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+    let _lock = lock(to)?;
+    clean(to);
+    let refused = |source| InstallError::Model { path: from.to_owned(), source };
+    // Of `from` only what tells early that it is no model: what is copied is what has to be right.
+    Artifact::open(from)
+        .map_err(|source| refused(crate::qa::QaError::Artifact { path: from.to_owned(), source }.into()))?;
+    if to.exists()
+        && same_content(from, to).map_err(io_error("read", from))?
+        && let Ok(there) = Proven::open(to, threads)
+    {
+        return Ok(Installed::Same(there.artifact().data_sha256().to_owned()));
+    }
+    let new = beside(to, "new")?;
+    copy(from, new.path())?;
+    let model = Proven::open(new.path(), threads).map_err(refused)?;
+    let sha256 = model.artifact().data_sha256().to_owned();
+    drop(model);
+    // From here on a killed process leaves the old model in place, then both, then the new one.
+    if to.exists() {
+        let old = keep(to, to, "old")?;
+        rename(old, &previous(to))?;
+    }
+    rename(new, to)?;
+    sync_folder(folder);
+    Ok(Installed::New(sha256))
+}
+
+/// Brings the previous model back, after its checksum and self-test; the present one becomes the previous one. Returns the
+/// checksum of the data of the one that is in place then.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
+    let before = previous(to);
+    let _lock = lock(to)?;
+    clean(to);
+    if !before.exists() {
+        return Err(InstallError::NoPrevious(before));
+    }
+    let refused = |source| InstallError::Model { path: before.clone(), source };
+    let sha256 = Proven::open(&before, threads).map_err(refused)?.artifact().data_sha256().to_owned();
+    let back = keep(&before, to, "back")?;
+    if to.exists() {
+        let old = keep(to, to, "old")?;
+        rename(old, &before)?;
+    }
+    rename(back, to)?;
+    sync_folder(folder_of(to));
+    Ok(sha256)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| InstallError::Io { action, path: path.clone(), source }
+}
+
+/// Keeps others from installing into the same folder, until it is dropped or the process ends.
+fn lock(to: &Path) -> Result<File, InstallError> {
+    let folder = folder_of(to);
+    let file = File::open(folder).map_err(io_error("open the folder", folder))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(InstallError::Busy(folder.to_owned())),
+        Err(error) => Err(io_error("lock the folder", folder)(error.into())),
+    }
+}
+
+/// The beginning of the names of unfinished files beside `to`.
+fn prefix(to: &Path) -> String {
+    format!(".{}.install-", to.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes what a killed installation has left. Only the holder of the lock makes such files.
+fn clean(to: &Path) {
+    let prefix = prefix(to);
+    for entry in fs::read_dir(folder_of(to)).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A file beside the model that is removed when dropped.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A name beside `to` that nothing has yet.
+fn beside(to: &Path, role: &str) -> Result<Unfinished, InstallError> {
+    let path = folder_of(to).join(format!("{}{role}", prefix(to)));
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
+        _ => Ok(Unfinished(path)),
+    }
+}
+
+/// Whether two files hold the same bytes.
+fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
+    let open = |path| io::Result::Ok(BufReader::with_capacity(1 << 16, File::open(path)?));
+    let (mut a, mut b) = (open(a)?, open(b)?);
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let len = left.len().min(right.len());
+        if left[..len] != right[..len] || left.is_empty() != right.is_empty() {
+            return Ok(false);
+        }
+        if len == 0 {
+            return Ok(true);
+        }
+        a.consume(len);
+        b.consume(len);
+    }
+}
+
+/// Copies a file and waits until it is on disk.
+fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
+    fs::copy(from, to).map_err(io_error("copy to", to))?;
+    let file = File::open(to).map_err(io_error("open", to))?;
+    // Readable for the daemon, whoever has installed it.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.set_permissions(readable).and_then(|()| file.sync_all()).map_err(io_error("write", to))
+}
+
+/// Another name, beside `to`, for the file `path`, or a copy where the file system has no links.
+fn keep(path: &Path, to: &Path, role: &str) -> Result<Unfinished, InstallError> {
+    let kept = beside(to, role)?;
+    // A link to a symbolic link would be lost with what that leads to.
+    let real = path.canonicalize().map_err(io_error("find", path))?;
+    if fs::hard_link(&real, kept.path()).is_err() {
+        copy(&real, kept.path())?;
+    }
+    Ok(kept)
+}
+
+fn rename(file: Unfinished, to: &Path) -> Result<(), InstallError> {
+    fs::rename(file.path(), to).map_err(io_error("rename to", to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfinished_files_are_hidden_beside_the_model_and_cleaned() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.safetensors");
+        fs::write(&model, "model").unwrap();
+        let kept = keep(&model, &model, "old").unwrap();
+        assert_eq!(fs::read(kept.path()).unwrap(), b"model");
+        let name = kept.path().file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(name, ".model.safetensors.install-old");
+        std::mem::forget(kept);
+        fs::write(previous(&model), "before").unwrap();
+        let back = keep(&previous(&model), &model, "back").unwrap();
+        assert_eq!(back.path().file_name().unwrap(), ".model.safetensors.install-back");
+        std::mem::forget(back);
+        clean(&model);
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["model.safetensors", "model.safetensors.previous"]);
+    }
+
+    #[test]
+    fn files_are_compared_to_their_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        let long = vec![7; 200_000];
+        let a = file("a", &long);
+        assert!(same_content(&a, &file("b", &long)).unwrap());
+        assert!(!same_content(&a, &file("c", &long[1..])).unwrap());
+        assert!(!same_content(&file("d", b""), &a).unwrap());
+        assert!(!same_content(&a, &file("e", &[&long[1..], &[8]].concat())).unwrap());
+    }
+
+    #[test]
+    fn one_installs_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.safetensors");
+        let first = lock(&model).unwrap();
+        assert!(matches!(lock(&model), Err(InstallError::Busy(_))));
+        drop(first);
+        assert!(lock(&model).is_ok());
+    }
+}

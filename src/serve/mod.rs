@@ -1,0 +1,319 @@
+//! `edgeqa serve`: answers for programs and for a page on a screen, all day long.
+//!
+//! - [`listen`]: where clients connect; [`event_loop`]: the one thread that talks to all of them; [`connection`]: one of them
+//! - [`http`] and [`schema`]: bytes to requests, without sockets; [`routes`]: requests to responses; [`error`]: refusals
+//! - [`limits`]: what is taken from a client
+//! - [`queue`]: the bounded, fair line; [`pool`]: the one thread that asks the model
+//! - [`model`]: the model in use, proven before it is used
+//! - [`install`]: models on disk that take another one's place
+//! - [`care`]: new models, documents and the watchdog; [`notify`]: what systemd is told
+//! - [`metrics`]: what is counted
+//! - [`config`] and [`page`]: the owner's settings and the page
+//! - [`stdio`]: JSON lines instead of HTTP
+//!
+//! There is no async runtime and no HTTP framework: one thread polls all sockets, `httparse` (no dependencies, no allocation, much
+//! used and fuzzed) reads the heads of requests, and one thread computes. A connection costs its buffers: nothing while it is idle,
+//! at most head and body limit together while a request comes in, which with the defaults is 32 times 264 kB in the worst case.
+
+pub mod care;
+pub mod config;
+pub mod connection;
+pub mod error;
+pub mod event_loop;
+pub mod http;
+pub mod install;
+pub mod limits;
+pub mod listen;
+pub mod metrics;
+pub mod model;
+pub mod notify;
+pub mod page;
+pub mod pool;
+pub mod queue;
+pub mod routes;
+pub mod schema;
+pub mod stdio;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::documents::{DocumentsError, LibraryOptions, Reason, Shelf};
+use crate::errors::one_line;
+use crate::threads::Threads;
+use care::{Care, Command, Locate};
+use config::{Config, ConfigError};
+use error::{ApiError, Code};
+use event_loop::{Bell, Event, EventLoop};
+pub use limits::Limits;
+use listen::Listener;
+use metrics::{Gauges, Metrics};
+use model::{ModelProblem, Proven, Slot};
+use notify::Notify;
+use page::Page;
+use pool::Line;
+
+/// What is to be served, and how.
+pub struct Options {
+    /// Network addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Paths of Unix sockets to listen on.
+    pub sockets: Vec<PathBuf>,
+    /// Whether to answer the lines of standard input, until its end.
+    pub stdio: bool,
+    /// The folder of documents to answer from.
+    pub documents: Option<PathBuf>,
+    /// How many passages are read per question.
+    pub passages: usize,
+    /// The owner's settings.
+    pub config: Option<PathBuf>,
+    /// What is taken from clients.
+    pub limits: Limits,
+    /// Who computes.
+    pub threads: Threads,
+    /// Where the model is.
+    pub locate: Locate,
+}
+
+/// Why the daemon does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The folder of documents cannot be read.
+    #[error(transparent)]
+    Documents(#[from] DocumentsError),
+    /// There is no model.
+    #[error("{0}")]
+    NoModel(String),
+    /// The model cannot be used, and there is no previous one that can.
+    #[error("cannot serve with {}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelProblem,
+    },
+    /// An address or path cannot be listened on.
+    #[error("cannot listen on {at}")]
+    Listen {
+        /// The address or path.
+        at: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The page cannot be made.
+    #[error("{0}")]
+    Page(String),
+    /// The system refuses something else.
+    #[error("cannot {action}")]
+    System {
+        /// What was to be done.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What all threads share.
+pub struct Daemon {
+    /// What is taken from clients.
+    pub limits: Limits,
+    /// The model in use.
+    pub model: Slot,
+    /// The documents.
+    pub documents: Option<Shelf>,
+    /// How many of their passages are read per question.
+    pub passages: usize,
+    /// What is to be computed.
+    pub line: Line,
+    /// What is counted.
+    pub metrics: Metrics,
+    page: Page,
+    /// Whether the last self-test passed and the model is intact.
+    healthy: AtomicBool,
+    stopping: AtomicBool,
+    connections: AtomicUsize,
+    /// Lines of standard input that are being answered.
+    busy_lines: AtomicUsize,
+}
+
+impl Daemon {
+    /// Whether questions are answered, or why not.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn readiness(&self) -> Result<(), ApiError> {
+        if self.stopping.load(Relaxed) {
+            return Err(pool::stopping());
+        }
+        self.model.get().check_file().map_err(|problem| ApiError::new(Code::ModelDamaged, problem.to_string()))?;
+        match self.healthy.load(Relaxed) {
+            true => Ok(()),
+            false => Err(ApiError::new(Code::NotReady, "the last self-test failed; see the log")),
+        }
+    }
+
+    fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Relaxed);
+    }
+
+    fn gauges(&self) -> Gauges {
+        let model = self.model.get();
+        Gauges {
+            queue: self.line.len(),
+            queue_capacity: self.limits.queue,
+            connections: self.connections.load(Relaxed),
+            ready: self.readiness().is_ok(),
+            model_sha256: model.artifact().data_sha256().to_owned(),
+            model_path: model.path().to_string_lossy().into_owned(),
+            documents: self.documents.as_ref().map(|shelf| {
+                let library = shelf.library();
+                (library.file_count(), library.passage_count())
+            }),
+        }
+    }
+}
+
+/// The file that `edgeqa model install` keeps of the model that was there before.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
+}
+
+/// Serves until SIGTERM, SIGINT or, with `stdio`, the end of standard input.
+///
+/// # Errors
+/// [`ServeError`], if it cannot start.
+pub fn serve(options: Options) -> Result<(), ServeError> {
+    let system = |action| move |source| ServeError::System { action, source };
+    // First, so that no signal is lost while the model is read.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("listen for signals"))?;
+    let notify = Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?;
+    let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    let page = Page::new(&config.page).map_err(ServeError::Page)?;
+    let listeners = listeners(&options)?;
+    let model = first_model(&options)?;
+    let documents = options.documents.as_deref().map(open_documents).transpose()?;
+    let daemon = Arc::new(Daemon {
+        line: Line::new(options.limits.queue),
+        limits: options.limits,
+        model: Slot::new(model),
+        documents,
+        passages: options.passages,
+        metrics: Metrics::default(),
+        page,
+        healthy: AtomicBool::new(true),
+        stopping: AtomicBool::new(false),
+        connections: AtomicUsize::new(0),
+        busy_lines: AtomicUsize::new(0),
+    });
+    let (bell, events) = Bell::new().map_err(system("make an event descriptor"))?;
+    let (commands, orders) = channel();
+    let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.into()).spawn(f).map_err(system("start a thread"))
+    };
+    spawn(
+        "signals",
+        Box::new({
+            let (daemon, bell, commands) = (Arc::clone(&daemon), bell.clone(), commands.clone());
+            move || obey(signals, &daemon, &bell, &commands)
+        }),
+    )?;
+    spawn(
+        "pool",
+        Box::new({
+            let daemon = Arc::clone(&daemon);
+            move || pool::work(&daemon)
+        }),
+    )?;
+    if options.stdio {
+        let (daemon, bell) = (Arc::clone(&daemon), bell.clone());
+        spawn(
+            "stdio",
+            Box::new(move || {
+                if let Err(error) = stdio::serve(&daemon, io::stdin().lock(), io::stdout().lock()) {
+                    log::warn!("standard input or output failed: {error}");
+                }
+                bell.ring(Event::Stop);
+            }),
+        )?;
+    }
+    for listener in &listeners {
+        log::info!("listening on {}", listener.name());
+    }
+    let care = Care::new(Arc::clone(&daemon), notify, options.locate, notify::watchdog());
+    let care = spawn("care", Box::new(move || care.run(&orders)))?;
+    let ended = EventLoop::new(&daemon, bell, events, listeners).run();
+    daemon.stopping.store(true, Relaxed);
+    let _ = commands.send(Command::End);
+    daemon.line.close();
+    let _ = care.join();
+    ended.map_err(system("wait for clients"))
+}
+
+/// Does what signals say. A second signal to stop ends the process at once.
+fn obey(mut signals: Signals, daemon: &Daemon, bell: &Bell, commands: &Sender<Command>) {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = commands.send(Command::Reload);
+        } else if daemon.stopping.swap(true, Relaxed) {
+            log::warn!("stopping at once");
+            std::process::exit(1);
+        } else {
+            log::info!("stopping, after what is being answered");
+            let _ = commands.send(Command::End);
+            bell.ring(Event::Stop);
+        }
+    }
+}
+
+fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
+    let error = |at: String| move |source| ServeError::Listen { at, source };
+    let mut listeners = Listener::inherited().map_err(error("the sockets of systemd".into()))?;
+    for address in &options.listen {
+        listeners.push(Listener::tcp(*address).map_err(error(address.to_string()))?);
+    }
+    for path in &options.sockets {
+        listeners.push(Listener::unix(path).map_err(error(path.display().to_string()))?);
+    }
+    Ok(listeners)
+}
+
+fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
+    let (shelf, skipped) = Shelf::open(folder, &LibraryOptions::default())?;
+    for skipped in &skipped {
+        let level = if matches!(skipped.reason, Reason::Kind) { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "skipped a document: {skipped}");
+    }
+    let library = shelf.library();
+    log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+    Ok(shelf)
+}
+
+/// The model, or the previous one if that cannot be used: a device that nobody is near should answer.
+fn first_model(options: &Options) -> Result<Proven, ServeError> {
+    let path = (options.locate)().map_err(ServeError::NoModel)?;
+    Proven::open(&path, &options.threads).or_else(|problem| {
+        let before = previous(&path);
+        let model = Proven::open(&before, &options.threads);
+        let unusable = |problem| ServeError::Model { path: path.clone(), source: problem };
+        match model {
+            Ok(model) => {
+                log::error!("{}; answering with {}", one_line(&unusable(problem)), before.display());
+                Ok(model)
+            }
+            Err(_) => Err(unusable(problem)),
+        }
+    })
+}

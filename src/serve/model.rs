@@ -1,0 +1,200 @@
+//! The model in use, how it is proven, and how another one takes its place.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::artifact::{Artifact, ArtifactError};
+use crate::errors::one_line;
+use crate::guard::guard;
+use crate::qa::{Answer, AskOptions, QaError, Reader};
+use crate::threads::Threads;
+
+/// A question and a text that every model can be asked; short, as it is asked again and again.
+const QUESTION: &str = "Who kept the light?";
+const TEXT: &str = "Ada Morrow kept the light.";
+
+/// Why a file is not used as the model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelProblem {
+    /// It is no valid model, or does not have its checksum.
+    #[error(transparent)]
+    Invalid(#[from] QaError),
+    /// It is valid, but does not answer as a model must.
+    #[error("the self-test failed: {0}; convert or copy the model again")]
+    SelfTest(String),
+    /// It was written to while it was read or in use.
+    #[error("{} was changed in place; replace models with `edgeqa model install`, never by writing into them", .0.display())]
+    Changed(PathBuf),
+}
+
+impl ModelProblem {
+    /// A stable name of the kind of problem.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(QaError::Artifact { source, .. } | QaError::Weights(source)) => match source {
+                ArtifactError::Io { .. } => "unreadable",
+                ArtifactError::Truncated { .. } => "truncated",
+                ArtifactError::Checksum { .. } => "checksum",
+                _ => "invalid",
+            },
+            Self::Invalid(_) => "invalid",
+            Self::SelfTest(_) => "self_test",
+            Self::Changed(_) => "changed",
+        }
+    }
+}
+
+/// What tells one file from another that has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    /// That of the file that has this name now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&fs::metadata(path)?))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// A model whose checksum and self-test have passed.
+#[derive(Debug)]
+pub struct Proven {
+    path: PathBuf,
+    artifact: Artifact,
+    reader: Reader,
+    /// The mapped file, also after another one has taken its name.
+    file: File,
+    identity: Identity,
+    /// The answer of the first self-test, which all later ones must repeat.
+    expected: Answer,
+}
+
+impl Proven {
+    /// Opens the model at `path`, compares all of it with its checksum, and asks it something.
+    ///
+    /// # Errors
+    /// [`ModelProblem`], for the first thing that is wrong.
+    pub fn open(path: &Path, threads: &Threads) -> Result<Self, ModelProblem> {
+        let unusable = |source| QaError::Artifact { path: path.to_owned(), source };
+        let artifact = Artifact::open(path).map_err(unusable)?;
+        let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
+        let (identity, file) =
+            opened.map_err(|source| unusable(ArtifactError::Io { action: "open", path: path.to_owned(), source }))?;
+        if identity.len != artifact.file_len() as u64 {
+            return Err(ModelProblem::Changed(path.to_owned()));
+        }
+        artifact.verify().map_err(unusable)?;
+        let reader = Reader::from_artifact(&artifact)?.on(threads.clone());
+        let expected = probe(&reader)?;
+        let model = Self { path: path.to_owned(), artifact, reader, file, identity, expected };
+        model.self_test()?;
+        if file_identity(&model.file)? != identity {
+            return Err(ModelProblem::Changed(path.to_owned()));
+        }
+        Ok(model)
+    }
+
+    /// Asks the question of the self-test again: the answer must be the same to the last bit.
+    ///
+    /// # Errors
+    /// [`ModelProblem::SelfTest`], or [`ModelProblem::Changed`] if the file has become shorter.
+    pub fn self_test(&self) -> Result<(), ModelProblem> {
+        self.check_file()?;
+        match probe(&self.reader)? {
+            answer if answer == self.expected => Ok(()),
+            _ => Err(ModelProblem::SelfTest("the same question has another answer than before".into())),
+        }
+    }
+
+    /// Looks whether all of the mapped file is still there: touching what is not would kill the process. A file that is
+    /// truncated after this and before the answer is found cannot be detected.
+    ///
+    /// # Errors
+    /// [`ModelProblem::Changed`].
+    pub fn check_file(&self) -> Result<(), ModelProblem> {
+        if file_identity(&self.file)?.len < self.artifact.file_len() as u64 {
+            return Err(ModelProblem::Changed(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// What answers.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// What tells this file from another one.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+fn file_identity(file: &File) -> Result<Identity, ModelProblem> {
+    let unknown =
+        |error: io::Error| ModelProblem::SelfTest(format!("the system does not tell the file's size: {error}"));
+    Ok(Identity::of(&file.metadata().map_err(unknown)?))
+}
+
+fn probe(reader: &Reader) -> Result<Answer, ModelProblem> {
+    let failed = ModelProblem::SelfTest;
+    let options = AskOptions { always_answer: true, ..AskOptions::default() };
+    let answer =
+        guard(|| reader.ask(QUESTION, TEXT, &options)).map_err(failed)?.map_err(|error| failed(one_line(&error)))?;
+    if ![answer.score, answer.null_score, answer.probability].iter().all(|value| value.is_finite()) {
+        return Err(failed("a score is not finite".into()));
+    }
+    match &answer.bytes {
+        Some(bytes) if TEXT.get(bytes.clone()) == Some(&*answer.text) => Ok(answer),
+        _ => Err(failed("the answer is no part of the text".into())),
+    }
+}
+
+/// Where the model in use is kept. Whoever takes it keeps it as long as needed, whatever comes in its place.
+#[derive(Debug)]
+pub struct Slot(RwLock<Arc<Proven>>);
+
+impl Slot {
+    /// With this model in it.
+    pub fn new(model: Proven) -> Self {
+        Self(RwLock::new(Arc::new(model)))
+    }
+
+    /// The model in use.
+    pub fn get(&self) -> Arc<Proven> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another one in its place.
+    pub fn set(&self, model: Proven) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
+    }
+}

@@ -1,0 +1,207 @@
+//! Which request gets which response.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::error::{ApiError, Code};
+use super::http::{Request, Response};
+use super::metrics::Refusal;
+use super::schema::Ask;
+use super::{Daemon, Limits};
+use crate::documents::{Shelf, Skipped};
+use crate::kernels::gemm::chosen;
+
+/// What to do about a request.
+#[derive(Debug)]
+pub enum Routed {
+    /// Send this.
+    Respond(Response),
+    /// Ask the model.
+    Ask(Ask),
+}
+
+/// The path of questions.
+const ASK: &str = "/v1/ask";
+const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/metrics", "/v1/info", ASK];
+
+/// Decides about a request; `loopback` if it came over an address that only this machine has.
+///
+/// # Errors
+/// What the client did wrong.
+pub fn route(daemon: &Daemon, request: &Request<'_>, loopback: bool) -> Result<Routed, ApiError> {
+    check_site(request, loopback)?;
+    let reads = matches!(request.method, "GET" | "HEAD");
+    let respond = |response| Ok(Routed::Respond(response));
+    match request.path {
+        ASK if request.method == "POST" => {
+            check_type(request)?;
+            Ok(Routed::Ask(Ask::parse(request.body, &daemon.limits)?))
+        }
+        "/" if reads => respond(daemon.page.response()),
+        "/healthz" if reads => respond(Response::text("ok\n")),
+        "/readyz" if reads => {
+            daemon.readiness()?;
+            respond(Response::text("ready\n"))
+        }
+        "/metrics" if reads => {
+            let text = daemon.metrics.page(&daemon.gauges());
+            respond(Response { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Response::text(&text) })
+        }
+        "/v1/info" if reads => {
+            let json = serde_json::to_string(&Info::of(daemon));
+            respond(Response::json(json.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
+        }
+        path if PATHS.contains(&path) => {
+            let allowed = if path == ASK { "POST" } else { "GET and HEAD" };
+            Err(ApiError::new(Code::MethodNotAllowed, format!("{path} takes {allowed}")))
+        }
+        _ => Err(ApiError::new(Code::NotFound, format!("there is no such path; there are {}", PATHS.join(", ")))),
+    }
+}
+
+/// Refuses what a page of another site made a browser send: by the site that the browser names, or, where a name was made to
+/// point to this machine, by that name.
+fn check_site(request: &Request<'_>, loopback: bool) -> Result<(), ApiError> {
+    let refuse = |message: &str| Err(ApiError::new(Code::ForeignOrigin, message));
+    if let Some(origin) = request.origin {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        if authority.is_none() || !request.host.is_some_and(|host| authority == Some(host)) {
+            return refuse("pages of other sites may not ask here");
+        }
+    }
+    if loopback && request.host.is_some_and(|host| !is_this_machine(host)) {
+        return refuse("the Host is not this machine; use localhost or an address");
+    }
+    Ok(())
+}
+
+/// Whether a host with or without port is `localhost` or an address: no name that others can point somewhere.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+fn check_type(request: &Request<'_>) -> Result<(), ApiError> {
+    let kind = request.content_type.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    match kind {
+        Some(kind) if kind.eq_ignore_ascii_case("application/json") => Ok(()),
+        _ => Err(ApiError::new(Code::UnsupportedMediaType, "send JSON, with Content-Type: application/json")),
+    }
+}
+
+/// What `/v1/info` says.
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    target: String,
+    kernel: &'static str,
+    threads: usize,
+    uptime_seconds: f64,
+    ready: bool,
+    model: ModelInfo,
+    /// The model that was refused last, if none was taken since.
+    refused_model: Option<Refusal>,
+    documents: Option<DocumentsInfo>,
+    limits: LimitsInfo,
+}
+
+#[derive(Serialize)]
+struct DocumentsInfo {
+    folder: String,
+    files: usize,
+    passages: usize,
+    /// What of the folder is not answered from, and why.
+    skipped: Vec<Skipped>,
+}
+
+impl DocumentsInfo {
+    fn of(shelf: &Shelf) -> Self {
+        let library = shelf.library();
+        Self {
+            folder: shelf.folder().to_string_lossy().into_owned(),
+            files: library.file_count(),
+            passages: library.passage_count(),
+            skipped: shelf.skipped(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ModelInfo {
+    path: String,
+    sha256: String,
+    license: String,
+    tool: String,
+    null_threshold: f32,
+    max_positions: usize,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct LimitsInfo {
+    body_bytes: usize,
+    question_bytes: usize,
+    context_bytes: usize,
+    queue: usize,
+    connections: usize,
+    request_seconds: f64,
+}
+
+impl LimitsInfo {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            body_bytes: limits.body,
+            question_bytes: limits.question,
+            context_bytes: limits.context,
+            queue: limits.queue,
+            connections: limits.connections,
+            request_seconds: limits.request.as_secs_f64(),
+        }
+    }
+}
+
+impl Info {
+    fn of(daemon: &Daemon) -> Self {
+        let model = daemon.model.get();
+        let artifact = model.artifact();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            kernel: chosen().name,
+            threads: model.reader().model().threads().count(),
+            uptime_seconds: daemon.metrics.uptime().as_secs_f64(),
+            ready: daemon.readiness().is_ok(),
+            model: ModelInfo {
+                path: model.path().to_string_lossy().into_owned(),
+                sha256: artifact.data_sha256().to_owned(),
+                license: artifact.metadata().license.clone(),
+                tool: artifact.metadata().tool.clone(),
+                null_threshold: model.reader().null_threshold(),
+                max_positions: model.reader().config().max_positions,
+                bytes: artifact.file_len(),
+            },
+            refused_model: daemon.metrics.last_refusal(),
+            documents: daemon.documents.as_ref().map(DocumentsInfo::of),
+            limits: LimitsInfo::of(&daemon.limits),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_others_may_own_are_not_this_machine() {
+        for host in ["localhost", "LOCALHOST:8017", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8017", "10.0.0.7:80"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["", "evil.example", "evil.example:8017", "localhost.evil.example", "[evil]", "127.0.0.1.evil"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The request for an answer, as HTTP bodies and lines of `--stdio` carry it.
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::Limits;
+use super::error::{ApiError, Code};
+use crate::qa::AskOptions;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The question.
+    pub question: String,
+    /// The text to answer from, instead of the documents.
+    pub context: Option<String>,
+    /// How to answer.
+    pub options: AskOptions,
+    /// What the reply repeats; lines of `--stdio` may have one.
+    pub id: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    question: String,
+    context: Option<String>,
+    top_k: Option<usize>,
+    null_threshold: Option<f32>,
+    always_answer: Option<bool>,
+    max_answer_len: Option<usize>,
+    max_seq_len: Option<usize>,
+    doc_stride: Option<usize>,
+    id: Option<serde_json::Value>,
+}
+
+impl Ask {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// [`Code::InvalidJson`], [`Code::InvalidRequest`], [`Code::InvalidOption`], [`Code::EmptyQuestion`],
+    /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
+        // A list would be taken for the values in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
+        }
+        let body: Body = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+            Category::Data => {
+                ApiError::new(Code::InvalidRequest, format!("the request does not fit the schema: {error}"))
+            }
+            _ => ApiError::new(Code::InvalidJson, format!("the request is not JSON: {error}")),
+        })?;
+        let defaults = AskOptions::default();
+        let refuse = |code, message: String| Err(ApiError::new(code, message));
+        if body.question.trim().is_empty() {
+            return refuse(Code::EmptyQuestion, "the question is empty; ask something".into());
+        }
+        let (len, max) = (body.question.len(), limits.question);
+        if len > max {
+            return refuse(
+                Code::QuestionTooLong,
+                format!("the question has {len} bytes, but {max} is the most; shorten it"),
+            );
+        }
+        let (len, max) = (body.context.as_ref().map_or(0, String::len), limits.context);
+        if len > max {
+            return refuse(
+                Code::ContextTooLong,
+                format!("the context has {len} bytes, but {max} is the most; shorten it"),
+            );
+        }
+        if body.context.as_ref().is_some_and(|context| context.trim().is_empty()) {
+            return refuse(
+                Code::NoContext,
+                "the context is empty; give a text, or leave it out to ask the documents".into(),
+            );
+        }
+        if let Some(threshold) = body.null_threshold {
+            if !threshold.is_finite() {
+                return refuse(Code::InvalidOption, "null_threshold is not a finite number".into());
+            }
+            if body.always_answer == Some(true) {
+                return refuse(Code::InvalidOption, "give null_threshold or always_answer, not both".into());
+            }
+        }
+        let options = AskOptions {
+            max_seq_len: body.max_seq_len,
+            doc_stride: body.doc_stride,
+            max_answer_len: body.max_answer_len.unwrap_or(defaults.max_answer_len),
+            top_k: body.top_k.unwrap_or(defaults.top_k),
+            null_threshold: body.null_threshold,
+            always_answer: body.always_answer.unwrap_or(defaults.always_answer),
+        };
+        Ok(Self { question: body.question, context: body.context, options, id: body.id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Ask, ApiError> {
+        Ask::parse(text.as_bytes(), &Limits { question: 20, context: 30, ..Limits::default() })
+    }
+
+    #[test]
+    fn everything_can_be_chosen_and_defaults_are_those_of_ask() {
+        let ask = parse(r#"{"question": "Who?"}"#).unwrap();
+        assert_eq!((ask.question.as_str(), &ask.context, &ask.options), ("Who?", &None, &AskOptions::default()));
+        let ask = parse(
+            r#"{"question":"Who?","context":"Ada.","top_k":3,"null_threshold":-1.5,"max_answer_len":4,"max_seq_len":90,
+                "doc_stride":8,"always_answer":false,"id":[7]}"#,
+        );
+        let options = AskOptions {
+            max_seq_len: Some(90),
+            doc_stride: Some(8),
+            max_answer_len: 4,
+            top_k: 3,
+            null_threshold: Some(-1.5),
+            always_answer: false,
+        };
+        let id = Some(serde_json::json!([7]));
+        assert_eq!(ask, Ok(Ask { question: "Who?".into(), context: Some("Ada.".into()), options, id }));
+    }
+
+    #[test]
+    fn every_fault_has_its_code() {
+        let long = format!(r#"{{"question":"Who?","context":"{}"}}"#, "x".repeat(31));
+        for (text, code, part) in [
+            ("", Code::InvalidJson, "line 1"),
+            ("{\"question\":\"Who?\"", Code::InvalidJson, "EOF"),
+            ("{\"question\":\"Who?\"} x", Code::InvalidJson, "trailing"),
+            ("{\"question\":\"\u{1}\"}", Code::InvalidJson, "control character"),
+            ("[\"Who?\"]", Code::InvalidRequest, "object"),
+            ("{}", Code::InvalidRequest, "missing field `question`"),
+            (r#"{"question":1}"#, Code::InvalidRequest, "line 1 column"),
+            (r#"{"question":"a","qestion":"b"}"#, Code::InvalidRequest, "unknown field `qestion`"),
+            (r#"{"question":"a","question":"b"}"#, Code::InvalidRequest, "duplicate field"),
+            (r#"{"question":"a","top_k":-1}"#, Code::InvalidRequest, "-1"),
+            (r#"{"question":" \n"}"#, Code::EmptyQuestion, "empty"),
+            (r#"{"question":"aaaaaaaaaaaaaaaaaaaaa"}"#, Code::QuestionTooLong, "21 bytes"),
+            (&long, Code::ContextTooLong, "31 bytes"),
+            (r#"{"question":"a","context":" "}"#, Code::NoContext, "empty"),
+            (r#"{"question":"a","null_threshold":1e39}"#, Code::InvalidOption, "finite"),
+            (r#"{"question":"a","null_threshold":1,"always_answer":true}"#, Code::InvalidOption, "not both"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.code, code, "{text}");
+            assert!(error.message.contains(part), "{text}: {}", error.message);
+        }
+    }
+}

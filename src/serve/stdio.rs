@@ -1,0 +1,102 @@
+//! Questions as JSON lines on standard input, replies on standard output, in the same order.
+
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
+
+use super::error::{ApiError, Code};
+use super::pool::{self, Client, Outcome};
+use super::schema::Ask;
+use super::{Daemon, Limits};
+
+/// Answers every line of `input` until it ends.
+///
+/// # Errors
+/// If reading or writing fails.
+pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    let mut line = Vec::new();
+    while let Some(complete) = read_line(&mut input, &mut line, daemon.limits.body)? {
+        if complete && line.trim_ascii().is_empty() {
+            continue;
+        }
+        daemon.busy_lines.fetch_add(1, Relaxed);
+        let reply = if complete { answer(daemon, &line) } else { Err(too_long(&daemon.limits)) };
+        let mut reply = reply.unwrap_or_else(|error| {
+            daemon.metrics.reject(error.code);
+            error.json()
+        });
+        reply.push('\n');
+        let written = output.write_all(reply.as_bytes()).and_then(|()| output.flush());
+        daemon.busy_lines.fetch_sub(1, Relaxed);
+        written?;
+    }
+    Ok(())
+}
+
+fn answer(daemon: &Daemon, line: &[u8]) -> Outcome {
+    let ask = Ask::parse(line, &daemon.limits)?;
+    let (send, receive) = channel();
+    let done = move |_, outcome| {
+        let _ = send.send(outcome);
+    };
+    let ticket = pool::submit(daemon, Client::Lines, ask, done)?;
+    let time = ticket.deadline.saturating_duration_since(std::time::Instant::now());
+    receive.recv_timeout(time).unwrap_or_else(|_| {
+        ticket.cancel(&daemon.line);
+        Err(pool::too_late(daemon))
+    })
+}
+
+fn too_long(limits: &Limits) -> ApiError {
+    ApiError::new(Code::BodyTooLarge, format!("the line has more than {} bytes; send less", limits.body))
+}
+
+/// Reads the next line, without its end, into `line`. `Some(false)` if it has more than `max` bytes: it is then cut, and its rest
+/// thrown away. `None` at the end of the input.
+///
+/// # Errors
+/// If reading fails.
+pub fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, max: usize) -> io::Result<Option<bool>> {
+    line.clear();
+    let (mut any, mut complete) = (false, true);
+    loop {
+        let available = match input.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if available.is_empty() {
+            return Ok(any.then_some(complete));
+        }
+        any = true;
+        let end = available.iter().position(|&b| b == b'\n');
+        let part = &available[..end.unwrap_or(available.len())];
+        let room = max - line.len();
+        complete &= part.len() <= room;
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        let used = part.len() + usize::from(end.is_some());
+        input.consume(used);
+        if end.is_some() {
+            return Ok(Some(complete));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_at_the_limit_and_the_next_one_is_whole() {
+        for size in [1, 2, 3, 100] {
+            let mut input = io::BufReader::with_capacity(size, &b"ab\n\nabcd\nabcde\nxyz"[..]);
+            let mut line = Vec::new();
+            let mut lines = Vec::new();
+            while let Some(complete) = read_line(&mut input, &mut line, 4).unwrap() {
+                lines.push((String::from_utf8(line.clone()).unwrap(), complete));
+            }
+            let lines: Vec<_> = lines.iter().map(|(line, complete)| (line.as_str(), *complete)).collect();
+            assert_eq!(lines, [("ab", true), ("", true), ("abcd", true), ("abcd", false), ("xyz", true)]);
+        }
+    }
+}

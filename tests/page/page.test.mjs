@@ -1,0 +1,393 @@
+// The page of `edgeqa serve` as a stranger uses it: the real program, the demo model, Chromium.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Browser, Kiosk, TOWER, ask, focused, nextReply, shot, shown, state } from "./kiosk.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const EXAMPLES = ["How long is the whale?", "What does a ticket cost for children?", "Who was Maud Ekstrom?", "When was the museum opened?", "How do I get here by ferry?"];
+const SETTINGS = { title: "Harbour Museum", subtitle: "Ask about your visit, the boats and the town.", language: "en", examples: EXAMPLES, idle_seconds: 60 };
+const UNKNOWN = "What is the capital of Mongolia?";
+const SIZES = [[360, 740], [1080, 1920], [1920, 1080], [3840, 2160]];
+
+let kiosk, browser;
+before(async () => {
+  kiosk = await Kiosk.make();
+  await kiosk.start(SETTINGS);
+  browser = await Browser.launch();
+});
+after(async () => {
+  await browser?.close();
+  await kiosk?.remove();
+});
+
+/** A test with a page of its own. */
+function on(name, options, body) {
+  test(name, async () => {
+    const page = await browser.open(`${kiosk.address}/${options.hash || ""}`, options);
+    try {
+      await body(page);
+    } finally {
+      await page.context().close();
+    }
+  });
+}
+
+/** What the page shows of the server's answer must be the answer, where it stands in the file. */
+async function check(page, reply) {
+  const [mark] = await page.locator("#passage mark").allTextContents();
+  const file = kiosk.document(reply.source.file);
+  assert.equal(file.subarray(reply.bytes.start, reply.bytes.end).toString(), reply.answer, "bytes of the file");
+  assert.equal(flat(mark), flat(reply.answer), "the mark");
+  assert.equal(await page.locator("#passage mark").count(), 1);
+  assert.equal(flat(await shown(page, "verdict")), flat(reply.answer), "the heading");
+  assert.ok((await shown(page, "file")).includes(`passage ${reply.source.passage}`));
+  assert.ok(`${await shown(page, "heading")} ${await shown(page, "file")}`.includes(reply.source.file));
+  // Before the mark stands what stands before it in the file.
+  const before = await page.locator("#passage mark").evaluate((mark) => mark.previousSibling?.textContent ?? "");
+  assert.ok(flat(file.subarray(0, reply.bytes.start).toString() + "|").endsWith(flat(before + "|")), `before: ${before}`);
+}
+const flat = (text) => text.replace(/\s+/g, " ").trim();
+
+/** Answers requests for answers in the server's place. */
+const pretend = (page, ...replies) =>
+  page.route("**/v1/ask", (route) => {
+    const reply = replies.length > 1 ? replies.shift() : replies[0];
+    return reply === "real" ? route.continue() : reply === "broken" ? route.abort("connectionreset") : route.fulfill({ contentType: "application/json", ...reply });
+  });
+const refusal = (status, code, headers = {}) => ({ status, headers, body: JSON.stringify({ error: { code, message: `the message of ${code}` } }) });
+
+on("the start shows the owner's settings and nothing else", {}, async (page) => {
+  assert.equal(await page.title(), SETTINGS.title);
+  assert.equal(await shown(page, "title"), SETTINGS.title);
+  assert.equal(await shown(page, "subtitle"), SETTINGS.subtitle);
+  assert.deepEqual(await page.locator("#list button").allTextContents(), EXAMPLES);
+  assert.equal(await shown(page, "result"), null);
+  assert.equal(await page.evaluate(() => document.documentElement.lang), "en");
+});
+
+on("a touched example is answered, marked in its passage, with its source", { hasTouch: true }, async (page) => {
+  const coming = nextReply(page);
+  await page.tap(`#list button:has-text("${EXAMPLES[0]}")`);
+  const reply = await coming;
+  await state(page, "answer");
+  assert.equal(reply.question, EXAMPLES[0]);
+  assert.match(reply.answer, /14\.5 metres/);
+  await check(page, reply);
+  assert.equal(await focused(page), "verdict");
+  assert.equal(await page.textContent("#status"), "Answer found.");
+  assert.equal(await page.getAttribute("#result", "aria-busy"), "false");
+  assert.ok(!(await page.locator("#list li:visible").allTextContents()).includes(EXAMPLES[0]), "not offered again");
+  await page.tap("#again");
+  await state(page, "start");
+  assert.equal(await page.inputValue("#question"), "");
+  assert.ok(!(await page.textContent("main")).includes("14.5"), "nothing stays");
+});
+
+on("all of Unicode and markup are text", {}, async (page) => {
+  const coming = nextReply(page);
+  await ask(page, "Who cast the bell 🔔 of the tower of Tindra?");
+  const reply = await coming;
+  await state(page, "answer");
+  assert.equal(reply.source.file, "tindra.txt");
+  assert.match(reply.answer, /Olof Berg/);
+  await check(page, reply);
+  assert.match(await page.textContent("#passage"), /^🗼🗼 The bell 🔔/, "the title is not shown twice");
+  assert.equal(await page.locator("#passage :not(mark)").count(), 0, "no element but the mark");
+  assert.match(await page.textContent("#passage"), /<img src=x onerror=alert\(1\)> but the mayor &amp; the oldest/);
+  assert.match(await page.textContent("#passage"), /Bell: 900 kilograms\nHeight: 31 metres/);
+});
+
+on("highlights count Unicode scalar values, and impossible ones are left out", {}, async (page) => {
+  const text = "𝟛🗼é x";
+  const source = (highlight) => ({ file: "a/b.txt", passage: 3, title: null, text, highlight });
+  const reply = (highlight, answer) => ({ body: JSON.stringify({ question: "?", answer, answered: true, source: source(highlight), nearest: null }) });
+  const spans = [[0, 1, "𝟛"], [1, 2, "🗼"], [1, 3, "🗼é"], [4, 5, "x"], [0, 5, text]];
+  await pretend(page, ...spans.map(([start, end, answer]) => reply({ start, end }, answer)), reply({ start: 4, end: 6 }, "x"), reply(null, "x"));
+  for (const [n, [, , answer]] of spans.entries()) {
+    const coming = nextReply(page);
+    await ask(page, `question ${n}`);
+    await coming;
+    await page.waitForFunction((answer) => document.getElementById("verdict").textContent === answer, answer);
+    assert.deepEqual(await page.locator("#passage mark").allTextContents(), [answer]);
+  }
+  for (let n = 0; n < 2; n++) {
+    const coming = nextReply(page);
+    await ask(page, "one more");
+    await coming;
+    await page.waitForSelector("#passage mark", { state: "detached" });
+    assert.equal(await page.textContent("#passage"), text);
+  }
+  assert.equal(await shown(page, "heading"), "a/b.txt");
+});
+
+on("Markdown is shown without its signs, wrapped lines are joined, short ones kept", {}, async (page) => {
+  const wrapped = "A ticket for grown-ups, which is everybody from the age of 17,\ncosts **60 crowns**; see [the shop](shop.md).\n\n- Dogs: 5 crowns\n- Cats: 2*2 crowns";
+  const text = `# Tickets\n\n## Prices\n\n${wrapped}\n`;
+  const at = text.indexOf("60 crowns");
+  const source = { file: "tickets.md", passage: 1, title: "Prices", text, highlight: { start: at, end: at + 9 } };
+  const body = (file) => ({ body: JSON.stringify({ question: "?", answer: "60 crowns", answered: true, source: { ...source, file }, nearest: null }) });
+  await pretend(page, body("tickets.md"), body("tickets.txt"));
+  await ask(page, "one");
+  await state(page, "answer");
+  assert.equal(await page.textContent("#passage"), "A ticket for grown-ups, which is everybody from the age of 17, costs 60 crowns; see the shop.\n\n• Dogs: 5 crowns\n• Cats: 2*2 crowns\n");
+  assert.equal(await page.textContent("#passage mark"), "60 crowns");
+  await ask(page, "two");
+  await page.waitForFunction(() => document.getElementById("file").textContent === "tickets.txt, passage 1");
+  assert.equal(await page.textContent("#passage"), `${wrapped.replace("17,\n", "17, ")}\n`, "plain text as it is");
+});
+
+on("what is not in the documents is said to be not there", {}, async (page) => {
+  const coming = nextReply(page);
+  await ask(page, UNKNOWN);
+  const reply = await coming;
+  await state(page, "none");
+  assert.equal(reply.answered, false);
+  assert.equal(await shown(page, "verdict"), "This is not in the documents.");
+  assert.equal(await page.locator("mark").count(), 0);
+  if (reply.nearest) {
+    const [words] = flat(await page.textContent("#passage")).match(/^.{30}/);
+    assert.ok(flat(reply.nearest.text).includes(words));
+    assert.equal(await shown(page, "from"), "The closest passage is from");
+  } else {
+    assert.equal(await shown(page, "source"), null);
+  }
+});
+
+on("the keyboard is enough", {}, async (page) => {
+  const order = [];
+  for (let n = 0; n < 2 + EXAMPLES.length; n++) {
+    if (n) await page.keyboard.press("Tab");
+    order.push(await focused(page));
+    const seen = await page.evaluate(() => [document.activeElement, document.activeElement.parentElement].some((element) => getComputedStyle(element).outlineStyle !== "none"));
+    assert.ok(seen, `the focus on ${order.at(-1)} is visible`);
+  }
+  assert.deepEqual(order, ["question", "ask", ...EXAMPLES]);
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(page), "question");
+  await page.keyboard.type("How long is the whale?");
+  await page.keyboard.press("Enter");
+  await state(page, "answer");
+  assert.equal(await focused(page), "verdict");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(page), "again", "after the answer comes the next question");
+  await page.keyboard.press("Escape");
+  await state(page, "start");
+  assert.equal(await page.inputValue("#question"), "");
+  await page.keyboard.press("Enter");
+  await sleep(50);
+  await state(page, "start");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.type("Who?");
+  assert.equal(await page.inputValue("#question"), "Who?", "typing needs no aim");
+});
+
+on("waiting is shown after a moment and can be cancelled", {}, async (page) => {
+  const begun = [];
+  await page.route("**/v1/ask", async (route) => { begun.push(Date.now()); await sleep(1200); await route.continue().catch(() => {}); });
+  await ask(page, "How long is the whale?");
+  await sleep(100);
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.state), "start", "no flicker");
+  assert.equal(await page.getAttribute("#result", "aria-busy"), "true");
+  await state(page, "busy");
+  assert.match(await page.textContent("#status"), /Looking in the documents/);
+  await shot(page, "busy-1280-light");
+  await page.click("#cancel");
+  await state(page, "start");
+  assert.equal(await page.inputValue("#question"), "How long is the whale?", "to be corrected");
+  assert.equal(await page.getAttribute("#result", "aria-busy"), "false");
+  await sleep(Math.max(0, begun[0] + 1700 - Date.now()));
+  await state(page, "start");
+});
+
+on("a late answer to an earlier question is never shown", {}, async (page) => {
+  await page.route("**/v1/ask", async (route) => {
+    if (route.request().postDataJSON().question.includes("whale")) await sleep(700);
+    await route.continue().catch(() => {});
+  });
+  await ask(page, "How long is the whale?");
+  await sleep(50);
+  await ask(page, "Who cast the bell of the tower of Tindra?");
+  await state(page, "answer");
+  assert.match(await shown(page, "verdict"), /Olof Berg/);
+  await sleep(1000);
+  assert.match(await shown(page, "verdict"), /Olof Berg/);
+  assert.equal(await page.inputValue("#question"), "Who cast the bell of the tower of Tindra?");
+});
+
+on("a busy server is asked again when it says so", {}, async (page) => {
+  const times = [];
+  page.on("request", (request) => request.url().endsWith("/v1/ask") && times.push(Date.now()));
+  await pretend(page, refusal(503, "queue_full", { "Retry-After": "1" }), "broken", "real");
+  await ask(page, "How long is the whale?");
+  await state(page, "moment");
+  assert.equal(await shown(page, "kind"), "One moment");
+  await shot(page, "moment-1280-light");
+  await state(page, "answer");
+  assert.equal(times.length, 3);
+  assert.ok(times[1] - times[0] >= 950, `Retry-After is kept: ${times[1] - times[0]} ms`);
+  assert.match(await shown(page, "verdict"), /14\.5/);
+});
+
+on("an error is told, and trying again helps", {}, async (page) => {
+  const cases = [
+    [refusal(400, "question_too_long"), "This question is too long.", null],
+    [refusal(504, "time_limit"), "That took too long.", null],
+    [refusal(500, "internal_error"), "That did not work.", "the message of internal_error"],
+    [{ status: 200, body: "{" }, "That did not work.", null],
+    [{ status: 200, body: "[1]" }, "That did not work.", null],
+  ];
+  await pretend(page, ...cases.map(([reply]) => reply), "real");
+  for (const [n, [, verdict, detail]] of cases.entries()) {
+    if (n) await page.click("#retry");
+    else await ask(page, "How long is the whale?");
+    await page.waitForFunction((words) => document.getElementById("verdict").textContent === words, verdict);
+    await state(page, "failed");
+    assert.equal(await shown(page, "detail"), detail);
+    assert.equal(await focused(page), "verdict");
+    if (n < cases.length - 1) await page.evaluate(() => (document.getElementById("verdict").textContent = ""));
+  }
+  await page.click("#retry");
+  await state(page, "answer");
+});
+
+on("a killed server is waited for, and the question is answered when it is back", {}, async (page) => {
+  await kiosk.kill();
+  await ask(page, "How long is the whale?");
+  await state(page, "moment");
+  assert.equal(await page.getAttribute("#result", "aria-busy"), "true");
+  await sleep(700);
+  await state(page, "moment");
+  await kiosk.start(SETTINGS);
+  await state(page, "answer");
+  assert.match(await shown(page, "verdict"), /14\.5/);
+});
+
+on("after the idle time nothing of the visitor is left", { clock: true }, async (page) => {
+  await ask(page, "How long is the whale?");
+  await state(page, "answer");
+  await page.clock.fastForward(39_000);
+  assert.equal(await shown(page, "countdown"), null);
+  await page.clock.fastForward(2_000);
+  assert.match(await shown(page, "countdown"), /Back to the start in (19|20) s/);
+  assert.match(await page.textContent("#status"), /Press any key/);
+  await shot(page, "idle-1280-light");
+  await page.keyboard.press("Shift");
+  assert.equal(await shown(page, "countdown"), null, "a key keeps the page");
+  await state(page, "answer");
+  await page.clock.fastForward(41_000);
+  await page.click("#stay");
+  assert.equal(await shown(page, "countdown"), null);
+  await page.clock.fastForward(41_000);
+  await page.clock.fastForward(20_000);
+  await state(page, "start");
+  const left = await page.evaluate(() => document.body.innerText + document.getElementById("question").value + document.getElementById("result").textContent);
+  assert.ok(!/14\.5|skeleton/.test(left) && left.split("whale").length === 2, "only the example speaks of whales");
+  assert.equal(await page.inputValue("#question"), "");
+  assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length), 0);
+  // An unfinished question is private too.
+  await page.fill("#question", "half a quest");
+  await page.clock.fastForward(41_000);
+  await page.clock.fastForward(20_000);
+  assert.equal(await page.inputValue("#question"), "");
+});
+
+on("the page has a keyboard of its own for a bare touch screen", { hash: "#keyboard", hasTouch: true }, async (page) => {
+  assert.equal(await shown(page, "keyboard"), null);
+  await page.tap("#question");
+  for (const letter of "Who cast thee") {
+    const shift = await page.locator("#keyboard [aria-pressed]").getAttribute("aria-pressed");
+    assert.equal(shift, String(letter === "W"), "a sentence begins with a capital");
+    await page.tap(letter === " " ? "#keyboard .space" : `#keyboard button:text-is("${letter}")`);
+  }
+  await page.tap('#keyboard [aria-label="Delete a letter"]');
+  assert.equal(await page.inputValue("#question"), "Who cast the");
+  for (const letter of " bell?") await page.tap(letter === " " ? "#keyboard .space" : `#keyboard button:text-is("${letter}")`);
+  assert.equal(await focused(page), "question", "keys leave the focus where it is");
+  await shot(page, "keyboard-1280-light");
+  const coming = nextReply(page);
+  await page.tap("#keyboard .primary");
+  assert.equal((await coming).question, "Who cast the bell?");
+  await page.waitForSelector("#keyboard", { state: "hidden" });
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const [width, height] of SIZES) {
+    on(`${width} x ${height}, ${colorScheme}: it fits, can be touched, and axe finds nothing`, { viewport: { width, height }, colorScheme, reducedMotion: "reduce" }, async (page) => {
+      const look = async (name) => {
+        await shot(page, `${name}-${width}-${colorScheme}`);
+        assert.deepEqual(await page.evaluate(faults), [], `${name}: sizes`);
+        if (width === 360 || width === 1920) assert.deepEqual(await axe(page), [], `${name}: axe`);
+      };
+      await look("start");
+      await ask(page, "How long is the whale?");
+      await state(page, "answer");
+      await look("answer");
+      await ask(page, UNKNOWN);
+      await state(page, "none");
+      await look("none");
+      await pretend(page, refusal(503, "not_ready", { "Retry-After": "30" }), refusal(500, "internal_error"));
+      await ask(page, "How long is the whale?");
+      await state(page, "moment");
+      await look("moment");
+      assert.equal(await page.evaluate(() => document.getAnimations().length), 0, "motion is reduced");
+      await ask(page, "How long is the whale?");
+      await state(page, "failed");
+      await look("failed");
+    });
+  }
+}
+
+/** What is wider than the screen, or too small for a finger. Runs in the page. */
+function faults() {
+  const found = [];
+  if (document.documentElement.scrollWidth > innerWidth) found.push(`the page is ${document.documentElement.scrollWidth} wide`);
+  for (const element of document.querySelectorAll("button, textarea")) {
+    const { width, height, left, right } = element.getBoundingClientRect();
+    if (element.checkVisibility() && (width < 55.5 || height < 55.5 || left < 0 || right > innerWidth)) found.push(`${element.id || element.textContent}: ${width} x ${height}`);
+  }
+  const size = parseFloat(getComputedStyle(document.getElementById("verdict")).fontSize);
+  if (document.documentElement.dataset.state === "answer" && size < 34) found.push(`the answer has ${size} px`);
+  return found;
+}
+
+async function axe(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`));
+}
+
+test("another language, and colours that could not be read, after the owner has changed the settings", async () => {
+  const page = await browser.open(kiosk.address, { clock: true });
+  await page.waitForLoadState("networkidle");
+  await kiosk.kill();
+  await kiosk.start({ ...SETTINGS, title: "Hafenmuseum </script><b>", language: "de-CH", accent: "#ffe600", accent_dark: "#102", examples: [EXAMPLES[0]] });
+  await page.clock.fastForward(600_000);
+  await page.waitForFunction(() => document.documentElement.lang === "de");
+  assert.equal(await shown(page, "title"), "Hafenmuseum </script><b>");
+  assert.equal(await shown(page, "label"), "Ihre Frage");
+  await page.click("#list button");
+  await state(page, "answer");
+  assert.equal(await shown(page, "again"), "Andere Frage stellen");
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    assert.deepEqual(await axe(page), [], colorScheme);
+    await shot(page, `german-1280-${colorScheme}`);
+  }
+  await page.context().close();
+});
+
+test("no page has asked anybody but the server, nor broken the policy", async () => {
+  assert.ok(browser.requests.length > 50);
+  assert.deepEqual(browser.requests.filter((url) => !url.startsWith(`${kiosk.address}/`) && !url.startsWith("data:")), []);
+  assert.deepEqual(browser.complaints, []);
+  // The same eyes see it when something does.
+  const page = await browser.open(kiosk.address);
+  await page.evaluate(() => { document.body.setAttribute("style", "color: red"); document.body.append(Object.assign(new Image(), { src: "http://192.0.2.1/x.png" })); });
+  await page.waitForTimeout(200);
+  assert.equal(browser.complaints.filter((words) => words.includes("Content Security Policy")).length, 2, String(browser.complaints));
+  await page.context().close();
+});

@@ -1,0 +1,59 @@
+//! Parsers of what strangers send: damaged and random bytes give a result, whatever it is, and it depends on nothing but them.
+
+use edgeqa::serve::Limits;
+use edgeqa::serve::config::Config;
+use edgeqa::serve::http::{Parsed, parse_request};
+use edgeqa::serve::schema::Ask;
+use edgeqa::serve::stdio::read_line;
+
+use super::common::Random;
+use super::daemon::{post, short};
+
+/// `seed` with some bytes replaced, removed, repeated or inserted.
+fn damaged(random: &mut Random, seed: &[u8]) -> Vec<u8> {
+    const INTERESTING: &[u8] = b"\r\n\0 :{}[]\",\\\xff\xe2#=-0123456789aE";
+    let mut bytes = seed.to_vec();
+    for _ in 0..1 + random.below(6) {
+        let at = random.below(bytes.len() + 1);
+        let byte = INTERESTING[random.below(INTERESTING.len())];
+        match random.below(5) {
+            0 => bytes.insert(at, byte),
+            1 => bytes.truncate(at),
+            2 if at < bytes.len() => bytes[at] = byte,
+            3 if at < bytes.len() => drop(bytes.remove(at)),
+            _ => {
+                let part = bytes[at..(at + random.below(20)).min(bytes.len())].to_vec();
+                bytes.splice(at..at, part);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn damaged_input_is_read_without_a_panic() {
+    let limits = Limits::default();
+    let config = b"[page]\ntitle = \"x\"\nexamples = ['a', 'b']\nidle_seconds = 5\naccent = '#abc'\n";
+    let request = post(&short().to_string()).replace("Host:", "Connection: close\r\nExpect: 100-continue\r\nHost:");
+    let mut random = Random(1);
+    let (mut complete, mut asks, mut configs) = (0, 0, 0);
+    for _ in 0..20_000 {
+        let bytes = damaged(&mut random, request.as_bytes());
+        if let Ok(Parsed::Complete(request, used)) = parse_request(&bytes, limits.body) {
+            complete += 1;
+            assert!(used <= bytes.len() && request.body.len() <= limits.body);
+            // What follows a request does not change it, and without its last byte it is none.
+            let longer = [&bytes[..used], b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(parse_request(&longer, limits.body), Ok(Parsed::Complete(request, used)));
+            assert!(!matches!(parse_request(&bytes[..used - 1], limits.body), Ok(Parsed::Complete(_, u)) if u == used));
+        }
+        asks += usize::from(Ask::parse(&damaged(&mut random, short().to_string().as_bytes()), &limits).is_ok());
+        configs += usize::from(Config::parse(&damaged(&mut random, config)).is_ok());
+        let (mut line, mut input) = (Vec::new(), &damaged(&mut random, b"one\ntwo\r\n\nthree")[..]);
+        while read_line(&mut input, &mut line, 4).expect("memory").is_some() {
+            assert!(line.len() <= 4 && !line.contains(&b'\n'));
+        }
+    }
+    // Some of the damage does no harm, or nothing would have been tested.
+    assert!([complete, asks, configs].iter().all(|count| (100..19_900).contains(count)), "{complete} {asks} {configs}");
+}

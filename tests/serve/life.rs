@@ -1,0 +1,146 @@
+//! From start to stop: signals, systemd's sockets and messages.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::daemon::{Client, Daemon, edgeqa, long, post, short, variant, wait};
+
+#[test]
+fn what_is_being_answered_is_finished_before_the_end() {
+    let mut daemon = Daemon::start(&[]);
+    let mut idle = daemon.connect();
+    assert_eq!(idle.get("/healthz").status, 200);
+    let mut busy = daemon.connect();
+    let mut medium = long();
+    medium["context"] = "The ships went by and nobody wrote it down. ".repeat(700).into();
+    busy.send(post(&medium.to_string()));
+    wait("the question", || (daemon.metric("edgeqa_connections") == 3.0).then_some(()));
+    daemon.signal("TERM");
+    assert!(idle.is_closed());
+    let reply = busy.reply();
+    assert_eq!((reply.status, reply.header("Connection")), (200, Some("close")));
+    // Not even a little later.
+    assert!(std::net::TcpStream::connect(("127.0.0.1", daemon.port)).is_err());
+    assert!(daemon.end().success());
+    assert!(daemon.log().contains("stopping, after what is being answered"));
+}
+
+#[test]
+fn the_end_does_not_wait_forever() {
+    for signals in [1, 2] {
+        let mut daemon = Daemon::start(&["--stop-timeout", if signals == 1 { "0.2" } else { "100" }]);
+        let mut busy = daemon.connect();
+        busy.send(post(&long().to_string()));
+        wait("the question", || (daemon.metric("edgeqa_connections") == 2.0).then_some(()));
+        let begun = Instant::now();
+        daemon.signal("INT");
+        if signals == 2 {
+            daemon.wait_for_log("stopping, after");
+            daemon.signal("INT");
+        }
+        assert_eq!(daemon.end().code(), Some(signals - 1));
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_unix_socket_is_made_used_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edgeqa.sock");
+    let name = path.to_str().unwrap();
+    for _ in 0..2 {
+        let mut daemon = Daemon::of(edgeqa().args(["serve", "--socket", name]));
+        let ask = || Client::new(UnixStream::connect(&path).unwrap()).ask(&short()).json();
+        assert_eq!(ask()["answer"], "Jonas Ekdahl");
+        let second = edgeqa().args(["serve", "--socket", name]).output().unwrap();
+        assert!(String::from_utf8_lossy(&second.stderr).contains("another program listens there"));
+        assert_eq!(ask()["answer"], "Jonas Ekdahl");
+        assert!(daemon.terminate().success());
+        assert!(!path.exists());
+        // What a killed daemon leaves is no obstacle.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    }
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "mine").unwrap();
+    let refused = edgeqa().args(["serve", "--socket", name]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no socket"));
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+}
+
+#[test]
+fn a_socket_of_systemd_is_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // A connection waits before there is a daemon.
+    let mut early = Client::new(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    early.send(post(&short().to_string()));
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve 3<&0 0</dev/null";
+    let mut daemon = Daemon::of(
+        Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_edgeqa")])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::from(OwnedFd::from(listener))),
+    );
+    assert_eq!(daemon.port, port);
+    assert_eq!(early.reply().json()["answer"], "Jonas Ekdahl");
+    assert!(!daemon.log().contains("8017"));
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn systemd_is_told_and_the_watchdog_only_after_a_test() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    variant(&model, "-3.4");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let receive = || {
+        let mut buffer = [0; 4096];
+        let len = socket.recv(&mut buffer).expect("a message");
+        String::from_utf8(buffer[..len].to_vec()).expect("UTF-8")
+    };
+    let mut daemon = Daemon::of(
+        edgeqa()
+            .args(["serve", "--listen", "127.0.0.1:0", "--model", model.to_str().unwrap()])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "2000000")
+            .env("JOURNAL_STREAM", "8:1"),
+    );
+    let ready = receive();
+    assert!(ready.starts_with("READY=1\nSTATUS=answering with ") && ready.contains("(sha256 "), "{ready}");
+    assert_eq!((receive(), receive()), ("WATCHDOG=1".into(), "WATCHDOG=1".into()));
+    assert!(daemon.metric("edgeqa_self_tests_total{result=\"passed\"}") >= 2.0);
+    assert!(daemon.log().starts_with("<6>"), "{}", daemon.log());
+
+    // Whoever cuts the file makes the test fail: systemd hears why, and no ping.
+    fs::File::options().write(true).open(&model).unwrap().set_len(1000).unwrap();
+    let message = loop {
+        match receive() {
+            message if message == "WATCHDOG=1" => {}
+            message => break message,
+        }
+    };
+    assert!(message.contains("changed in place") || message.contains("truncated"), "{message}");
+    let reply = daemon.ask(&short());
+    assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"));
+    assert_eq!(daemon.get("/readyz").status, 503);
+    assert_eq!(daemon.get("/healthz").status, 200);
+
+    // A good file in its place heals it.
+    variant(&model, "-3.5");
+    wait("the new model", || (daemon.get("/readyz").status == 200).then_some(()));
+    assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.5);
+    assert!(daemon.terminate().success());
+    let last = loop {
+        let message = receive();
+        if message.starts_with("STOPPING=1") {
+            break message;
+        }
+    };
+    assert!(last.contains("STATUS="));
+}

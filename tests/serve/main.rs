@@ -1,0 +1,13 @@
+//! `edgeqa serve` and `edgeqa model` as clients, owners and systemd use them. Everything goes over loopback.
+#![cfg(target_os = "linux")]
+
+mod bytes;
+#[path = "../common/mod.rs"]
+mod common;
+mod daemon;
+mod http;
+mod install;
+mod life;
+mod limits;
+mod lines;
+mod swap;

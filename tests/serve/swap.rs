@@ -1,0 +1,107 @@
+//! Models that come while questions are asked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::daemon::{Daemon, edgeqa, short, variant, wait};
+
+/// Everything of a reply that the model decides.
+fn answer(reply: &Value) -> String {
+    let keys = ["answer", "score", "probability", "null_odds", "bytes", "null_threshold"];
+    keys.map(|key| reply[key].to_string()).join(" ")
+}
+
+#[test]
+fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    let path = model.to_str().unwrap();
+    variant(&model, "-3.4");
+    let mut daemon = Daemon::start(&["--model", path]);
+    let old = answer(&daemon.ask(&short()).json());
+    let (stop, seen) = (AtomicBool::new(false), std::sync::Mutex::new(BTreeSet::new()));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = daemon.connect();
+                while !stop.load(Relaxed) {
+                    let reply = client.ask(&short());
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    seen.lock().unwrap().insert(answer(&reply.json()));
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        // Also if an assertion fails.
+        let _stop = Stop(&stop);
+        let threshold = || daemon.ask(&short()).json()["null_threshold"].clone();
+
+        // A good one, noticed by itself.
+        variant(&model, "-3.5");
+        wait("the new model", || (threshold() == -3.5).then_some(()));
+        assert_eq!(daemon.metric("edgeqa_model_swaps_total"), 1.0);
+
+        // One with a flipped bit in its weights, and one that is cut off.
+        let good = fs::read(&model).unwrap();
+        let mut flipped = good.clone();
+        let at = flipped.len() - 5000;
+        flipped[at] ^= 1;
+        for (bytes, reason) in
+            [(&flipped[..], "checksum"), (&good[..good.len() / 2], "truncated"), (&b"nonsense"[..], "invalid")]
+        {
+            let before = daemon.metric("edgeqa_model_refusals_total");
+            let beside = folder.path().join("beside");
+            fs::write(&beside, bytes).unwrap();
+            fs::rename(&beside, &model).unwrap();
+            daemon.signal("HUP");
+            wait("the refusal", || (daemon.metric("edgeqa_model_refusals_total") > before).then_some(()));
+            let metrics = daemon.get("/metrics").text();
+            assert!(metrics.contains(&format!("edgeqa_model_refused_info{{reason=\"{reason}\",path=")), "{metrics}");
+            assert_eq!(daemon.get("/v1/info").json()["refused_model"]["reason"], reason);
+            assert!(daemon.log().contains("is refused, the model before it is kept: "), "{}", daemon.log());
+            assert_eq!(threshold(), -3.5);
+        }
+        // It is not tried again and again.
+        let refusals = daemon.metric("edgeqa_model_refusals_total");
+        thread::sleep(Duration::from_millis(2500));
+        assert_eq!(daemon.metric("edgeqa_model_refusals_total"), refusals);
+
+        // And a good one again.
+        variant(&model, "-3.6");
+        daemon.signal("HUP");
+        wait("the new model", || (threshold() == -3.6).then_some(()));
+        assert!(!daemon.get("/metrics").text().contains("refused_info"));
+    });
+    let expected = ["-3.4", "-3.5", "-3.6"].map(|threshold| old.replace("-3.4", threshold));
+    assert_eq!(seen.into_inner().unwrap(), BTreeSet::from(expected));
+    assert!(daemon.terminate().success());
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn a_daemon_starts_with_the_previous_model_rather_than_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    fs::write(&model, "nonsense").unwrap();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--model", model.to_str().unwrap()];
+    let output = edgeqa().args(args).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("cannot serve with") && errors.contains("not a safetensors file"), "{errors}");
+    variant(&folder.path().join("model.safetensors.previous"), "-3.7");
+    let daemon = Daemon::of(edgeqa().args(args));
+    assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
+    assert!(daemon.log().contains("answering with "), "{}", daemon.log());
+}
