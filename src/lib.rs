@@ -12,6 +12,7 @@
 //! - [`memory`]: what a process costs, and limits
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`guard`]: calls of libraries that may panic on foreign data
+//! - [`vocabulary`]: pieces of text and their ids, compiled for searching in a map
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
 //! - [`documents`]: a folder of texts: passages, the index that finds them, one answer from several of them
@@ -36,6 +37,7 @@ pub mod replace;
 pub mod serve;
 pub mod threads;
 pub mod tokenizer;
+pub mod vocabulary;
 
 #[cfg(target_endian = "big")]
 compile_error!("artifacts are mapped as little-endian numbers; big-endian targets are not supported");

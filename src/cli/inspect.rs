@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use edgeqa::artifact::schema::TOKENIZER;
+use edgeqa::artifact::schema::TOKENIZER_TENSORS;
 use edgeqa::artifact::{Accuracy, Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::qa::Reader;
@@ -187,7 +187,7 @@ impl<'a> Report<'a> {
 /// The part of the model that a tensor belongs to.
 fn part_of(tensor: &str) -> &'static str {
     match tensor {
-        TOKENIZER => "tokenizer",
+        name if TOKENIZER_TENSORS.contains(&name) => "tokenizer",
         name if name.ends_with(PADDING_SUFFIX) => "padding",
         name if name.starts_with("embeddings.") => "embeddings",
         name if name.contains(".attention.position_") => "relative positions",
