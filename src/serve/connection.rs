@@ -30,6 +30,8 @@ pub struct Connection {
     deadline: Instant,
     /// The client was told to send its body.
     continued: bool,
+    /// The next reply is the last.
+    ending: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,21 @@ impl Connection {
     /// A new one.
     pub fn new(stream: Stream, limits: &Limits) -> Self {
         let deadline = Instant::now() + limits.idle;
-        Self { stream, input: Vec::new(), output: Vec::new(), sent: 0, state: State::Idle, deadline, continued: false }
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            state: State::Idle,
+            deadline,
+            continued: false,
+            ending: false,
+        }
+    }
+
+    /// Ends it after the next reply.
+    pub fn end(&mut self) {
+        self.ending = true;
     }
 
     /// The socket.
@@ -185,9 +201,10 @@ impl Connection {
 
     /// Sends a response, as far as the client takes it at once.
     pub fn respond(&mut self, response: &Response, manner: Manner, limits: &Limits) {
-        self.output = response.bytes(manner.keep_alive, manner.with_body);
+        let keep_alive = manner.keep_alive && !self.ending;
+        self.output = response.bytes(keep_alive, manner.with_body);
         self.sent = 0;
-        self.state = State::Sending(manner.keep_alive);
+        self.state = State::Sending(keep_alive);
         self.deadline = Instant::now() + limits.client;
     }
 
@@ -198,8 +215,8 @@ impl Connection {
         }
     }
 
-    /// Sends what is left of the reply. With `last`, the connection ends after it.
-    pub fn send(&mut self, limits: &Limits, last: bool) -> Fate {
+    /// Sends what is left of the reply.
+    pub fn send(&mut self, limits: &Limits) -> Fate {
         let State::Sending(keep_alive) = self.state else { return Fate::Open };
         while self.sent < self.output.len() {
             match self.stream.write(&self.output[self.sent..]) {
@@ -209,7 +226,7 @@ impl Connection {
             }
         }
         self.output = Vec::new();
-        if keep_alive && !last {
+        if keep_alive {
             self.state = State::Idle;
             self.deadline = Instant::now() + limits.idle;
         } else {

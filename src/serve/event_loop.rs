@@ -172,6 +172,7 @@ impl<'a> EventLoop<'a> {
                 self.stop_at = Some(Instant::now() + self.daemon.limits.stop);
                 self.listeners.clear();
                 self.connections.retain(|_, connection| !connection.is_idle());
+                self.connections.values_mut().for_each(Connection::end);
             }
             Event::Stop => {}
             Event::Done { connection: id, number, outcome } => {
@@ -213,9 +214,9 @@ impl<'a> EventLoop<'a> {
     /// Does what can be done for a connection without waiting: sends, and takes the next requests.
     fn advance(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (daemon, bell, stopping) = (self.daemon, &self.bell, self.stop_at.is_some());
+        let (daemon, bell) = (self.daemon, &self.bell);
         for _ in 0..AT_ONCE {
-            if connection.send(&daemon.limits, stopping) == Fate::Over {
+            if connection.send(&daemon.limits) == Fate::Over {
                 self.connections.remove(&id);
                 return;
             }
@@ -251,7 +252,7 @@ impl<'a> EventLoop<'a> {
                 let error = ApiError::new(Code::TooManyConnections, message);
                 connection.respond(&(&error).into(), Manner::LAST, &daemon.limits);
                 // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
-                let _ = connection.send(&daemon.limits, true);
+                let _ = connection.send(&daemon.limits);
                 let _ = connection.receive(&daemon.limits);
                 continue;
             }
