@@ -108,9 +108,8 @@ impl Comparison {
                 .collect();
             rows.push(Row::of_runs(format!("question, {}", threads(point.threads)), &runs));
         }
-        let starts: [(&str, fn(&Record) -> &Starts); 2] =
-            [("load", |r| &r.load), ("first answer", |r| &r.first_answer)];
-        for (name, starts) in starts {
+        for (name, starts) in [("load", (|r| &r.load) as fn(&Record) -> &Starts), ("first answer", |r| &r.first_answer)]
+        {
             for (cache, times) in [("warm", (|s| &s.warm) as fn(&Starts) -> &Vec<f64>), ("cold", |s| &s.cold)] {
                 let times: Vec<&Vec<f64>> = all().map(|record| times(starts(record))).collect();
                 // Each start is a process.

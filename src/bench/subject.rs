@@ -17,8 +17,11 @@ use crate::memory::drop_cached;
 use crate::qa::QaError;
 use crate::tokenizer::QaTokenizer;
 
-/// The model's shapes, the model, and what is run for every length.
-pub fn prepare(plan: &Plan) -> anyhow::Result<(ModelConfig, Model, Vec<(usize, Work)>)> {
+/// What is measured: the model's shapes, the model, and what is run for every length.
+type Subject = (ModelConfig, Model, Vec<(usize, Work)>);
+
+/// Makes ready what `plan` wants measured.
+pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let path = &plan.model;
     let artifact = Artifact::open(path).map_err(|source| QaError::Artifact { path: path.clone(), source })?;
     let config = &artifact.metadata().config;

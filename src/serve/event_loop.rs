@@ -48,6 +48,9 @@ pub struct Bell {
     wake: Arc<OwnedFd>,
 }
 
+/// Whether the bell rang, which listeners and which connections have something.
+type Happened = (bool, Vec<usize>, Vec<(u64, PollFlags)>);
+
 impl Bell {
     /// A bell, and what the loop needs to hear it.
     ///
@@ -134,8 +137,8 @@ impl<'a> EventLoop<'a> {
         done || Instant::now() >= stop_at
     }
 
-    /// Sleeps until something happens: whether the bell rang, which listeners and which connections have something.
-    fn wait(&self) -> io::Result<(bool, Vec<usize>, Vec<(u64, PollFlags)>)> {
+    /// Sleeps until something happens.
+    fn wait(&self) -> io::Result<Happened> {
         let now = Instant::now();
         let accepting = self.accept_after.is_none_or(|after| now >= after);
         let mut deadlines: Vec<Instant> = self.connections.values().map(Connection::deadline).collect();

@@ -66,7 +66,7 @@ fn check_site(request: &Request<'_>, loopback: bool) -> Result<(), ApiError> {
     let refuse = |message: &str| Err(ApiError::new(Code::ForeignOrigin, message));
     if let Some(origin) = request.origin {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
-        if authority.is_none() || !request.host.is_some_and(|host| authority == Some(host)) {
+        if authority.is_none() || request.host.is_none_or(|host| authority != Some(host)) {
             return refuse("pages of other sites may not ask here");
         }
     }
