@@ -5,9 +5,9 @@
 //! count of 1 to 256 whose value less one is the next byte). Then, if a piece ends here, its id in three bytes,
 //! little-endian. Then
 //!
-//! - [`LEAF`]: nothing.
-//! - [`RUN`]: `count` bytes that lead to one child, which follows.
-//! - [`TAIL`]: `count` bytes that lead to the end of a piece without children, whose id follows.
+//! - [`LEAF`][]: nothing.
+//! - [`RUN`][]: `count` bytes that lead to one child, which follows.
+//! - [`TAIL`][]: `count` bytes that lead to the end of a piece without children, whose id follows.
 //! - [`BRANCH`]` + w`, for `w` of 1, 2 or 3: `count` bytes in ascending order, each of which leads to a child; then for
 //!   every child but the first, in `w` little-endian bytes, how far behind the first it begins; then the children.
 //!
