@@ -91,7 +91,7 @@ fn parts_that_do_not_fit_are_refused_at_start() {
     says(Box::new(edit("\"unk_id\":3", "\"unk_id\":900")), "900");
     says(Box::new(edit("\"longest\":", "\"longest\":999")), "longest piece");
     says(Box::new(edit("\"type\":\"Unigram\"", "\"type\":\"BPE\"")), "BPE");
-    says(Box::new(edit("\"Strip\"", "\"Rip\"")), "Rip");
+    says(Box::new(edit("\"pattern\":", "\"patter\":")), "pattern");
     says(Box::new(|data| drop(data.remove(CHARSMAP))), "map of characters");
     says(Box::new(|data| data.insert(PIPELINE.into(), b"{".to_vec()).map_or((), drop)), "EOF");
     for len in [0, 3, 1000] {
