@@ -39,11 +39,9 @@ fn main() -> Result<()> {
             groups.entry(paragraph.questions[0].place.article).or_default().push(paragraph);
         }
         let asked: Vec<Asked<'_>> = groups.into_iter().flat_map(|(article, group)| articles(article, &group)).collect();
-        let parts: [(&str, fn(usize) -> bool); 3] =
-            [("all articles", |_| true), ("even articles", |n| n % 2 == 0), ("odd articles", |n| n % 2 == 1)];
-        for (name, part) in parts {
-            recall(name, asked.iter().filter(|asked| part(asked.article)))?;
-        }
+        recall("all articles", asked.iter())?;
+        recall("even articles", asked.iter().filter(|asked| asked.article % 2 == 0))?;
+        recall("odd articles", asked.iter().filter(|asked| asked.article % 2 == 1))?;
         return read(&reader, asked, limit);
     }
     let (library, skipped) = Library::open(&root.join("models/demo/documents"), &LibraryOptions::default())?;

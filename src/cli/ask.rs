@@ -29,14 +29,14 @@ struct Record<'a, A> {
 
 /// What questions are answered from, ready to be read.
 enum Ready {
-    Text(Context),
+    Text(Box<Context>),
     Documents(Library, RetrievalOptions),
 }
 
 /// What comes out, and what it was read from.
 enum Reply<'a> {
     Text(Answer, &'a Context),
-    Documents(DocumentAnswer, &'a Library),
+    Documents(Box<DocumentAnswer>, &'a Library),
 }
 
 pub fn run(args: &AskArgs) -> anyhow::Result<()> {
@@ -49,7 +49,7 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let reader = reader.on(threads);
     log::info!("model {}", path.display());
     let ready = match material {
-        Material::Text(text) => Ready::Text(reader.context(text)?),
+        Material::Text(text) => Ready::Text(reader.context(text)?.into()),
         Material::Documents(library) => Ready::Documents(library, RetrievalOptions { passages: args.passages }),
     };
     let options = AskOptions { top_k: args.top_k, ..args.answer.options() };
@@ -91,7 +91,7 @@ impl Ready {
                 let answer = library.ask_observed(reader, question, options, retrieval, |done, all| {
                     progress.update(done, all);
                 })?;
-                Ok(Reply::Documents(answer, library))
+                Ok(Reply::Documents(Box::new(answer), library))
             }
         }
     }
