@@ -58,7 +58,7 @@ root=()
 [ "$QEMU" = qemu-arm-static ] && root=(-L /usr/arm-linux-gnueabihf)
 
 cargo_for build --bin edgeqa
-tests=$(cargo_for test --lib --no-run --message-format=json | grep -o '"executable":"[^"]*"' | tail -1 | cut -d'"' -f4)
+tests=$(cargo_for test --lib --no-run --message-format=json | grep -o '"executable":"[^"]*/deps/edgeqa-[^"]*"' | tail -1 | cut -d'"' -f4)
 
 # One CPU of the matrix.
 row() {

@@ -9,21 +9,26 @@
 //! - [`model`]: artifact to tract graph to logits
 //! - [`errors`]: errors in one line
 //! - [`threads`]: who computes
+//! - [`memory`]: what a process costs, and limits
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`guard`]: calls of libraries that may panic on foreign data
+//! - [`vocabulary`]: pieces of text and their ids, compiled for searching in a map
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
 //! - [`documents`]: a folder of texts: passages, the index that finds them, one answer from several of them
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
+//! - [`bench`](mod@bench): how fast a machine answers, and what that takes
 //! - [`serve`]: answers for programs and for a page on a screen
 
 pub mod artifact;
+pub mod bench;
 pub mod config;
 pub mod documents;
 pub mod errors;
 pub mod eval;
 pub mod guard;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod qa;
@@ -32,6 +37,7 @@ pub mod replace;
 pub mod serve;
 pub mod threads;
 pub mod tokenizer;
+pub mod vocabulary;
 
 #[cfg(target_endian = "big")]
 compile_error!("artifacts are mapped as little-endian numbers; big-endian targets are not supported");

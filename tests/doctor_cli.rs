@@ -33,8 +33,12 @@ fn doctor_says_what_runs_here() {
     assert!(report["default_threads"].as_u64() <= report["usable_cpus"].as_u64());
     if cfg!(target_os = "linux") {
         assert_eq!(report["weights_are_mapped"], true);
-        assert_eq!(report["weights"]["private_dirty"], 0);
-        assert!(report["weights"]["bytes"].as_u64() >= Some(4096));
+        let memory = &report["memory"];
+        assert_eq!(memory["weights"]["private_dirty"], 0);
+        assert!(memory["weights"]["bytes"].as_u64() >= Some(4096));
+        let process = |name: &str| memory["process"][name].as_u64();
+        assert!(process("private_dirty") > Some(0) && process("resident") > process("private_dirty"), "{memory}");
+        assert!(memory["peak_resident"].as_u64() > process("private_dirty"), "{memory}");
     }
 }
 
@@ -48,7 +52,7 @@ fn the_override_is_obeyed_and_shown() {
     }
     let model = bench.model.to_str().expect("UTF-8");
     let page = success(run(&mut bench.command(&["doctor", "--model", model, "--threads", "1"]), ""));
-    for name in ["kernels", "features", "threads", "page size", "weights"] {
+    for name in ["kernels", "features", "threads", "page size", "weights", "memory"] {
         assert!(page.lines().any(|line| line.starts_with(name)), "{name}: {page}");
     }
 }

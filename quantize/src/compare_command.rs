@@ -55,8 +55,8 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let task = Task { reader: &reader, dataset: &dataset, options: &options, threads };
     let fp32 = Fp32::open(&args.fp32, args.config.as_deref(), args.imported)?;
-    let tokenizer = QaTokenizer::json(&artifact).with_context(unusable)?;
-    let identity = Identity::new(fp32.backend, fp32.config(), fp32.sha256.values().cloned(), &tokenizer, &task);
+    let tokenizer = QaTokenizer::sha256(&artifact).with_context(unusable)?;
+    let identity = Identity::new(fp32.backend, fp32.config(), fp32.sha256.values().cloned(), tokenizer, &task);
     let folder = if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) };
     let reference =
         Reference::run_or_cached(folder.as_deref(), &identity, || fp32.load(), &task, &Progress::new("fp32"))?;

@@ -75,6 +75,8 @@ pub struct Summary {
     pub source_bytes: u64,
     /// Bytes of the artifact.
     pub artifact_bytes: usize,
+    /// Its tokenizer.
+    pub tokenizer: TokenizerSummary,
     /// sha256 of its tensor data.
     pub data_sha256: String,
     /// The import against the original graph; `None` for a folder of named weights, which has no graph.
@@ -91,6 +93,15 @@ pub struct Summary {
     pub accuracy: Option<Accuracy>,
     /// How the accuracy gate was passed; `None` if there was none.
     pub gate: Option<Gated>,
+}
+
+/// How an artifact holds its tokenizer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TokenizerSummary {
+    /// Whether the vocabulary is compiled, so that it is used in the map; else `tokenizer.json` is unpacked and read at start.
+    pub compiled: bool,
+    /// Bytes of the artifact.
+    pub bytes: usize,
 }
 
 /// What calibration did.
@@ -221,6 +232,7 @@ pub fn convert(
         float: &float,
         int8: &int8,
         windows: calibration.as_ref().map(|calibration| calibration.windows.as_slice()),
+        texts: texts.as_ref(),
         qa: &qa,
         metadata,
         out,
@@ -273,6 +285,14 @@ pub fn convert(
         parameters: parameters(&checkpoint),
         source_bytes: files.iter().filter(|f| !is_json(f)).map(|f| size(f)).sum::<anyhow::Result<u64>>()?,
         artifact_bytes: artifact.file_len(),
+        tokenizer: TokenizerSummary {
+            compiled: artifact.tensors().contains_key(schema::TRIE),
+            bytes: schema::TOKENIZER_TENSORS
+                .iter()
+                .filter_map(|name| artifact.tensors().get(*name))
+                .map(|tensor| tensor.bytes.len())
+                .sum(),
+        },
         data_sha256: artifact.data_sha256().to_owned(),
         proof,
         calibration: calibration.map(|c| CalibrationSummary {
@@ -297,6 +317,8 @@ struct Maker<'a, S> {
     int8: &'a Int8Linears,
     /// The sequences of the calibration.
     windows: Option<&'a [Window]>,
+    /// Their texts.
+    texts: Option<&'a Texts>,
     qa: &'a QaTokenizer,
     metadata: Metadata,
     out: &'a Path,
@@ -315,7 +337,7 @@ impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
         let pending = write(self.out, &self.metadata, &tensors)?;
         let artifact = Artifact::open(pending.path())?;
         artifact.verify()?;
-        QaTokenizer::from_artifact(&artifact)?;
+        self.prove_tokenizer(&QaTokenizer::from_artifact(&artifact)?)?;
         self.pending = Some(pending);
         Ok(artifact)
     }
@@ -330,6 +352,20 @@ impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
             self.sensitivity = Some(sensitivity::measure(self.float, self.int8, windows, step)?);
         }
         Ok(self.sensitivity.as_deref().unwrap_or_default())
+    }
+}
+
+impl<S> Maker<'_, S> {
+    /// The tokenizer of the artifact must make the same sequences as that of `tokenizer.json`.
+    fn prove_tokenizer(&self, found: &QaTokenizer) -> anyhow::Result<()> {
+        let own = Texts::own();
+        let (texts, max) = (self.texts.unwrap_or(&own), self.metadata.config.max_positions);
+        ensure!(
+            texts.windows(found, max)? == texts.windows(self.qa, max)?,
+            "the tokenizer in the file makes other tokens of {} than tokenizer.json; please report this",
+            texts.name
+        );
+        Ok(())
     }
 }
 

@@ -149,9 +149,9 @@ impl<'a> Opened<'a> {
         let mut reader = Reader::from_artifact(&artifact)?;
         let reference = {
             let task = self.task(&reader, &options);
-            let tokenizer = QaTokenizer::json(&artifact)?;
+            let tokenizer = QaTokenizer::sha256(&artifact)?;
             let config = &float.weights.config;
-            let identity = Identity::new(float.backend, config, float.sha256.clone(), &tokenizer, &task);
+            let identity = Identity::new(float.backend, config, float.sha256.clone(), tokenizer, &task);
             let progress = Progress { stage, at: Stage::Fp32Questions };
             Reference::run_or_cached(self.gate.cache.as_deref(), &identity, || float.load(), &task, &progress)?
         };

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use edgeqa::artifact::schema::{self, TOKENIZER, in_layer};
+use edgeqa::artifact::schema::{self, TOKENIZER_JSON, in_layer};
 use edgeqa::artifact::write::TensorData;
 use edgeqa::kernels::rows::quantize_row;
+use edgeqa::tokenizer::compile;
 
 use crate::calibrate::Calibration;
 use crate::checkpoint::{Checkpoint, Dense, Layer, Matrix, Norm};
@@ -63,7 +64,7 @@ fn denses(layer: &Layer) -> [Dense; 4] {
 /// are those in `int8`.
 ///
 /// # Errors
-/// If the tokenizer is no JSON.
+/// If the tokenizer is none.
 pub fn tensors(
     checkpoint: &Checkpoint,
     tokenizer: &str,
@@ -72,7 +73,10 @@ pub fn tensors(
 ) -> anyhow::Result<TensorData> {
     let config = &checkpoint.config;
     let mut out = Tensors(TensorData::new());
-    out.0.insert(TOKENIZER.into(), compress_json(tokenizer)?);
+    match compile(tokenizer.as_bytes())? {
+        Some(compiled) => out.0.extend(compiled),
+        None => drop(out.0.insert(TOKENIZER_JSON.into(), compress_json(tokenizer)?)),
+    }
     out.table("embeddings.word", &checkpoint.word, 1);
     if let Some(position) = &checkpoint.position {
         out.table("embeddings.position", position, 1);

@@ -58,6 +58,16 @@ pub fn text(s: &Summary) -> String {
             s.source_bytes as f64 / s.artifact_bytes as f64
         ),
     );
+    line(
+        "tokenizer",
+        match s.tokenizer.compiled {
+            true => format!("{}, compiled", DecimalBytes(s.tokenizer.bytes as u64)),
+            false => format!(
+                "{}, tokenizer.json as it is: takes memory and time at start (only Unigram and WordPiece are compiled)",
+                DecimalBytes(s.tokenizer.bytes as u64)
+            ),
+        },
+    );
     line("data sha256", s.data_sha256.clone());
     line(
         "import",

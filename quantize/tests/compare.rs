@@ -368,7 +368,7 @@ fn a_model_compared_with_itself_is_the_same_and_runs_once() {
     let (reader, dataset, options) = (bench.reader(), dataset(), AskOptions::default());
     let task = |count| Task { reader: &reader, dataset: &dataset, options: &options, threads: threads(count) };
     let sums = || ["5e".repeat(32)];
-    let identity = Identity::new(Backend::Imported, reader.config(), sums(), b"{}", &task(1));
+    let identity = Identity::new(Backend::Imported, reader.config(), sums(), "7a".repeat(32), &task(1));
     let (calls, cache) = (AtomicUsize::new(0), bench.path("cache"));
     let reference = |count| {
         let load = || Ok(Counting { model: reader.model(), calls: &calls });
@@ -406,7 +406,7 @@ fn a_model_compared_with_itself_is_the_same_and_runs_once() {
     let other = Task { options: &narrow, ..task(1) };
     assert!(compare(&first, &other, &()).expect_err("refused").to_string().contains("different windows"));
     assert!(first.recording.replay(&other).is_err());
-    let other = Identity::new(Backend::Graph, reader.config(), sums(), b"{}", &task(1));
+    let other = Identity::new(Backend::Graph, reader.config(), sums(), "7a".repeat(32), &task(1));
     assert!(cache::read(&identity.file(&cache).expect("a name"), &other).is_err(), "another model's logits");
 }
 

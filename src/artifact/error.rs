@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use super::schema::CHARSMAP;
+use crate::vocabulary::Fault;
+
 /// Why a file cannot be used as a model. Every message says what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -160,5 +163,16 @@ pub enum ArtifactError {
         tensor: &'static str,
         /// What is wrong.
         problem: String,
+    },
+    /// The map of characters of the tokenizer has not the parts it must have.
+    #[error("tensor {CHARSMAP} is no map of characters; copy or download the file again")]
+    Charsmap,
+    /// The compiled vocabulary is not sound.
+    #[error("tensor {tensor}: {fault}; the file is damaged, convert the model again")]
+    Vocabulary {
+        /// The tensor.
+        tensor: &'static str,
+        /// What is wrong.
+        fault: Fault,
     },
 }

@@ -10,11 +10,12 @@ use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use super::map::Mapping;
+use super::map::{Access, Mapping};
 use super::metadata::Metadata;
-use super::schema::{self, Precision, TensorSpec};
+use super::schema::{self, Precision, SCORES, SCORES_F64, TRIE, TensorSpec, TokenizerForm};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex};
 use crate::kernels::layout::{KG, NR};
+use crate::vocabulary::{Fault, Trie};
 
 /// An opened, validated model file.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct TensorInfo {
 
 impl Artifact {
     /// Maps and validates the file: header, metadata, and for every tensor presence, type, shape, place, alignment and the
-    /// finiteness of its `f32` values. Weights are not read; [`Artifact::verify`] does that.
+    /// finiteness of its `f32` values. Weights and a compiled vocabulary are not read; [`Artifact::verify`] does that.
     ///
     /// # Errors
     /// One variant of [`ArtifactError`] per kind of fault.
@@ -59,12 +60,39 @@ impl Artifact {
             })
             .collect();
         let artifact = Self { map, metadata, data_sha256, data_start, tensors };
+        artifact.advise();
         artifact.check_tensors()?;
         Ok(artifact)
     }
 
+    /// Tells the system how the file is read when questions are answered: all of the encoder, and soon; of the word embeddings the
+    /// rows of the tokens present.
+    fn advise(&self) {
+        let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
+        let (start, end) = encoder.fold((usize::MAX, 0), |(start, end), b| (start.min(b.start), end.max(b.end)));
+        self.map.advise(start..end, Access::Soon);
+        if let Some(words) = self.tensors.get("embeddings.word.weight") {
+            self.map.advise(words.bytes.clone(), Access::Random);
+        }
+    }
+
+    /// Reads the whole file into memory now, so that no question waits for the disk, and keeps it mapped. Where memory is short,
+    /// the system can still drop pages; see [`Artifact::lock`].
+    pub fn prefault(&self) {
+        self.map.prefault();
+    }
+
+    /// Reads the whole file into memory now, where it stays until the last user of the artifact is gone.
+    ///
+    /// # Errors
+    /// If the system does not allow it, for `RLIMIT_MEMLOCK` as a rule.
+    pub fn lock(&self) -> std::io::Result<()> {
+        self.map.lock()
+    }
+
     fn check_tensors(&self) -> Result<(), ArtifactError> {
-        let specs = schema::tensors(&self.metadata.config, |linear| self.precision(&linear.name));
+        let form = TokenizerForm::of(|name| self.tensors.contains_key(name));
+        let specs = schema::tensors(&self.metadata.config, form, |linear| self.precision(&linear.name));
         for spec in &specs {
             match self.tensors.get(&spec.name) {
                 Some(info) => check_tensor(spec, info)?,
@@ -82,7 +110,8 @@ impl Artifact {
             if !is_filler && !known.contains(name.as_str()) {
                 return Err(ArtifactError::Superfluous { tensor: name.clone() });
             }
-            if info.dtype == Dtype::F32 {
+            // Scores are many and not needed before a text comes.
+            if info.dtype == Dtype::F32 && name != SCORES {
                 let values: View<f32> = self.view(name)?;
                 if let Some(index) = values.iter().position(|v| !v.is_finite()) {
                     return Err(ArtifactError::NonFinite { tensor: name.clone(), index, value: values[index] });
@@ -93,12 +122,21 @@ impl Artifact {
     }
 
     /// Reads all tensor data and checks them against the checksum of the metadata, then that weights are in the kernels'
-    /// range or finite, column sums are theirs, and fillers are zero.
+    /// range or finite, column sums are theirs, the compiled vocabulary is sound, and fillers are zero.
     ///
     /// # Errors
     /// [`ArtifactError::Checksum`], [`ArtifactError::WeightRange`], [`ArtifactError::ColumnSum`],
-    /// [`ArtifactError::NonFinite`], or [`ArtifactError::Superfluous`] for a filler that holds something.
+    /// [`ArtifactError::NonFinite`], [`ArtifactError::Vocabulary`], or [`ArtifactError::Superfluous`] for a filler that holds
+    /// something.
     pub fn verify(&self) -> Result<(), ArtifactError> {
+        self.map.advise(0..self.file_len(), Access::Sequential);
+        let result = self.verify_data();
+        self.map.advise(0..self.file_len(), Access::Normal);
+        self.advise();
+        result
+    }
+
+    fn verify_data(&self) -> Result<(), ArtifactError> {
         let found = hex(&Sha256::digest(self.data()));
         if !found.eq_ignore_ascii_case(&self.data_sha256) {
             return Err(ArtifactError::Checksum { found, expected: self.data_sha256.clone() });
@@ -140,7 +178,30 @@ impl Artifact {
                 }
             }
         }
-        Ok(())
+        self.verify_vocabulary()
+    }
+
+    /// Checks trie and scores of a compiled vocabulary against each other. That they fit the tokenizer's description is checked when that is read.
+    fn verify_vocabulary(&self) -> Result<(), ArtifactError> {
+        let Some(trie) = self.view_optional::<u8>(TRIE)? else { return Ok(()) };
+        let invalid = |tensor| move |fault| ArtifactError::Vocabulary { tensor, fault };
+        let vocab_size = self.metadata.config.vocab_size;
+        let (tensor, finite): (_, Vec<bool>) = if let Some(scores) = self.view_optional::<f32>(SCORES)? {
+            (SCORES, scores.iter().map(|score| score.is_finite()).collect())
+        } else if let Some(scores) = self.view_optional::<f64>(SCORES_F64)? {
+            (SCORES_F64, scores.iter().map(|score| score.is_finite()).collect())
+        } else {
+            return Trie(&trie).check(vocab_size).map(drop).map_err(invalid(TRIE));
+        };
+        // With scores, ids are places in their list, and each is used once.
+        let pieces = Trie(&trie).check(vocab_size.min(finite.len())).map_err(invalid(TRIE))?;
+        if finite.len() != pieces {
+            return Err(invalid(tensor)(Fault::Scores { found: finite.len(), expected: pieces }));
+        }
+        match finite.iter().position(|finite| !finite) {
+            Some(id) => Err(invalid(tensor)(Fault::Score { id })),
+            None => Ok(()),
+        }
     }
 
     /// How the weights of a linear layer are stored: the type of the tensor decides.
@@ -200,7 +261,7 @@ fn check_tensor(spec: &TensorSpec, info: &TensorInfo) -> Result<(), ArtifactErro
     if info.dtype != spec.dtype {
         return Err(ArtifactError::Dtype { tensor: tensor(), found: info.dtype, expected: spec.dtype });
     }
-    let expected = spec.shape.clone().unwrap_or_else(|| vec![info.bytes.len()]);
+    let expected = spec.shape.clone().unwrap_or_else(|| vec![info.bytes.len() * 8 / spec.dtype.bitsize()]);
     if info.shape != expected {
         return Err(ArtifactError::Shape { tensor: tensor(), found: info.shape.clone(), expected });
     }

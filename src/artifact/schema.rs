@@ -5,8 +5,36 @@ use safetensors::Dtype;
 use crate::config::ModelConfig;
 use crate::kernels::layout::{KG, NR, PackedShape};
 
-/// The tensor that holds the gzip-compressed `tokenizer.json`.
-pub const TOKENIZER: &str = "tokenizer.json.gz";
+/// The gzip-compressed `tokenizer.json`, of a tokenizer whose vocabulary is not compiled.
+pub const TOKENIZER_JSON: &str = "tokenizer.json.gz";
+/// JSON: what a compiled tokenizer is made of beside its vocabulary.
+pub const PIPELINE: &str = "tokenizer.pipeline.json";
+/// The map of characters of a compiled tokenizer's normaliser, if it has one, as SentencePiece stores it.
+pub const CHARSMAP: &str = "tokenizer.charsmap";
+/// The pieces of a compiled vocabulary and their ids: [`crate::vocabulary`].
+pub const TRIE: &str = "tokenizer.trie";
+/// The scores of a compiled Unigram vocabulary, by id, if all of them are 32-bit numbers.
+pub const SCORES: &str = "tokenizer.scores";
+/// The same if they are not.
+pub const SCORES_F64: &str = "tokenizer.scores_f64";
+/// All that a tokenizer may consist of.
+pub const TOKENIZER_TENSORS: [&str; 6] = [TOKENIZER_JSON, PIPELINE, CHARSMAP, TRIE, SCORES, SCORES_F64];
+
+/// How a file holds its tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenizerForm {
+    /// As [`TOKENIZER_JSON`] alone.
+    Json,
+    /// As [`PIPELINE`] and [`TRIE`], with [`CHARSMAP`] and one kind of scores where it has them.
+    Compiled,
+}
+
+impl TokenizerForm {
+    /// The form in a file with these tensors.
+    pub fn of(has: impl Fn(&str) -> bool) -> Self {
+        if has(TOKENIZER_JSON) { Self::Json } else { Self::Compiled }
+    }
+}
 
 /// What a tensor must look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +43,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Element type.
     pub dtype: Dtype,
-    /// Shape; `None` for a byte string of any length.
+    /// Shape; `None` for a vector of any length.
     pub shape: Option<Vec<usize>>,
     /// Whether every file must have it.
     pub required: bool,
@@ -52,16 +80,29 @@ pub fn linears(config: &ModelConfig, layer: usize) -> [LinearSpec; 4] {
         .map(|(name, n, k)| LinearSpec { name: in_layer(layer, name), shape: PackedShape { n, k } })
 }
 
-/// Every tensor of a model whose linear layers are stored in `precision`, in file order. Filler tensors
-/// ([`super::PADDING_SUFFIX`]) are not listed.
-pub fn tensors(config: &ModelConfig, precision: impl Fn(&LinearSpec) -> Precision) -> Vec<TensorSpec> {
+/// Every tensor of a model with a tokenizer of this form whose linear layers are stored in `precision`, in file order. Filler
+/// tensors ([`super::PADDING_SUFFIX`]) are not listed.
+pub fn tensors(
+    config: &ModelConfig,
+    tokenizer: TokenizerForm,
+    precision: impl Fn(&LinearSpec) -> Precision,
+) -> Vec<TensorSpec> {
     let mut specs = Specs(Vec::new());
     let linear = |specs: &mut Specs, spec: &LinearSpec| match precision(spec) {
         Precision::Int8 => specs.linear(spec),
         Precision::F16 => specs.half_linear(spec),
     };
     let hidden = config.hidden_size;
-    specs.push(TOKENIZER.into(), Dtype::U8, None);
+    match tokenizer {
+        TokenizerForm::Json => specs.push(TOKENIZER_JSON.into(), Dtype::U8, None),
+        TokenizerForm::Compiled => {
+            specs.push(PIPELINE.into(), Dtype::U8, None);
+            specs.push_optional(CHARSMAP.into(), Dtype::U8, None);
+            specs.push(TRIE.into(), Dtype::U8, None);
+            specs.push_optional(SCORES.into(), Dtype::F32, None);
+            specs.push_optional(SCORES_F64.into(), Dtype::F64, None);
+        }
+    }
     specs.table("embeddings.word", config.vocab_size, hidden, 1);
     if config.position_biased_input {
         specs.table("embeddings.position", config.max_positions, hidden, 1);
@@ -99,6 +140,10 @@ impl Specs {
         self.0.push(TensorSpec { name, dtype, shape, required: true });
     }
 
+    fn push_optional(&mut self, name: String, dtype: Dtype, shape: Option<Vec<usize>>) {
+        self.0.push(TensorSpec { name, dtype, shape, required: false });
+    }
+
     /// An int8 table of `rows` vectors, with one scale per row and equal `parts` of it.
     fn table(&mut self, name: &str, rows: usize, width: usize, parts: usize) {
         self.push(format!("{name}.weight"), Dtype::I8, Some(vec![rows, width]));
@@ -117,10 +162,7 @@ impl Specs {
         self.push(format!("{name}.scale"), Dtype::F32, Some(channels.clone()));
         self.push(format!("{name}.bias"), Dtype::F32, Some(channels.clone()));
         self.push(format!("{name}.column_sum"), Dtype::I32, Some(channels));
-        self.push(format!("{name}.input_factor"), Dtype::F32, Some(vec![shape.k]));
-        if let Some(factor) = self.0.last_mut() {
-            factor.required = false;
-        }
+        self.push_optional(format!("{name}.input_factor"), Dtype::F32, Some(vec![shape.k]));
     }
 
     fn half_linear(&mut self, LinearSpec { name, shape }: &LinearSpec) {

@@ -29,6 +29,13 @@ impl<T: Pod> View<T> {
         Some(Self { memory: Memory::Mapped { map, bytes } })
     }
 
+    /// Lets the pages of a mapped file go from this process until they are touched again; see [`Mapping::release`].
+    pub fn release(&self) {
+        if let Memory::Mapped { map, bytes } = &self.memory {
+            map.release(bytes.clone());
+        }
+    }
+
     /// Whether the elements lie in a mapped file.
     pub fn is_mapped(&self) -> bool {
         matches!(self.memory, Memory::Mapped { .. })

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
-use super::schema::{self, LinearSpec, Precision, TensorSpec};
+use super::schema::{self, LinearSpec, Precision, TensorSpec, TokenizerForm};
 use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex};
 use crate::replace::{beside, folder_of, sync_folder};
 
@@ -85,7 +85,8 @@ fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec
         length(format!("{}.weight", spec.name)) == Some(2 * spec.shape.n * spec.shape.k)
             && length(format!("{}.column_sum", spec.name)).is_none()
     };
-    let specs = schema::tensors(&metadata.config, |linear| match is_half(linear) {
+    let form = TokenizerForm::of(|name| data.contains_key(name));
+    let specs = schema::tensors(&metadata.config, form, |linear| match is_half(linear) {
         true => Precision::F16,
         false => Precision::Int8,
     });
@@ -100,7 +101,7 @@ fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec
             }
             continue;
         };
-        let shape = spec.shape.clone().unwrap_or_else(|| vec![bytes.len()]);
+        let shape = spec.shape.clone().unwrap_or_else(|| vec![bytes.len() * 8 / spec.dtype.bitsize()]);
         if bytes.len() * 8 != shape.iter().product::<usize>() * spec.dtype.bitsize() {
             return Err(ArtifactError::Shape { tensor: spec.name, found: vec![bytes.len()], expected: shape });
         }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use edgeqa::documents::RetrievalOptions;
+use edgeqa::memory::limit::parse_bytes;
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
@@ -45,6 +46,8 @@ pub enum Command {
     Model(model::ModelCommandArgs),
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
+    /// Measure how fast this machine answers and what it takes, or compare such measurements
+    Bench(BenchArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -62,6 +65,14 @@ pub struct ModelArgs {
     /// Compare the model file with its checksum first
     #[arg(long)]
     pub verify: bool,
+
+    /// Read the whole model file into memory before the first question [default: read what is needed, when it is needed]
+    #[arg(long)]
+    pub prefault: bool,
+
+    /// As --prefault, and keep it there: the system may not drop it where memory is short
+    #[arg(long)]
+    pub mlock: bool,
 }
 
 /// Who computes.
@@ -162,7 +173,9 @@ pub struct AskArgs {
     pub docs: Option<PathBuf>,
 
     /// Number of passages of the documents that are read for a question
+    // clap does not require an argument that would be in conflict with another, hence the conflicts.
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
+          conflicts_with_all = ["context", "context_file"],
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=RetrievalOptions::MAX_PASSAGES as u64))]
     pub passages: usize,
 
@@ -305,6 +318,126 @@ pub struct DoctorArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  edgeqa bench --html report.html --out this-board.json
+  edgeqa bench --lengths 128,384 --threads 1,4 --text manual.txt --questions questions.txt
+  edgeqa bench --memory-limit 64M --threads 1
+  edgeqa bench --compare pi4.json pi5.json --markdown
+
+Every point is measured in processes of its own, so its memory is its own. Percentiles
+are interpolated linearly. A difference exceeds the noise if the 95 % interval of the ratio
+of medians (bootstrap) excludes 1 and the medians of the processes do not overlap.";
+
+/// Arguments of `edgeqa bench`.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub struct BenchArgs {
+    /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = at_least_one())]
+    pub lengths: Vec<usize>,
+
+    /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
+    #[arg(long, value_name = "N,...", value_delimiter = ',',
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub threads: Vec<usize>,
+
+    /// Keep each thread on a CPU of its own
+    #[arg(long)]
+    pub pin: bool,
+
+    /// UTF-8 file with a text to ask questions about [default: a short one that comes with edgeqa]
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    pub text: Option<PathBuf>,
+
+    /// File with the questions about it, one per line
+    #[arg(long, value_name = "FILE", requires = "text")]
+    pub questions: Option<PathBuf>,
+
+    /// Least number of runs of each point
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = up_to_a_million())]
+    pub min_runs: usize,
+
+    /// Least time of each point, in seconds; up to 1000 runs per process
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub min_time: f64,
+
+    /// Runs to warm up with, in each process
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+    pub warm_up: usize,
+
+    /// Processes among which the runs of a point are divided
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub rounds: usize,
+
+    /// How often to measure loading and starting, 0 for not at all
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+    pub starts: usize,
+
+    /// Measure under a hard limit on memory, such as 64M: by a control group if one can be made, else by RLIMIT_DATA
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory_limit: Option<u64>,
+
+    /// Compare these records with the first of them, instead of measuring
+    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = MEASURING)]
+    pub compare: Vec<PathBuf>,
+
+    /// Print JSON, with all times
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+
+    /// Also write a page with plots, which needs nothing else to be shown
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Also write the JSON to a file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Measure what standard input asks for: how edgeqa bench starts itself
+    #[arg(long, hide = true)]
+    pub worker: bool,
+
+    /// Model file [default: where `edgeqa ask` finds one]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Compare the model file with its checksum first
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// What only makes sense if something is measured.
+const MEASURING: [&str; 13] = [
+    "model",
+    "verify",
+    "lengths",
+    "threads",
+    "pin",
+    "text",
+    "questions",
+    "min_runs",
+    "min_time",
+    "warm_up",
+    "rounds",
+    "starts",
+    "memory_limit",
+];
+
+fn up_to_a_million() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    finite::<f64>(text).and_then(|value| {
+        if (0.0..=86400.0).contains(&value) { Ok(value) } else { Err("not between 0 and 86400".into()) }
+    })
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {

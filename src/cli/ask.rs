@@ -44,8 +44,9 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let source = Source::of(args)?;
     let path = locate::model(args.model.model.as_deref())?;
     let material = source.read()?;
-    let (_, reader) = load(&path, args.model.verify)?;
-    let reader = reader.on(args.threads.start()?);
+    let threads = args.threads.start()?;
+    let (_, reader) = load(&path, &args.model, threads.count(), args.answer.max_seq_len)?;
+    let reader = reader.on(threads);
     log::info!("model {}", path.display());
     let ready = match material {
         Material::Text(text) => Ready::Text(reader.context(text)?),

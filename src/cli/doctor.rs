@@ -4,15 +4,17 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use edgeqa::artifact::Artifact;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen};
-use edgeqa::qa::AskOptions;
+use edgeqa::memory::Need;
+use edgeqa::qa::{AskOptions, Reader};
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::excerpt::clean;
-use super::memory::{Mapped, mapped};
+use super::memory::{Memory, need, need_rows};
 use super::{load, locate, print};
 
 /// A question that any model can be asked.
@@ -41,8 +43,10 @@ struct Report {
     usable_cpus: usize,
     page_bytes: usize,
     model: String,
-    /// What of the model file is mapped. Absent where the system does not tell.
-    weights: Option<Mapped>,
+    /// After the question.
+    memory: Memory,
+    /// What a window of the default length needs.
+    memory_need: Need,
     weights_are_mapped: Option<bool>,
     /// From opening the model to being ready, in milliseconds.
     load_ms: f64,
@@ -67,25 +71,25 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let path = locate::model(args.model.model.as_deref())?;
     let threads = args.threads.start()?;
     let started = Instant::now();
-    let (_, reader) = load(&path, args.model.verify)?;
-    let reader = reader.on(threads.clone());
+    let (artifact, reader) = load(&path, &args.model, threads.count(), None)?;
+    let reader = reader.on(threads);
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let started = Instant::now();
     reader.ask(QUESTION, TEXT, &AskOptions::default())?;
     let answer_ms = started.elapsed().as_secs_f64() * 1e3;
-    let report = Report::new(&path, &threads, load_ms, answer_ms);
+    let report = Report::new(&path, &artifact, &reader, load_ms, answer_ms);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.page()? };
     print(&text)
 }
 
 impl Report {
-    fn new(path: &Path, threads: &Threads, load_ms: f64, answer_ms: f64) -> Self {
+    fn new(path: &Path, artifact: &Artifact, reader: &Reader, load_ms: f64, answer_ms: f64) -> Self {
         let kernel = |kernel: &edgeqa::kernels::gemm::Kernel| Kernel {
             name: kernel.name,
             available: kernel.is_available(),
             chosen: std::ptr::eq(kernel, chosen()),
         };
-        let weights = mapped(path);
+        let memory = Memory::now(path);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
@@ -95,14 +99,15 @@ impl Report {
             kernel: chosen().name,
             kernel_override: std::env::var(OVERRIDE_VARIABLE).ok(),
             vectors: Isa::chosen().name(),
-            threads: threads.count(),
+            threads: reader.model().threads().count(),
             default_threads: Threads::default_count().get(),
             physical_cores: num_cpus::get_physical(),
             usable_cpus: std::thread::available_parallelism().map_or(1, usize::from),
             page_bytes: rustix::param::page_size(),
             model: path.to_string_lossy().into_owned(),
-            weights_are_mapped: weights.as_ref().map(|weights| weights.bytes > 0 && weights.private_dirty == 0),
-            weights,
+            weights_are_mapped: memory.is_mapped(),
+            memory,
+            memory_need: need(artifact, reader.model().threads().count(), None),
             load_ms,
             answer_ms,
         }
@@ -136,14 +141,8 @@ impl Report {
         row("threads", &format!("{} (default {default}; {cores} physical cores, {cpus} usable CPUs)", self.threads))?;
         row("page size", &format!("{} bytes", self.page_bytes))?;
         row("model", &self.model)?;
-        match (&self.weights, self.weights_are_mapped) {
-            (Some(weights), Some(mapped)) => {
-                let mb = |bytes: u64| bytes as f64 / 1e6;
-                let how = if mapped { "mapped" } else { "NOT mapped without copies" };
-                let (all, resident, dirty) = (mb(weights.bytes), mb(weights.resident), mb(weights.private_dirty));
-                row("weights", &format!("{how}: {all:.1} MB, {resident:.1} MB resident, {dirty:.1} MB private"))?;
-            }
-            _ => row("weights", "mapped; the system does not tell how much is resident")?,
+        for (name, value) in self.memory.rows().into_iter().chain(need_rows(&self.memory_need, &self.memory.limits)) {
+            row(name, &value)?;
         }
         row("load", &format!("{:.1} ms", self.load_ms))?;
         row("answer", &format!("{:.1} ms for a short question", self.answer_ms))?;

@@ -9,12 +9,13 @@ use std::time::Instant;
 use edgeqa::eval::score::Figure;
 use edgeqa::eval::{Dataset, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
+use edgeqa::memory;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::excerpt::clean;
 use super::progress::Progress;
-use super::{load, locate, memory, print};
+use super::{load, locate, print};
 
 /// Everything about an evaluation.
 #[derive(Serialize)]
@@ -112,7 +113,9 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
 /// Runs a model and scores its answers.
 fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
     let path = locate::model(args.model.model.as_deref())?;
-    let (artifact, reader) = load(&path, args.model.verify)?;
+    let threads = args.threads.and_then(NonZeroUsize::new);
+    let threads = threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let (artifact, reader) = load(&path, &args.model, threads.get(), args.answer.max_seq_len)?;
     let options = args.answer.options();
     let (null_threshold, threshold_from) = match options.null_threshold {
         _ if options.always_answer => (None, "always answer"),
@@ -122,8 +125,6 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
         }
         None => (Some(reader.null_threshold()), "the model recommends none"),
     };
-    let threads = args.threads.and_then(NonZeroUsize::new);
-    let threads = threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let started = Instant::now();
     let progress = Progress::of_questions();
     let predictions = evaluate(&reader, dataset, &options, threads, &progress)?;

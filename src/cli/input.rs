@@ -53,10 +53,7 @@ impl<'a> Source<'a> {
             Self::File(path) => (path.display().to_string(), read_file(path)?),
             Self::Stdin => ("standard input".to_owned(), read_stdin()?),
         };
-        if text.trim().is_empty() {
-            bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
-        }
-        Ok(Material::Text(text))
+        some(text, &name).map(Material::Text)
     }
 }
 
@@ -81,6 +78,28 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     }
     if questions.is_empty() {
         return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
+    }
+    Ok(questions)
+}
+
+/// The text of the file at `path`.
+pub fn text(path: &Path) -> anyhow::Result<String> {
+    some(read_file(path)?, &path.display().to_string())
+}
+
+/// The text, which `name` holds, unless it is nothing but white space.
+fn some(text: String, name: &str) -> anyhow::Result<String> {
+    if text.trim().is_empty() {
+        bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
+    }
+    Ok(text)
+}
+
+/// The questions of the file at `path`.
+pub fn questions_of(path: &Path) -> anyhow::Result<Vec<String>> {
+    let questions: Vec<String> = lines(&read_file(path)?).collect();
+    if questions.is_empty() {
+        bail!("{} holds no question; write one per line", path.display());
     }
     Ok(questions)
 }

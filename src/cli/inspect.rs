@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use edgeqa::artifact::schema::TOKENIZER;
+use edgeqa::artifact::schema::TOKENIZER_TENSORS;
 use edgeqa::artifact::{Accuracy, Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::qa::Reader;
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::args::InspectArgs;
 use super::excerpt::clean;
+use super::memory::Memory;
 use super::{locate, open, print, verify};
 
 /// What is known about a model file.
@@ -33,6 +34,8 @@ struct Report<'a> {
     verified: bool,
     /// Bytes per part of the model; they add up to the file.
     bytes: BTreeMap<&'static str, usize>,
+    /// Of this process, after the whole file was read.
+    memory: Memory,
     tensors: Vec<Tensor<'a>>,
 }
 
@@ -95,6 +98,7 @@ impl<'a> Report<'a> {
             data_sha256: artifact.data_sha256(),
             verified,
             bytes,
+            memory: Memory::now(path),
             tensors,
         }
     }
@@ -166,6 +170,9 @@ impl<'a> Report<'a> {
         for (n, (part, bytes)) in self.bytes.iter().enumerate() {
             row(if n == 0 { "bytes" } else { "" }, &format!("{part:<20}{:>12}", bytes))?;
         }
+        for (name, value) in self.memory.rows() {
+            row(name, &value)?;
+        }
         row("tensors", &self.tensors.len().to_string())?;
         if all_tensors {
             for Tensor { name, dtype, shape, offset, bytes } in &self.tensors {
@@ -180,7 +187,7 @@ impl<'a> Report<'a> {
 /// The part of the model that a tensor belongs to.
 fn part_of(tensor: &str) -> &'static str {
     match tensor {
-        TOKENIZER => "tokenizer",
+        name if TOKENIZER_TENSORS.contains(&name) => "tokenizer",
         name if name.ends_with(PADDING_SUFFIX) => "padding",
         name if name.starts_with("embeddings.") => "embeddings",
         name if name.contains(".attention.position_") => "relative positions",

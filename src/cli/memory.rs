@@ -1,94 +1,136 @@
-//! What this process costs in memory.
+//! What reports say about memory.
 
-use std::fs;
 use std::path::Path;
 
+use anyhow::anyhow;
+use edgeqa::artifact::Artifact;
+use edgeqa::memory::limit::{self, Kind};
+use edgeqa::memory::{self, Limit, Mapped, Need, Shortage, Usage};
+use edgeqa::qa::AskOptions;
 use serde::Serialize;
 
-/// The most memory that this process had resident so far, in bytes; pages of mapped files count. `None` where the system
-/// does not tell.
-pub fn peak() -> Option<u64> {
-    high_water_mark(&fs::read_to_string("/proc/self/status").ok()?)
+/// The memory of this process. What the system does not tell is absent.
+#[derive(Serialize)]
+pub struct Memory {
+    /// What of the model file is mapped.
+    pub weights: Option<Mapped>,
+    /// All of the process.
+    pub process: Option<Usage>,
+    /// The most that was resident so far, in bytes.
+    pub peak_resident: Option<u64>,
+    /// Hard limits.
+    pub limits: Vec<Limit>,
 }
 
-/// The value of `VmHWM`, which the kernel gives in units of 1024 bytes.
-fn high_water_mark(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let units: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    units.checked_mul(1024)
-}
-
-/// The mappings of one file in this process, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Mapped {
-    /// Addresses.
-    pub bytes: u64,
-    /// Of these, in memory.
-    pub resident: u64,
-    /// Of these, copies that belong to this process alone.
-    pub private_dirty: u64,
-}
-
-/// What of the file at `path` is mapped. `None` where the system does not tell.
-pub fn mapped(path: &Path) -> Option<Mapped> {
-    let path = path.canonicalize().ok()?;
-    Some(mappings(&fs::read_to_string("/proc/self/smaps").ok()?, path.to_str()?))
-}
-
-/// Adds up the entries of `/proc/PID/smaps` that belong to the file at `path`.
-fn mappings(smaps: &str, path: &str) -> Mapped {
-    let mut sum = Mapped::default();
-    let mut ours = false;
-    for line in smaps.lines() {
-        match line.split_once(':') {
-            Some((name, value)) if !name.contains(' ') => {
-                let units = value.trim().strip_suffix("kB").and_then(|units| units.trim().parse::<u64>().ok());
-                let bytes = units.and_then(|units| units.checked_mul(1024)).unwrap_or(0);
-                match name {
-                    "Size" if ours => sum.bytes += bytes,
-                    "Rss" if ours => sum.resident += bytes,
-                    "Private_Dirty" if ours => sum.private_dirty += bytes,
-                    _ => {}
-                }
-            }
-            // Addresses, permissions, offset, device, inode, and the file.
-            _ => {
-                ours = line.ends_with(path) && line.split_whitespace().nth(5).is_some_and(|file| path.starts_with(file))
-            }
-        }
-    }
-    sum
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_high_water_mark_is_found() {
-        assert_eq!(high_water_mark("Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t   12345 kB\n"), Some(12345 * 1024));
-        for status in ["", "VmHWM:", "VmHWM: 5 MB", "VmHWM: x kB", "VmHWM: 99999999999999999999 kB"] {
-            assert_eq!(high_water_mark(status), None, "{status:?}");
+impl Memory {
+    /// As it is now, with the model at `path`.
+    pub fn now(path: &Path) -> Self {
+        Self {
+            weights: memory::mapped(path),
+            process: memory::usage(),
+            peak_resident: memory::peak(),
+            limits: limit::limits(),
         }
     }
 
-    #[test]
-    fn only_mappings_of_the_file_count() {
-        let smaps = "\
-7f00-7f01 r--s 00000000 fe:00 12                       /a/model.safetensors
-Size:                 40 kB
-Rss:                  20 kB
-Private_Dirty:         4 kB
-VmFlags: rd sh
-7f02-7f03 r--p 00000000 fe:00 13                       /b/a/model.safetensors
-Size:                400 kB
-7f04-7f05 r--s 00000000 fe:00 12                       /a/model.safetensors
-Size:                  8 kB
-7f06-7f07 rw-p 00000000 00:00 0
-Size:                400 kB
-";
-        let want = Mapped { bytes: 48 * 1024, resident: 20 * 1024, private_dirty: 4 * 1024 };
-        assert_eq!(mappings(smaps, "/a/model.safetensors"), want);
-        assert_eq!(mappings(smaps, "/c"), Mapped::default());
+    /// Whether the weights are pages of the file, without copies.
+    pub fn is_mapped(&self) -> Option<bool> {
+        self.weights.map(|weights| weights.bytes > 0 && weights.private_dirty == 0)
     }
+
+    /// Names and values of the rows of a page.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
+        match (self.weights, self.is_mapped()) {
+            (Some(weights), Some(mapped)) => {
+                let how = if mapped { "mapped" } else { "NOT mapped without copies" };
+                let (all, resident, dirty) = (mb(weights.bytes), mb(weights.resident), mb(weights.private_dirty));
+                rows.push(("weights", format!("{how}: {all} MB, {resident} MB resident, {dirty} MB private")));
+            }
+            _ => rows.push(("weights", "mapped; the system does not tell how much is resident".into())),
+        }
+        if let (Some(process), Some(peak)) = (self.process, self.peak_resident) {
+            let (resident, dirty) = (mb(process.resident), mb(process.private_dirty));
+            rows.push(("memory", format!("{resident} MB resident, {dirty} MB private dirty, {} MB at most", mb(peak))));
+        }
+        for (n, limit) in self.limits.iter().enumerate() {
+            let name = if n == 0 { "  limit" } else { "" };
+            rows.push((name, format!("{} MB ({})", mb(limit.bytes), limit.kind.name())));
+        }
+        rows
+    }
+}
+
+/// Keeps the model in memory.
+pub fn lock(artifact: &Artifact) -> anyhow::Result<()> {
+    artifact.lock().map_err(|error| {
+        let model = mb(artifact.file_len() as u64);
+        let allowed = limit::lockable().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK is {} MB", mb(bytes)));
+        anyhow!(
+            "--mlock cannot keep the model's {model} MB in memory ({error}{allowed}); raise that limit (`ulimit -l`, \
+             LimitMEMLOCK= of a systemd service), or use --prefault, which needs no permission"
+        )
+    })
+}
+
+/// Says so if the limits on this process are too tight to map the file at `path`: afterwards it would be an error without a reason.
+pub fn warn_before_mapping(path: &Path) {
+    let Ok(file) = std::fs::metadata(path) else { return };
+    for limit in limit::limits().iter().filter(|limit| limit.kind == Kind::AddressSpace && limit.bytes < file.len()) {
+        log::error!(
+            "RLIMIT_AS allows {} MB of addresses, and the model file alone takes {} MB: raise it by at least {} MB, or limit \
+             RLIMIT_DATA instead, for which mapped files do not count",
+            mb(limit.bytes),
+            mb(file.len()),
+            mb(file.len() - limit.bytes)
+        );
+    }
+}
+
+/// What `threads` threads need for windows of up to `max_seq_len` tokens, or of the default length.
+pub fn need(artifact: &Artifact, threads: usize, max_seq_len: Option<usize>) -> Need {
+    let config = &artifact.metadata().config;
+    let tokens = max_seq_len.unwrap_or(AskOptions::MAX_SEQ_LEN).min(config.max_positions);
+    Need::estimate(config, tokens, threads, artifact.file_len())
+}
+
+/// Says so if this process lives under limits that are too tight for `need`, before the system ends it without a word.
+pub fn warn(need: &Need) {
+    for limit in limit::limits() {
+        match need.shortage(&limit) {
+            Some(Shortage::Fatal { .. }) => log::error!("{}", verdict(need, &limit)),
+            Some(Shortage::Slow { .. }) => log::info!("{}", verdict(need, &limit)),
+            None => {}
+        }
+    }
+}
+
+/// What is needed, and how that compares with each limit, as rows of a page.
+pub fn need_rows(need: &Need, limits: &[Limit]) -> Vec<(&'static str, String)> {
+    let Need { private, files, .. } = need;
+    let row = format!("about {} MB private, {} MB of model and program", mb(*private), mb(*files));
+    let verdicts = limits.iter().map(|limit| ("", verdict(need, limit)));
+    std::iter::once(("  needed", row)).chain(verdicts).collect()
+}
+
+fn verdict(need: &Need, limit: &Limit) -> String {
+    let allowed = format!("the limit of {} MB ({})", mb(limit.bytes), limit.kind.name());
+    match need.shortage(limit) {
+        None => format!("{allowed} is enough"),
+        Some(Shortage::Slow { needed }) => format!(
+            "{allowed} is {} MB less than the {} MB that are in use: parts of the model are read again and again, which is slow",
+            mb(needed.saturating_sub(limit.bytes)),
+            mb(needed)
+        ),
+        Some(Shortage::Fatal { needed }) => format!(
+            "{allowed} is {} MB less than the {} MB that are needed, about: the system may end this program; raise it, or use \
+             fewer --threads or a shorter --max-seq-len",
+            mb(needed.saturating_sub(limit.bytes)),
+            mb(needed)
+        ),
+    }
+}
+
+fn mb(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
 }

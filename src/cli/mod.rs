@@ -2,6 +2,7 @@
 
 pub mod args;
 mod ask;
+mod bench;
 mod doctor;
 mod eval;
 mod excerpt;
@@ -24,11 +25,12 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
+use edgeqa::bench::BenchError;
 use edgeqa::qa::{QaError, Reader};
 
 pub use self::log::start as start_log;
 pub use args::Cli;
-use args::Command;
+use args::{Command, ModelArgs};
 
 /// Runs the command that was asked for.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -41,6 +43,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         #[cfg(target_os = "linux")]
         Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -51,7 +54,10 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Whether an option has a value that the model does not allow.
 pub fn is_usage(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| matches!(e.downcast_ref(), Some(QaError::Option { .. })))
+    error.chain().any(|e| {
+        matches!(e.downcast_ref(), Some(QaError::Option { .. }))
+            || matches!(e.downcast_ref(), Some(BenchError::Length { .. }))
+    })
 }
 
 /// An error that is shown with the usage of `command` and ends with the exit code of wrong usage.
@@ -79,10 +85,23 @@ fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
     artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
 }
 
-/// Opens a model to answer with, compared with its checksum first if `checked`.
-fn load(path: &Path, checked: bool) -> anyhow::Result<(Artifact, Reader)> {
+/// Opens a model to answer with, the way `args` say. Memory that `threads` threads with windows of `max_seq_len` tokens need and do not
+/// have is warned of.
+fn load(
+    path: &Path,
+    args: &ModelArgs,
+    threads: usize,
+    max_seq_len: Option<usize>,
+) -> anyhow::Result<(Artifact, Reader)> {
+    memory::warn_before_mapping(path);
     let artifact = open(path)?;
-    if checked {
+    memory::warn(&memory::need(&artifact, threads, max_seq_len));
+    if args.mlock {
+        memory::lock(&artifact)?;
+    } else if args.prefault {
+        artifact.prefault();
+    }
+    if args.verify {
         verify(&artifact, path)?;
     }
     let reader =

@@ -32,6 +32,11 @@ impl Progress {
         Self::start("answering {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left")
     }
 
+    /// For processes that measure.
+    pub fn of_measurements() -> Self {
+        Self::start("measuring {wide_bar} {pos}/{len} processes, {eta} left")
+    }
+
     fn start(template: &'static str) -> Self {
         Self { started: Instant::now(), template, bar: OnceLock::new() }
     }

@@ -32,7 +32,7 @@ const STEP_4: [&str; 19] = [
     "ous", "ive", "ize",
 ];
 
-/// Cuts `word`, if that is made of the letters a to z in lower case.
+/// Cuts `word`, if that is made of more than two letters a to z in lower case.
 pub fn stem(word: &mut String) {
     if word.len() <= 2 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return;

@@ -8,10 +8,10 @@ use super::stem::stem;
 const LONGEST: usize = 64;
 
 /// Words of a question that say nothing about its topic, without endings; ascending.
-const EMPTY: [&str; 42] = [
-    "a", "an", "and", "ar", "at", "be", "been", "by", "can", "did", "do", "doe", "for", "from", "ha", "had", "have",
-    "how", "i", "in", "it", "mani", "much", "of", "on", "or", "that", "the", "there", "thi", "to", "wa", "were",
-    "what", "when", "where", "which", "who", "whom", "whose", "why", "with",
+const EMPTY: [&str; 43] = [
+    "a", "an", "and", "ar", "as", "at", "be", "been", "by", "can", "did", "do", "doe", "for", "from", "ha", "had",
+    "have", "how", "in", "is", "it", "mani", "much", "of", "on", "or", "that", "the", "there", "thi", "to", "wa",
+    "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "with",
 ];
 
 /// The words of `text`, one after the other: words as Unicode has them (UAX 29), in lower case, without a possessive `'s` and

@@ -13,5 +13,6 @@ pub mod score;
 
 pub use dataset::{Dataset, Paragraph, Place, Question, Subset};
 pub use error::EvalError;
+pub use random::Random;
 pub use run::{NBestEntry, Observer, Prediction, evaluate, evaluate_with};
 pub use score::{Metrics, Scores};

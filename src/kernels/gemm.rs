@@ -29,6 +29,8 @@ pub struct Tile<'a> {
     pub panels: usize,
     /// Sum of each channel's weights, one array per panel, which kernels take off 128 times where activations are [`Form::Offset128`].
     pub column_sums: &'a [[i32; NR]],
+    /// What [`Kernel::examine`] noted about these panels; shared by all rows.
+    pub notes: &'a [u8],
 }
 
 impl<'a> Tile<'a> {
@@ -40,6 +42,7 @@ impl<'a> Tile<'a> {
             && self.activations.len() == self.rows * self.padded_k
             && self.weights.len() == self.panels * NR * self.padded_k
             && self.column_sums.len() == self.panels
+            && self.notes.len() == self.panels * (kernel.notes)(self.padded_k)
     }
 
     /// The activations of row `m`.
@@ -84,7 +87,14 @@ pub(super) trait TileKernel: Copy {
     fn detect() -> Option<Self>;
     /// The vectors that go with the kernel.
     fn isa(self) -> Isa;
-    /// The contract of [`Kernel::run`], for a consistent tile.
+    /// Bytes that [`TileKernel::examine`] notes about a panel.
+    fn notes(_padded_k: usize) -> usize {
+        0
+    }
+    /// Looks at a panel for what decides how it is multiplied.
+    fn examine(self, _panel: &[i8], _notes: &mut [u8]) {}
+    /// The contract of [`Kernel::run`], for a consistent tile. Notes are not those of these weights only by mistake; the sums are
+    /// unspecified then.
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators);
 }
 
@@ -102,6 +112,8 @@ pub struct Kernel {
     /// What the bytes of its activations stand for.
     pub form: Form,
     detect: fn() -> Option<Isa>,
+    notes: fn(usize) -> usize,
+    examine: fn(&[i8], &mut [u8]),
     tile: fn(&Tile<'_>, &mut Accumulators),
 }
 
@@ -114,7 +126,9 @@ impl Kernel {
             panels: K::PANELS,
             form: K::FORM,
             detect: || K::detect().map(K::isa),
-            tile: |tile, acc| K::detect().expect("a kernel that this CPU can run").tile(tile, acc),
+            notes: K::notes,
+            examine: |panel, notes| detected::<K>().examine(panel, notes),
+            tile: |tile, acc| detected::<K>().tile(tile, acc),
         }
     }
 
@@ -126,6 +140,24 @@ impl Kernel {
     /// The vectors for what follows the products.
     pub fn isa(&self) -> Isa {
         (self.detect)().unwrap_or(Isa::Portable)
+    }
+
+    /// Replaces `notes` by what the kernel wants to know about panels of weights, whatever the rows are that they are multiplied with.
+    /// Most kernels want nothing. It takes less time than two rows.
+    ///
+    /// # Panics
+    /// If `weights` are no whole panels of inner dimension `padded_k`, or this CPU cannot run the kernel.
+    pub fn examine(&self, weights: &[i8], padded_k: usize, notes: &mut Vec<u8>) {
+        assert!(padded_k > 0 && weights.len().is_multiple_of(NR * padded_k), "no whole panels");
+        let of_panel = (self.notes)(padded_k);
+        notes.clear();
+        if of_panel == 0 {
+            return;
+        }
+        notes.resize(weights.len() / (NR * padded_k) * of_panel, 0);
+        for (panel, notes) in weights.chunks_exact(NR * padded_k).zip(notes.chunks_exact_mut(of_panel)) {
+            (self.examine)(panel, notes);
+        }
     }
 
     /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile, where `a` are the values that
@@ -140,6 +172,10 @@ impl Kernel {
         assert!(tile.is_consistent(self), "inconsistent tile for {}", self.name);
         (self.tile)(tile, acc);
     }
+}
+
+fn detected<K: TileKernel>() -> K {
+    K::detect().expect("a kernel that this CPU can run")
 }
 
 /// All kernels, slowest first. The first row is the definition of correct.
@@ -166,11 +202,12 @@ pub static TABLE: &[Kernel] = &[
 pub const OVERRIDE_VARIABLE: &str = "EDGEQA_KERNEL";
 
 /// The kernel of this process: the last available row of [`TABLE`], or the one that [`OVERRIDE_VARIABLE`] names.
-/// Chosen once and logged. An override that does not exist or cannot run here is reported and ignored.
+/// Chosen once and logged. An override that does not exist or cannot run here is reported and ignored; an empty one is none.
 pub fn chosen() -> &'static Kernel {
     static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
     CHOSEN.get_or_init(|| {
-        let kernel = choose(std::env::var(OVERRIDE_VARIABLE).ok().as_deref());
+        let wanted = std::env::var(OVERRIDE_VARIABLE).ok().filter(|name| !name.is_empty());
+        let kernel = choose(wanted.as_deref());
         log::info!("int8 kernel: {}", kernel.name);
         kernel
     })

@@ -95,18 +95,20 @@ impl Task for LinearI8<'_> {
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = rows.div_ceil(kernel.rows);
         let steps = rows.div_ceil(kernel.row_step);
-        let mut acc = Accumulators::splat(0);
+        let (mut acc, mut notes) = (Accumulators::splat(0), Vec::new());
         for p0 in (0..shape.panels()).step_by(kernel.panels) {
             let p1 = shape.panels().min(p0 + kernel.panels);
             let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
             let next = &later[..later.len().min(weights.len())];
+            kernel.examine(weights, padded_k, &mut notes);
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
                 s.prefetch(&next[next.len() * t / tiles..next.len() * (t + 1) / tiles]);
                 let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
-                kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums }, &mut acc);
+                let tile = Tile { activations, rows, padded_k, weights, panels, column_sums, notes: &notes };
+                kernel.run(&tile, &mut acc);
                 for (p, acc) in (p0..p1).zip(&acc.0) {
                     let first = p * NR;
                     s.call(Finish {

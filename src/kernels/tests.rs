@@ -28,6 +28,10 @@ enum Fill {
     Random,
     Constant(i8),
     AlternatingSigns,
+    /// Mostly small, as the weights of models are.
+    Bell,
+    /// With -128, three products are what 16 bits hold, and rarely a little more.
+    Third,
 }
 
 impl Fill {
@@ -36,6 +40,9 @@ impl Fill {
             Fill::Random => random.next_i8().max(lowest),
             Fill::Constant(value) => value.max(lowest),
             Fill::AlternatingSigns => [127, lowest][i % 2],
+            Fill::Bell => (0..8).map(|_| random.next_i8() / 8).sum(),
+            Fill::Third if random.next().is_multiple_of(700) => 87,
+            Fill::Third => [85, 85, 84][i / KG % 3],
         }
     }
 }
@@ -74,19 +81,22 @@ impl Operands {
     /// Runs `kernel` tile by tile, each given to `place` before, and compares.
     fn check<'a>(&'a self, kernel: &Kernel, mut place: impl FnMut(Tile<'a>) -> Tile<'a>) {
         assert_eq!(self.form, kernel.form, "{}", kernel.name);
-        let (shape, padded_k) = (self.shape, self.shape.padded_k());
+        let (shape, padded_k, mut notes) = (self.shape, self.shape.padded_k(), Vec::new());
         for p in (0..shape.panels()).step_by(kernel.panels) {
             let panels = kernel.panels.min(shape.panels() - p);
             for m in (0..self.rows).step_by(kernel.rows) {
                 let rows = kernel.rows.min(self.rows - m);
-                let tile = place(Tile {
+                let placed = place(Tile {
                     activations: &self.activations[m * padded_k..(m + rows) * padded_k],
                     rows,
                     padded_k,
                     weights: &self.packed[p * shape.panel_len()..(p + panels) * shape.panel_len()],
                     panels,
                     column_sums: &self.sums[p..p + panels],
+                    notes: &[],
                 });
+                kernel.examine(placed.weights, padded_k, &mut notes);
+                let tile = Tile { notes: &notes, ..placed };
                 let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
                 for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
@@ -113,13 +123,16 @@ impl Operands {
     }
 }
 
-const EXTREMES: [(Fill, Fill); 6] = [
+const EXTREMES: [(Fill, Fill); 9] = [
     (Fill::Random, Fill::Random),
     (Fill::Constant(127), Fill::Constant(127)),
     (Fill::Constant(-128), Fill::Constant(-127)),
     (Fill::Constant(-128), Fill::Constant(127)),
     (Fill::AlternatingSigns, Fill::AlternatingSigns),
     (Fill::AlternatingSigns, Fill::Constant(-127)),
+    (Fill::Random, Fill::Bell),
+    (Fill::Constant(-128), Fill::Bell),
+    (Fill::Constant(-128), Fill::Third),
 ];
 
 /// The rows of the table that can run here. The others are named on standard error, which the test harness does not hold back:
@@ -253,6 +266,8 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
 #[test]
 fn an_inconsistent_tile_is_refused() {
     for kernel in kernels("an_inconsistent_tile_is_refused") {
+        let mut notes = Vec::new();
+        kernel.examine(&[0; 8 * NR], 8, &mut notes);
         let good = Tile {
             activations: &[0; 8],
             rows: 1,
@@ -260,6 +275,7 @@ fn an_inconsistent_tile_is_refused() {
             weights: &[0; 8 * NR],
             panels: 1,
             column_sums: &[[0; NR]],
+            notes: &notes,
         };
         let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
@@ -275,6 +291,7 @@ fn an_inconsistent_tile_is_refused() {
             Tile { padded_k: 7, activations: &[0; 7], weights: &[0; 7 * NR], ..good },
             Tile { column_sums: &[], ..good },
             Tile { weights: &[0; 8 * NR - 1], ..good },
+            Tile { notes: &[0; 9], ..good },
         ] {
             assert!(!run(bad), "{}: {bad:?}", kernel.name);
         }

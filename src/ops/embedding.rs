@@ -7,7 +7,8 @@ use super::{Table, Workspace, rows_fact, slice_of};
 /// Word embedding, plus absolute position and token type embeddings where the model has them.
 ///
 /// Inputs: `input_ids` (`i64`, `[S]`) and, with a token type table, `token_type_ids` (`i64`, `[S]`). Output: `f32`, `[S, hidden]`.
-/// Of the word table, only the rows of the tokens present are read.
+/// Of the word table, only the rows of the tokens present are read, and their pages are let go after some: with every row the
+/// system maps what it has at hand around it, and all texts together have most words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
     /// `[vocab, hidden]`.
@@ -17,6 +18,9 @@ pub struct Embedding {
     /// `[types, hidden]`.
     pub token_type: Option<Table>,
 }
+
+/// Words after which the pages of their table are let go. With 64 kB around each, these are at most 4 MB.
+const WORDS: usize = 64;
 
 impl Op for Embedding {
     fn name(&self) -> StaticName {
@@ -42,7 +46,8 @@ impl EvalOp for Embedding {
             ensure!(ids.len() <= position.rows(), "{} tokens, the model has {} positions", ids.len(), position.rows());
         }
         let width = self.word.width();
-        let mut output = Workspace::with(context, |workspace| workspace.tensor(ids.len(), width))?;
+        let (mut output, mut words) =
+            Workspace::with(context, |workspace| Ok((workspace.tensor(ids.len(), width)?, workspace.words)))?;
         let mut view = output.try_as_plain_ram_mut()?;
         let rows = view.as_slice_mut::<f32>()?.chunks_exact_mut(width);
         for (i, (row, &id)) in rows.zip(ids).enumerate() {
@@ -54,7 +59,16 @@ impl EvalOp for Embedding {
             if let Some((table, types)) = types {
                 table.add_row(checked_row(table, types[i], "token type")?, row);
             }
+            words += 1;
+            if words == WORDS {
+                self.word.release();
+                words = 0;
+            }
         }
+        Workspace::with(context, |workspace| {
+            workspace.words = words;
+            Ok(())
+        })?;
         Ok(tvec!(output.into_tvalue()))
     }
 }

@@ -57,6 +57,14 @@ impl Table {
         }
     }
 
+    /// Lets the rows go from memory until they are read again, if they are those of a mapped file.
+    pub fn release(&self) {
+        match self {
+            Table::F32 { values, .. } => values.release(),
+            Table::Int8 { values, .. } => values.release(),
+        }
+    }
+
     /// As a table of relative positions, with one part per head.
     pub fn positions(&self) -> attention::Table<'_> {
         match self {

@@ -19,6 +19,8 @@ pub struct Workspace {
     pub(super) attention: attention::Scratch,
     /// Memory of linear layers, one for each share of the work.
     pub(super) linear: Vec<linear::Scratch>,
+    /// Word embeddings read since their pages were let go.
+    pub(super) words: usize,
     /// Tensors that nobody uses.
     tensors: Vec<Tensor>,
     /// Of the latest length.

@@ -7,9 +7,13 @@ use super::decode::{Decoded, Decoder};
 use super::{AskOptions, QaError};
 use crate::artifact::Artifact;
 use crate::config::ModelConfig;
+use crate::memory;
 use crate::model::{Logits, ModelError, ModelWeights, Session, Stop};
 use crate::threads::Threads;
 use crate::tokenizer::{QaTokenizer, Tokens, Window, Windows};
+
+/// Bytes of a text from which on tokenizing it takes much more memory, about a hundred times as many bytes, than anything later.
+const LONG: usize = 64 << 10;
 
 /// What scores the tokens of a window: the runtime's own [`Session`], or another implementation to compare it with.
 pub trait Scorer {
@@ -159,7 +163,10 @@ impl<M: Scorer> Reader<M> {
     /// [`QaError::Tokenizer`] if the text is empty or cannot be tokenized.
     pub fn context(&self, text: impl Into<String>) -> Result<Context, QaError> {
         let text = text.into();
-        let tokens = self.tokenizer.context(&text)?;
+        let tokens = self.tokenizer.compact(self.tokenizer.context(&text)?);
+        if text.len() >= LONG {
+            memory::trim();
+        }
         Ok(Context { text, tokens })
     }
 

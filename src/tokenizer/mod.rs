@@ -1,27 +1,35 @@
-//! From text to token ids and byte offsets, with the model's own `tokenizer.json`.
+//! From text to token ids and byte offsets, with what the model's own `tokenizer.json` says.
+//!
+//! The pipeline is that of the tokenizers library: normalisers, words, special tokens, offsets. Its models and the map
+//! of characters, where the memory goes, are replaced by ones that read a compiled vocabulary in the mapped model file
+//! ([`compile()`]).
 //!
 //! Question and context are tokenized once each ([`QaTokenizer::question`], [`QaTokenizer::context`]); [`windows`] puts
 //! the question and one part of the context into each sequence that the model sees.
 
+mod charsmap;
+mod compile;
 mod error;
+mod model;
+mod normalizers;
+mod unigram;
 pub mod windows;
+mod word_piece;
 
-use std::io::Read;
 use std::sync::Arc;
 
-use flate2::read::GzDecoder;
-use tokenizers::{Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer};
+use sha2::{Digest, Sha256};
+use tokenizers::{Encoding, Model, ModelWrapper, PostProcessor, PostProcessorWrapper};
 
-use crate::artifact::schema::TOKENIZER;
-use crate::artifact::{Artifact, ArtifactError, View};
+use self::compile::Pipeline;
+use self::model::AnyModel;
+use crate::artifact::schema::TOKENIZER_TENSORS;
+use crate::artifact::{Artifact, hex};
 use crate::guard::guard;
 
+pub use self::compile::compile;
 pub use error::TokenizerError;
 pub use windows::{Window, Windows};
-
-/// The largest `tokenizer.json` that is unpacked, in bytes. Real ones are below 20 MB; this stops a file that unpacks to
-/// gigabytes.
-const MAX_JSON: u64 = 256 << 20;
 
 /// A tokenized text without special tokens.
 #[derive(Clone, Debug)]
@@ -33,33 +41,39 @@ impl Tokens {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Their ids.
+    pub fn ids(&self) -> &[u32] {
+        self.0.get_ids()
+    }
+
+    /// Their texts, as the vocabulary has them.
+    pub fn pieces(&self) -> &[String] {
+        self.0.get_tokens()
+    }
+
+    /// Their byte ranges (start, end) in the text.
+    pub fn offsets(&self) -> &[(usize, usize)] {
+        self.0.get_offsets()
+    }
 }
 
 /// The tokenizer of a question-answering model. Clones share the vocabulary.
 #[derive(Clone, Debug)]
 pub struct QaTokenizer {
     /// Without post-processor, truncation and padding: those are applied per window.
-    tokenizer: Arc<Tokenizer>,
+    tokenizer: Arc<Pipeline>,
     /// Adds the special tokens.
     processor: PostProcessorWrapper,
 }
 
 impl QaTokenizer {
-    /// Unpacks and checks the tokenizer of a model file.
+    /// Checks and uses the tokenizer of a model file. A compiled vocabulary is not read but searched in the map.
     ///
     /// # Errors
     /// [`TokenizerError::Artifact`] if it does not unpack; otherwise as [`QaTokenizer::from_json`].
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, TokenizerError> {
-        Self::from_json(&Self::json(artifact)?, artifact.metadata().config.vocab_size)
-    }
-
-    /// Unpacks the `tokenizer.json` of a model file.
-    ///
-    /// # Errors
-    /// [`TokenizerError::Artifact`] if it does not unpack.
-    pub fn json(artifact: &Artifact) -> Result<Vec<u8>, TokenizerError> {
-        let packed: View<u8> = artifact.view(TOKENIZER)?;
-        Ok(unpack(&packed)?)
+        Self::new(compile::open(artifact)?, artifact.metadata().config.vocab_size)
     }
 
     /// Reads a `tokenizer.json`. Its own truncation and padding are ignored.
@@ -68,7 +82,24 @@ impl QaTokenizer {
     /// [`TokenizerError::Invalid`] if it is no tokenizer or does not frame question and context with special tokens;
     /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`.
     pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
-        let mut tokenizer = call(|| Tokenizer::from_bytes(json)).map_err(TokenizerError::Invalid)?;
+        Self::new(compile::from_json(json)?, vocab_size)
+    }
+
+    /// A checksum of everything that the tokenizer of a model file is made of.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Artifact`] if a tensor is missing.
+    pub fn sha256(artifact: &Artifact) -> Result<String, TokenizerError> {
+        let mut digest = Sha256::new();
+        for name in TOKENIZER_TENSORS.iter().filter(|name| artifact.tensors().contains_key(**name)) {
+            let bytes = artifact.view::<u8>(name)?;
+            digest.update(format!("{name} {}\n", bytes.len()));
+            digest.update(&*bytes);
+        }
+        Ok(hex(&digest.finalize()))
+    }
+
+    fn new(mut tokenizer: Pipeline, vocab_size: usize) -> Result<Self, TokenizerError> {
         if let Some(id) = first_foreign_id(&tokenizer, vocab_size) {
             let token = tokenizer.id_to_token(id).unwrap_or_default();
             return Err(TokenizerError::Vocabulary { token, id, vocab_size });
@@ -109,6 +140,11 @@ impl QaTokenizer {
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
     }
 
+    /// The same tokens, for windows alone, in less memory where that can be.
+    pub fn compact(&self, tokens: Tokens) -> Tokens {
+        windows::compact(&tokens.0, &self.processor).map_or(tokens, Tokens)
+    }
+
     /// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`.
     pub fn room(&self, question: &Tokens, max_seq_len: usize) -> usize {
         max_seq_len.saturating_sub(question.len() + self.processor.added_tokens(true))
@@ -139,22 +175,17 @@ fn call<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     guard(f).and_then(|result| result.map_err(|e| e.to_string()))
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
-    let corrupt = |problem: String| ArtifactError::Packed { tensor: TOKENIZER, problem };
-    let mut json = Vec::new();
-    GzDecoder::new(packed).take(MAX_JSON + 1).read_to_end(&mut json).map_err(|e| corrupt(e.to_string()))?;
-    if json.len() as u64 > MAX_JSON {
-        return Err(corrupt(format!("more than {MAX_JSON} bytes when unpacked")));
-    }
-    Ok(json)
-}
-
-/// The lowest token id that is not below `vocab_size`.
-fn first_foreign_id(tokenizer: &Tokenizer, vocab_size: usize) -> Option<u32> {
+/// The lowest token id that is not below `vocab_size`. Those of a mapped vocabulary are compared when they are found.
+fn first_foreign_id(tokenizer: &Pipeline, vocab_size: usize) -> Option<u32> {
+    // The ids of a Unigram model's pieces are their places in a list, which is large: no copy of it is made.
+    let in_order = |size: usize| (size > vocab_size).then_some(vocab_size as u32);
     let model = match tokenizer.get_model() {
-        // The ids of its pieces are their places in a list, which is large: no copy of it is made.
-        ModelWrapper::Unigram(_) => (tokenizer.get_vocab_size(false) > vocab_size).then_some(vocab_size as u32),
-        _ => tokenizer.get_vocab(false).into_values().filter(|&id| id as usize >= vocab_size).min(),
+        AnyModel::Unigram(model) => in_order(model.size()),
+        AnyModel::WordPiece(_) => None,
+        AnyModel::Library(model) => match &**model {
+            ModelWrapper::Unigram(unigram) => in_order(unigram.get_vocab_size()),
+            model => model.get_vocab().into_values().filter(|&id| id as usize >= vocab_size).min(),
+        },
     };
     let added = tokenizer.get_added_tokens_decoder().into_keys().filter(|&id| id as usize >= vocab_size).min();
     model.into_iter().chain(added).min()

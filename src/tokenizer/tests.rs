@@ -1,9 +1,11 @@
 //! Windows against the library's own truncation, and what is refused.
 
 use serde_json::{Value, json};
-use tokenizers::{TruncationParams, TruncationStrategy};
+use tokenizers::{Tokenizer, TruncationParams, TruncationStrategy};
 
+use super::compile::unpack;
 use super::*;
+use crate::artifact::ArtifactError;
 
 /// A lower-casing WordPiece tokenizer over a few words and all letters.
 fn word_piece() -> Value {
@@ -141,6 +143,9 @@ fn windows_equal_those_of_the_library() {
                     .collect();
                 let windows = tokenizer.windows(&question, &context, max_length, stride).expect("there is room");
                 let found: Vec<Window> = windows.iter().collect::<Result<_, _>>().expect("all windows");
+                let compact = tokenizer.compact(context.clone());
+                let compact = tokenizer.windows(&question, &compact, max_length, stride).expect("there is room");
+                assert!(compact.iter().map(|window| window.expect("a window")).eq(found.iter().cloned()));
                 assert_eq!(found, expected, "tokenizer {n}, {max_length}/{stride}, {text:?}");
                 assert_eq!(windows.len(), expected.len());
                 most = most.max(expected.len());
@@ -313,4 +318,84 @@ fn files_that_make_the_library_panic_are_refused() {
     let json: serde_json::Value = serde_json::from_str(text).expect("JSON");
     let twice = [json["post_processor"].clone(), json["post_processor"].clone()];
     broken("post_processor", serde_json::json!({"type": "Sequence", "processors": twice}));
+}
+
+/// The mapped models on damaged bytes, called directly: [`call`] would hide a panic.
+#[test]
+fn damaged_vocabularies_give_tokens_or_errors() {
+    use super::unigram::{Scores, Unigram, UnigramSpec};
+    use super::word_piece::{WordPiece, WordPieceSpec};
+    use crate::artifact::schema::TRIE;
+    let words = ["the", "thé", "keepers", "▁the▁keeper", "灯台守", "aaaaaaaaaa", "é", "##house", "[UNK]"];
+    let mut state = 1_u64;
+    let mut random = move |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let (mut good, mut bad) = (0, 0);
+    for (json, is_unigram) in [(unigram(), true), (word_piece(), false)] {
+        let sound =
+            compile(json.to_string().as_bytes()).expect("valid").expect("compiles").remove(TRIE).expect("a trie");
+        for _ in 0..20_000 {
+            let mut trie = sound.clone();
+            for _ in 0..=random(4) {
+                let at = random(trie.len());
+                trie[at] = random(256) as u8;
+            }
+            let results: Vec<_> = if is_unigram {
+                let scores = (0..39).map(|n| if random(50) == 0 { f32::NAN } else { n as f32 }).collect::<Vec<_>>();
+                let spec = UnigramSpec {
+                    size: 39,
+                    longest: 12,
+                    unk_id: Some(1),
+                    min_score: -9.0,
+                    byte_fallback: random(2) == 0,
+                };
+                let Ok(model) = Unigram::new(spec, trie.into(), Scores::F32(scores.into())) else { continue };
+                words.map(|word| model.tokenize(word)).into()
+            } else {
+                let spec = WordPieceSpec {
+                    size: 67,
+                    longest: 12,
+                    unk_token: "[UNK]".into(),
+                    continuing_subword_prefix: "##".into(),
+                    max_input_chars_per_word: 8,
+                };
+                let Ok(model) = WordPiece::new(spec, trie.into(), 67) else { continue };
+                words.map(|word| model.tokenize(word)).into()
+            };
+            for result in results {
+                match result {
+                    Ok(tokens) => {
+                        good += 1;
+                        assert!(tokens.iter().all(|token| token.id < if is_unigram { 39 } else { 67 }));
+                    }
+                    Err(_) => bad += 1,
+                }
+            }
+        }
+    }
+    assert!(good > 100_000 && bad > 1000, "{good} {bad}");
+}
+
+#[test]
+fn only_what_can_be_compiled_is() {
+    let compiled = |json: &Value| compile(json.to_string().as_bytes()).expect("valid").is_some();
+    assert!(compiled(&word_piece()) && compiled(&unigram()));
+    assert!(!compiled(&byte_level(template())));
+    let mut twice = unigram();
+    twice["model"]["vocab"].as_array_mut().expect("pieces").push(json!(["house", -3.0]));
+    assert!(!compiled(&twice), "two pieces of one text");
+    let mut same = word_piece();
+    same["model"]["vocab"]["kelp"] = json!(7);
+    assert!(!compiled(&same), "two pieces of one id");
+    let mut empty = unigram();
+    empty["model"]["vocab"].as_array_mut().expect("pieces").push(json!(["", -3.0]));
+    assert!(!compiled(&empty), "a piece of no bytes");
+    assert!(compile(b"{}").is_err());
+    let mut wide = unigram();
+    wide["model"]["vocab"][6][1] = json!(-2.1);
+    let tensors = |json: &Value| compile(json.to_string().as_bytes()).expect("valid").expect("compiles");
+    assert!(tensors(&wide).contains_key("tokenizer.scores_f64") && !tensors(&wide).contains_key("tokenizer.scores"));
+    assert!(tensors(&unigram()).contains_key("tokenizer.scores"));
 }

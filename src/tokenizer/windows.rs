@@ -95,18 +95,33 @@ impl Window {
 
 /// Tokens `start..end` of `whole`.
 fn part(whole: &Encoding, start: usize, end: usize) -> Encoding {
-    fn cut<T: Clone>(values: &[T], start: usize, end: usize) -> Vec<T> {
-        values.get(start..end).unwrap_or_default().to_vec()
+    /// `missing` stands for each value that [`compact`] has dropped.
+    fn cut<T: Clone>(values: &[T], start: usize, end: usize, missing: T) -> Vec<T> {
+        match values.get(start..end) {
+            Some(values) => values.to_vec(),
+            None => vec![missing; end - start],
+        }
     }
     Encoding::new(
-        cut(whole.get_ids(), start, end),
-        cut(whole.get_type_ids(), start, end),
-        cut(whole.get_tokens(), start, end),
-        cut(whole.get_word_ids(), start, end),
-        cut(whole.get_offsets(), start, end),
-        cut(whole.get_special_tokens_mask(), start, end),
-        cut(whole.get_attention_mask(), start, end),
+        cut(whole.get_ids(), start, end, 0),
+        cut(whole.get_type_ids(), start, end, 0),
+        cut(whole.get_tokens(), start, end, String::new()),
+        cut(whole.get_word_ids(), start, end, None),
+        cut(whole.get_offsets(), start, end, (0, 0)),
+        cut(whole.get_special_tokens_mask(), start, end, 0),
+        cut(whole.get_attention_mask(), start, end, 1),
         Vec::new(),
         Default::default(),
     )
+}
+
+/// The tokens with ids and offsets alone, a quarter of the memory, if `processor` makes windows from these: others look at the texts
+/// of tokens.
+pub(super) fn compact(tokens: &Encoding, processor: &PostProcessorWrapper) -> Option<Encoding> {
+    if !matches!(processor, PostProcessorWrapper::Template(_) | PostProcessorWrapper::Bert(_)) {
+        return None;
+    }
+    let (ids, offsets) = (tokens.get_ids().to_vec(), tokens.get_offsets().to_vec());
+    let (types, texts, words, special, attention) = Default::default();
+    Some(Encoding::new(ids, types, texts, words, offsets, special, attention, Vec::new(), Default::default()))
 }

@@ -8,9 +8,10 @@ pub mod program;
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{Metadata, Source, schema};
+use edgeqa::artifact::{Artifact, Metadata, Source, schema};
 use edgeqa::config::{ModelConfig, RelativeConfig};
 use edgeqa::kernels::pack::{column_sums, pack};
+use edgeqa::tokenizer::compile;
 use safetensors::Dtype;
 
 /// Two layers, with relative positions and without token types, for the tokenizer of `tests/fixtures/exports`.
@@ -56,11 +57,11 @@ pub fn write_model(folder: &Path, metadata: &Metadata) -> PathBuf {
 pub fn tensors(config: &ModelConfig) -> TensorData {
     let mut data = TensorData::new();
     let mut random = Random(7);
-    for spec in schema::tensors(config, |_| schema::Precision::Int8).into_iter().filter(|spec| spec.required) {
+    let form = schema::TokenizerForm::Compiled;
+    for spec in schema::tensors(config, form, |_| schema::Precision::Int8).into_iter().filter(|spec| spec.required) {
         let count: usize = spec.shape.as_ref().map_or(0, |shape| shape.iter().product());
         let floats = |value: &mut dyn FnMut() -> f32| (0..count).flat_map(|_| value().to_le_bytes()).collect();
         let bytes = match spec.dtype {
-            Dtype::U8 => tokenizer(),
             Dtype::I8 => random.weights(count).iter().map(|&w| w as u8).collect(),
             Dtype::F32 if spec.name == "head.weight" => floats(&mut || random.below(200) as f32 / 100.0 - 1.0),
             Dtype::F32 if spec.name.ends_with(".bias") => floats(&mut || 0.0),
@@ -78,15 +79,34 @@ pub fn tensors(config: &ModelConfig) -> TensorData {
         data.insert(format!("{}.weight", spec.name), packed);
         data.insert(format!("{}.column_sum", spec.name), sums);
     }
+    data.extend(compile(TOKENIZER).expect("a tokenizer").expect("a WordPiece vocabulary"));
     data
 }
 
-fn tokenizer() -> Vec<u8> {
-    let json = include_bytes!("../fixtures/exports/tokenizer.json");
+/// The `tokenizer.json` of the fixtures.
+pub const TOKENIZER: &[u8] = include_bytes!("../fixtures/exports/tokenizer.json");
+
+/// Tensors as [`tensors`] makes them, but with the tokenizer packed as it is.
+pub fn with_packed_tokenizer(config: &ModelConfig, json: &[u8]) -> TensorData {
+    let mut data = tensors(config);
+    data.retain(|name, _| !schema::TOKENIZER_TENSORS.contains(&name.as_str()));
     let mut packed = Vec::new();
-    let mut gzip = flate2::read::GzEncoder::new(json.as_slice(), flate2::Compression::fast());
+    let mut gzip = flate2::read::GzEncoder::new(json, flate2::Compression::fast());
     std::io::Read::read_to_end(&mut gzip, &mut packed).expect("in memory");
-    packed
+    data.insert(schema::TOKENIZER_JSON.into(), packed);
+    data
+}
+
+/// Writes a model with the compiled tokenizer of `json`, of at most `vocab_size` tokens, to `folder` and opens it.
+pub fn open_with_tokenizer(folder: &Path, json: &[u8], vocab_size: usize) -> Artifact {
+    let mut metadata = metadata();
+    metadata.config.vocab_size = vocab_size;
+    let mut data = tensors(&metadata.config);
+    data.retain(|name, _| !schema::TOKENIZER_TENSORS.contains(&name.as_str()));
+    data.extend(compile(json).expect("a tokenizer").expect("a vocabulary that can be compiled"));
+    let path = folder.join("tokenizer.safetensors");
+    write(&path, &metadata, &data).and_then(|pending| pending.publish()).expect("written");
+    Artifact::open(&path).expect("opens")
 }
 
 /// The same numbers in every run (splitmix64).

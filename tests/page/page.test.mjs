@@ -180,6 +180,9 @@ on("the keyboard is enough", {}, async (page) => {
   await page.keyboard.press("Enter");
   await sleep(50);
   await state(page, "start");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.type("Who?");
+  assert.equal(await page.inputValue("#question"), "Who?", "typing needs no aim");
 });
 
 on("waiting is shown after a moment and can be cancelled", {}, async (page) => {

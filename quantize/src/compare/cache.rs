@@ -62,12 +62,12 @@ pub struct Identity {
 
 impl Identity {
     /// The logits of a model of shapes `config`, made of files with the checksums `model_sha256` and run by `backend`, for the
-    /// questions of `task`, which this `tokenizer.json` makes windows of.
+    /// questions of `task`, which the tokenizer with this checksum makes windows of.
     pub fn new<M>(
         backend: Backend,
         config: &ModelConfig,
         model_sha256: impl IntoIterator<Item = String>,
-        tokenizer: &[u8],
+        tokenizer_sha256: String,
         task: &Task<'_, M>,
     ) -> Self {
         let mut model_sha256: Vec<String> = model_sha256.into_iter().collect();
@@ -78,7 +78,7 @@ impl Identity {
             backend,
             model_sha256,
             config: config.clone(),
-            tokenizer_sha256: hex(&Sha256::digest(tokenizer)),
+            tokenizer_sha256,
             data_sha256: task.dataset.sha256.clone(),
             subset: task.dataset.subset,
             questions: task.dataset.question_count(),

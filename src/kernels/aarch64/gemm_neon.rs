@@ -1,6 +1,9 @@
-//! `gemm_i8_12x64k4_neon`: bytes are multiplied to 16 bits, two products are summed there, pairs of sums are added to 32 bits.
+//! `gemm_i8_12x64k4_neon`: bytes are multiplied to 16 bits, three products are summed there if they fit, and pairs of sums are added
+//! to 32 bits.
 //!
-//! Weights are at least -127, so that two products are at most `2 * 128 * 127 = 32512` in magnitude and fit.
+//! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Three fit whatever the activations are if the
+//! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all triples of weights that are
+//! spread like those of models. [`TileKernel::examine`] finds it out once for all rows.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -15,10 +18,10 @@ const GROUP: usize = NR * KG;
 const CHUNK: usize = 16;
 /// Registers of a group.
 const CHUNKS: usize = GROUP / CHUNK;
-/// Groups whose products are summed in 16 bits.
+/// Groups whose products always fit into 16 bits.
 const PAIR: usize = 2;
-/// Pairs of groups of a round of the inner loop.
-const UNROLL: usize = 2;
+/// Groups of a round of the inner loop.
+const TRIPLE: usize = 3;
 /// Rows whose sums stay in registers.
 const BLOCK: usize = 2;
 
@@ -37,6 +40,16 @@ impl TileKernel for Neon {
         Isa::Neon(self)
     }
 
+    /// One note per triple of groups, and an end.
+    fn notes(padded_k: usize) -> usize {
+        padded_k / KG / TRIPLE + 1
+    }
+
+    fn examine(self, panel: &[i8], notes: &mut [u8]) {
+        // SAFETY: the token proves the feature.
+        unsafe { examine(panel, notes) }
+    }
+
     #[inline(always)]
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
         // SAFETY: the token proves the feature.
@@ -44,18 +57,45 @@ impl TileKernel for Neon {
     }
 }
 
+/// The note of a triple whose products fit into 16 bits, of one where only two are sure to, and what ends the notes of a panel.
+const FITS: u8 = 0;
+const WIDE: u8 = 1;
+const END: u8 = 2;
+
+/// Writes [`TileKernel::examine`]'s notes on a panel.
+#[target_feature(enable = "neon")]
+fn examine(panel: &[i8], notes: &mut [u8]) {
+    let triples = panel.as_chunks::<GROUP>().0.as_chunks::<TRIPLE>().0;
+    for (note, triple) in notes.iter_mut().zip(triples) {
+        let mut largest = vdupq_n_u8(0);
+        for c in 0..CHUNKS {
+            let mut sum = vdupq_n_u8(0);
+            for group in triple {
+                // SAFETY: a chunk has the 16 bytes of a register.
+                let w = unsafe { vld1q_s8(group[c * CHUNK..][..CHUNK].as_ptr()) };
+                // Sums of 255 and more are 255, and 255 is taken for more.
+                sum = vqaddq_u8(sum, vreinterpretq_u8_s8(vabsq_s8(w)));
+            }
+            largest = vmaxq_u8(largest, sum);
+        }
+        *note = if vmaxvq_u8(largest) == u8::MAX { WIDE } else { FITS };
+    }
+    notes[triples.len()] = END;
+}
+
 /// Two rows times one panel at a time: the panel stays in the cache next to the core for all rows.
 #[target_feature(enable = "neon")]
 fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
-    for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
+    let notes = tile.notes.chunks_exact(Neon::notes(tile.padded_k));
+    for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
         let panel = tile.panel(p).as_chunks().0;
         let (pairs, last) = acc[..tile.rows].as_chunks_mut();
         for (m, acc) in pairs.iter_mut().enumerate() {
-            block([tile.row(BLOCK * m), tile.row(BLOCK * m + 1)], panel, acc);
+            block([tile.row(BLOCK * m), tile.row(BLOCK * m + 1)], panel, notes, acc);
         }
         if let [last] = last {
             let (row, mut twice) = (tile.row(tile.rows - 1), [*last; BLOCK]);
-            block([row; BLOCK], panel, &mut twice);
+            block([row; BLOCK], panel, notes, &mut twice);
             *last = twice[0];
         }
     }
@@ -67,12 +107,12 @@ type Sums = [[[int32x4_t; 2]; CHUNKS]; BLOCK];
 
 /// Two rows times a panel.
 #[target_feature(enable = "neon")]
-fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], acc: &mut [[i32; NR]; BLOCK]) {
+fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8], acc: &mut [[i32; NR]; BLOCK]) {
     let rows = rows.map(|row| &row.as_chunks::<KG>().0[..panel.len()]);
     let mut sums = [[[vdupq_n_s32(0); 2]; CHUNKS]; BLOCK];
-    let rounds = panel.len() / (PAIR * UNROLL);
-    add_rounds(&mut sums, rows, panel, rounds);
-    for g in (rounds * PAIR * UNROLL..panel.len()).step_by(PAIR) {
+    let triples = panel.len() / TRIPLE;
+    add_triples(&mut sums, rows, panel, &notes[..=triples]);
+    for g in (triples * TRIPLE..panel.len()).step_by(PAIR) {
         // The last group may be alone.
         let second = |row: &[[i8; KG]]| row.get(g + 1).map_or(vdupq_n_s8(0), |group| splat(*group));
         let pair = [panel[g], panel.get(g + 1).copied().unwrap_or([0; GROUP])];
@@ -112,63 +152,53 @@ fn add(sums: &mut Sums, pair: &[[i8; GROUP]; PAIR], a: [[int8x16_t; PAIR]; BLOCK
     }
 }
 
-/// Adds the products of the groups of `rounds` rounds: [`add`] in assembly, as the compiler, which knows that both halves of a
+/// Adds the products of all triples of groups, as their notes say: in assembly, as the compiler, which knows that both halves of a
 /// splat are the same, moves halves of the weights down instead, and increments every pointer by itself.
 ///
 /// # Panics
-/// If the panel or a row has fewer groups.
+/// If the panel or a row has fewer groups, or the notes have no end.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_rounds(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], rounds: usize) {
-    let groups = rounds * PAIR * UNROLL;
-    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{rounds} rounds");
-    if rounds == 0 {
-        return;
-    }
-    /// Two chunks of two groups, loaded from `$first` and `$second`, times both rows: v0 to v3 are the weights of two chunks of the
-    /// first and of the second group, v4 and v5 the two groups of row 0, v6 and v7 of row 1, v24 to v27 sums of 16 bits.
-    macro_rules! chunks {
-        ($first:literal, $second:literal, $a:literal, $b:literal, $c:literal, $d:literal, $e:literal, $f:literal, $g:literal, $h:literal) => {
+fn add_triples(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8]) {
+    let groups = notes.len().saturating_sub(1) * TRIPLE;
+    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
+    assert!(notes.last() == Some(&END), "notes without an end");
+    /// An instruction and its long form for the upper halves, of both chunks of a group of weights, `$u` and `$v`, with a group of
+    /// activations.
+    macro_rules! products {
+        ($op:literal, $u:literal, $v:literal, $a:literal) => {
             concat!(
-                "ldp q0, q1, [{w}",
-                $first,
-                "\n",
-                "ldp q2, q3, [{w}, #",
-                $second,
-                "]\n",
-                row!("v4", "v5", $a, $b, $c, $d),
-                row!("v6", "v7", $e, $f, $g, $h),
+                $op,
+                " v24.8h, ",
+                $u,
+                ".8b, ",
+                $a,
+                ".8b\n",
+                $op,
+                "2 v25.8h, ",
+                $u,
+                ".16b, ",
+                $a,
+                ".16b\n",
+                $op,
+                " v26.8h, ",
+                $v,
+                ".8b, ",
+                $a,
+                ".8b\n",
+                $op,
+                "2 v27.8h, ",
+                $v,
+                ".16b, ",
+                $a,
+                ".16b\n",
             )
         };
     }
-    /// The four sums of one row.
-    macro_rules! row {
-        ($even:literal, $odd:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
+    /// Adds the sums of 16 bits to four of 32.
+    macro_rules! widen {
+        ($a:literal, $b:literal, $c:literal, $d:literal) => {
             concat!(
-                "smull v24.8h, v0.8b, ",
-                $even,
-                ".8b\n",
-                "smull2 v25.8h, v0.16b, ",
-                $even,
-                ".16b\n",
-                "smull v26.8h, v1.8b, ",
-                $even,
-                ".8b\n",
-                "smull2 v27.8h, v1.16b, ",
-                $even,
-                ".16b\n",
-                "smlal v24.8h, v2.8b, ",
-                $odd,
-                ".8b\n",
-                "smlal2 v25.8h, v2.16b, ",
-                $odd,
-                ".16b\n",
-                "smlal v26.8h, v3.8b, ",
-                $odd,
-                ".8b\n",
-                "smlal2 v27.8h, v3.16b, ",
-                $odd,
-                ".16b\n",
                 "sadalp ",
                 $a,
                 ".4s, v24.8h\n",
@@ -184,39 +214,76 @@ fn add_rounds(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]]
             )
         };
     }
-    /// A pair of groups.
-    macro_rules! pair {
-        ($first:literal, $second:literal, $third:literal, $fourth:literal) => {
+    /// One row, whose three groups are given, times two chunks.
+    macro_rules! row {
+        (fits $x:literal $y:literal $z:literal, $a:literal $b:literal $c:literal $d:literal) => {
             concat!(
-                "ld1r {{v4.4s}}, [{a}], #4\n",
-                "ld1r {{v5.4s}}, [{a}], #4\n",
-                "ld1r {{v6.4s}}, [{b}], #4\n",
-                "ld1r {{v7.4s}}, [{b}], #4\n",
-                chunks!($first, $second, "v8", "v9", "v10", "v11", "v16", "v17", "v18", "v19"),
-                chunks!($third, $fourth, "v12", "v13", "v14", "v15", "v20", "v21", "v22", "v23"),
+                products!("smull", "v0", "v1", $x),
+                products!("smlal", "v2", "v3", $y),
+                products!("smlal", "v4", "v31", $z),
+                widen!($a, $b, $c, $d),
+            )
+        };
+        (wide $x:literal $y:literal $z:literal, $a:literal $b:literal $c:literal $d:literal) => {
+            concat!(
+                products!("smull", "v0", "v1", $x),
+                products!("smlal", "v2", "v3", $y),
+                widen!($a, $b, $c, $d),
+                products!("smull", "v4", "v31", $z),
+                widen!($a, $b, $c, $d),
+            )
+        };
+    }
+    /// A triple: v28 to v30 are the groups of row 0, v5 to v7 of row 1; v0, v1 and v2, v3 and v4, v31 the weights of two chunks of
+    /// each group.
+    macro_rules! triple {
+        ($how:tt) => {
+            concat!(
+                "ld3r {{v28.4s, v29.4s, v30.4s}}, [{a}], #12\n",
+                "ld3r {{v5.4s, v6.4s, v7.4s}}, [{b}], #12\n",
+                "ldp q0, q1, [{w}], #192\n",
+                "ldp q2, q3, [{w}, #-128]\n",
+                "ldp q4, q31, [{w}, #-64]\n",
+                row!($how "v28" "v29" "v30", "v8" "v9" "v10" "v11"),
+                row!($how "v5" "v6" "v7", "v16" "v17" "v18" "v19"),
+                "ldp q0, q1, [{w}, #-160]\n",
+                "ldp q2, q3, [{w}, #-96]\n",
+                "ldp q4, q31, [{w}, #-32]\n",
+                row!($how "v28" "v29" "v30", "v12" "v13" "v14" "v15"),
+                row!($how "v5" "v6" "v7", "v20" "v21" "v22" "v23"),
             )
         };
     }
     let [[s0, s1, s2, s3], [t0, t1, t2, t3]] = sums;
-    // SAFETY: NEON. Every round reads 256 bytes of the panel and 16 of either row, which are there, as checked above. The first load
-    // moves `w` on.
+    // SAFETY: NEON. Every note but the last, which ends the loop, stands for 192 bytes of the panel and 12 of either row, which are
+    // there, as checked above.
     unsafe {
         asm!(
+            "ldrb {note:w}, [{notes}], #1",
+            "cbnz {note:w}, 4f",
             "2:",
-            pair!("], #256", "-192", ", #-224]", "-160"),
-            pair!(", #-128]", "-64", ", #-96]", "-32"),
-            "subs {rounds}, {rounds}, #1",
-            "b.ne 2b",
+            triple!(fits),
+            "ldrb {note:w}, [{notes}], #1",
+            "cbz {note:w}, 2b",
+            "4:",
+            "tbnz {note:w}, #{end}, 9f",
+            triple!(wide),
+            "ldrb {note:w}, [{notes}], #1",
+            "cbz {note:w}, 2b",
+            "b 4b",
+            "9:",
             w = inout(reg) panel.as_ptr() => _,
             a = inout(reg) rows[0].as_ptr() => _,
             b = inout(reg) rows[1].as_ptr() => _,
-            rounds = inout(reg) rounds => _,
+            notes = inout(reg) notes.as_ptr() => _,
+            note = out(reg) _,
+            end = const END.ilog2(),
             inout("v8") s0[0], inout("v9") s0[1], inout("v10") s1[0], inout("v11") s1[1],
             inout("v12") s2[0], inout("v13") s2[1], inout("v14") s3[0], inout("v15") s3[1],
             inout("v16") t0[0], inout("v17") t0[1], inout("v18") t1[0], inout("v19") t1[1],
             inout("v20") t2[0], inout("v21") t2[1], inout("v22") t3[0], inout("v23") t3[1],
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
             options(readonly, nostack),
         );
     }

@@ -1,0 +1,430 @@
+//! Measuring a machine, point by point, each in a process of its own.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::BenchError;
+use super::doubt::warnings;
+use super::host::Host;
+use super::measure::{Measured, Task, Work};
+use super::record::{FORMAT, MemoryLimit, Point, Questions, Record, Runs, Settings, Starts, VERSION};
+use super::state::{State, Ticks};
+use super::stats::{Summary, median};
+use super::subject::{drop_model, prepare, program};
+use crate::memory::limit::{Kind, Limited};
+use crate::memory::{Need, Shortage, drop_cached};
+
+/// A text for everyone who gives none.
+pub const TEXT: &str = include_str!("../../models/demo/texts/lighthouse.txt");
+/// Questions about [`TEXT`].
+pub const QUESTIONS: [&str; 4] = [
+    "Who was the last keeper?",
+    "When was the light automated?",
+    "What is the ticket price?",
+    "Who lived in the tower with the keeper?",
+];
+/// The argument that makes `edgeqa bench` read a [`Task`] from standard input, and write what it has [`Measured`].
+pub const WORKER: &str = "--worker";
+/// What to measure, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// This program.
+    pub program: PathBuf,
+    /// The model file.
+    pub model: PathBuf,
+    /// Lengths of sequences, in tokens.
+    pub lengths: Vec<usize>,
+    /// Numbers of threads.
+    pub threads: Vec<usize>,
+    /// How.
+    pub settings: Settings,
+    /// Questions.
+    pub questions: Vec<String>,
+    /// The text that they are about.
+    pub text: String,
+    /// A limit on the memory of every process that measures, in bytes.
+    pub limit: Option<u64>,
+}
+
+/// Measures what `plan` says, and calls `observe(done, all)` after each process.
+///
+/// # Errors
+/// [`BenchError`] if nothing can be measured. A point that fails, by the limit perhaps, says so in the record instead.
+pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record> {
+    let root = Path::new("/");
+    let (host, before, ticks) = (Host::read(root), State::read(root), Ticks::read(root));
+    let date = utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
+    let (config, model, windows) = prepare(plan)?;
+    let program = program(&plan.program)?;
+    if plan.limit.is_some() {
+        // Pages count for the group that reads them first, which must not be this process.
+        let _ = drop_cached(&plan.model);
+    }
+    let rounds = plan.settings.rounds.max(1);
+    let starts = plan.settings.starts;
+    let points = windows.len() * plan.threads.len();
+    let all = 4 * starts + 2 + rounds * (points + plan.threads.len());
+    let runner = Runner { plan, limited: plan.limit.map(Limited::new), observe: &observe, all };
+    let mut done = Done { count: 0, throttled: Vec::new(), before: &before };
+
+    let load = runner.load(&mut done);
+    let (first_answer, first_answer_warm) = runner.first_answer(&mut done)?;
+    let combinations = plan.threads.iter().flat_map(|&threads| windows.iter().map(move |window| (threads, window)));
+    let mut points: Vec<(Point, &Work)> = combinations
+        .map(|(threads, (tokens, work))| (Point { tokens: *tokens, threads, ..Point::default() }, work))
+        .collect();
+    let mut questions: Vec<Questions> =
+        plan.threads.iter().map(|&threads| Questions { threads, ..Questions::default() }).collect();
+    let asked = Work::Questions { questions: plan.questions.clone(), text: plan.text.clone() };
+    // Round by round, so that a machine that gets slower meanwhile does not make the last point look worse than the first.
+    for _ in 0..rounds {
+        for (point, work) in &mut points {
+            runner.add(&mut point.runs, point.threads, work, &mut done);
+        }
+        for point in &mut questions {
+            runner.add(&mut point.runs, point.threads, &asked, &mut done);
+        }
+    }
+    if let Some(limited) = &runner.limited {
+        // Whoever failed is told how much is missing, as far as that can be known.
+        for (point, _) in &mut points {
+            let need = Need::estimate(&config, point.tokens, point.threads, model.bytes as usize);
+            if let (Some(failure), Some(Shortage::Fatal { needed })) =
+                (&mut point.runs.failure, need.shortage(&limited.limit()))
+            {
+                failure.push_str(&format!("; it should need {} MiB or more", needed.div_ceil(1 << 20)));
+            }
+        }
+    }
+    let points: Vec<Point> = points.into_iter().map(|(point, _)| point.finished()).collect();
+    let questions: Vec<Questions> = questions.into_iter().map(Questions::finished).collect();
+    let runs = || points.iter().map(|point| &point.runs).chain(questions.iter().map(|point| &point.runs));
+    if runs().all(|runs| runs.summary.is_none())
+        && let Some(problem) = runs().find_map(|runs| runs.failure.clone())
+    {
+        return Err(BenchError::Nothing(problem).into());
+    }
+    let after = State::read(root);
+    done.note(&after);
+    let shares = ticks.zip(Ticks::read(root)).and_then(|(before, after)| after.shares_since(&before));
+    let mut record = Record {
+        format: FORMAT.into(),
+        format_version: VERSION,
+        date,
+        program,
+        model,
+        settings: plan.settings.clone(),
+        host,
+        throttled: done.throttled,
+        before,
+        after,
+        steal: shares.map(|(steal, _)| steal),
+        others: shares.map(|(_, others)| others),
+        warnings: Vec::new(),
+        limit: runner.limited.as_ref().map(limit),
+        load,
+        first_answer,
+        first_answer_warm,
+        points,
+        questions,
+    };
+    record.warnings = warnings(&record);
+    Ok(record)
+}
+
+/// What was seen on the way.
+struct Done<'a> {
+    count: usize,
+    throttled: Vec<String>,
+    before: &'a State,
+}
+
+impl Done<'_> {
+    fn note(&mut self, now: &State) {
+        for reason in now.throttled_since(self.before) {
+            // The count of a counter only ever gets higher.
+            let kind = |reason: &str| reason.trim_matches(|c: char| c.is_ascii_digit()).replace(char::is_numeric, "");
+            self.throttled.retain(|old| kind(old) != kind(&reason));
+            self.throttled.push(reason);
+        }
+    }
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    limited: Option<Limited>,
+    observe: &'a dyn Fn(usize, usize),
+    all: usize,
+}
+
+impl Runner<'_> {
+    fn command(&self) -> Command {
+        match &self.limited {
+            Some(limited) => limited.command(&self.plan.program),
+            None => Command::new(&self.plan.program),
+        }
+    }
+
+    fn done(&self, done: &mut Done<'_>) {
+        done.count += 1;
+        done.note(&State::read(Path::new("/")));
+        (self.observe)(done.count.min(self.all), self.all);
+    }
+
+    fn task(&self, threads: usize, work: &Work) -> Task {
+        let settings = &self.plan.settings;
+        let rounds = settings.rounds.max(1);
+        Task {
+            model: self.plan.model.clone(),
+            threads,
+            pin: settings.pinned,
+            warm_up: settings.warm_up,
+            min_runs: settings.min_runs.div_ceil(rounds),
+            min_seconds: settings.min_seconds / rounds as f64,
+            work: work.clone(),
+        }
+    }
+
+    /// The threads that loading and starting are measured with.
+    fn threads(&self) -> usize {
+        self.plan.threads.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Lets a new process measure `task`.
+    fn measure(&self, task: &Task) -> Result<Measured, String> {
+        let mut command = self.command();
+        command.args(["bench", WORKER]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |error: io::Error| format!("cannot start this program again: {error}");
+        let mut child = command.spawn().map_err(failed)?;
+        let json = serde_json::to_vec(task).map_err(|error| error.to_string())?;
+        // A process that was killed does not read; its status says more.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&json));
+        let output = child.wait_with_output().map_err(failed)?;
+        if !output.status.success() {
+            return Err(self.why(output.status, &output.stderr));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("a measuring process wrote no figures: {error}"))
+    }
+
+    /// Why a process ended.
+    fn why(&self, status: ExitStatus, errors: &[u8]) -> String {
+        let errors = String::from_utf8_lossy(errors);
+        let lines = || errors.lines().map(str::trim).filter(|line| !line.is_empty());
+        let said = lines().find(|line| line.contains("error")).or_else(|| lines().next()).unwrap_or_default();
+        let said = said.trim_start_matches("edgeqa: error: ");
+        match (status.signal(), &self.limited) {
+            (Some(9), Some(limited)) => {
+                format!(
+                    "killed: it needs more than {} MiB ({})",
+                    mib(limited.limit().bytes),
+                    limited.limit().kind.name()
+                )
+            }
+            (Some(signal), Some(limited)) => format!(
+                "ended by signal {signal} under the limit of {} MiB ({}): {said}",
+                mib(limited.limit().bytes),
+                limited.limit().kind.name()
+            ),
+            (Some(9), None) => "killed by signal 9; the machine may have run out of memory".into(),
+            (Some(signal), None) => format!("ended by signal {signal}: {said}"),
+            (None, _) => format!("failed: {said}"),
+        }
+    }
+
+    /// Adds the runs of one more process.
+    fn add(&self, runs: &mut Runs, threads: usize, work: &Work, done: &mut Done<'_>) {
+        if runs.failure.is_none() {
+            match self.measure(&self.task(threads, work)) {
+                Ok(measured) => runs.add(measured, threads),
+                Err(problem) => runs.failure = Some(problem),
+            }
+        }
+        self.done(done);
+    }
+
+    fn load(&self, done: &mut Done<'_>) -> Starts {
+        self.starts(done, || Ok(self.measure(&self.task(self.threads(), &Work::Load))?.load_seconds))
+    }
+
+    /// From the start of the program to its answer; and the time of that question in a process that is warm.
+    fn first_answer(&self, done: &mut Done<'_>) -> anyhow::Result<(Starts, Option<f64>)> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(TEXT.as_bytes())?;
+        let starts = self.starts(done, || self.ask(file.path()));
+        let work = Work::Questions { questions: vec![QUESTIONS[0].into()], text: TEXT.into() };
+        let warm = self.measure(&self.task(self.threads(), &work)).ok().map(|measured| median(&measured.seconds));
+        self.done(done);
+        Ok((starts, warm))
+    }
+
+    /// Starts `edgeqa ask`, and waits for its answer.
+    fn ask(&self, text: &Path) -> Result<f64, String> {
+        let mut command = self.command();
+        command.args(["ask", QUESTIONS[0], "--json", "--threads", &self.threads().to_string(), "--context-file"]);
+        command.arg(text).arg("--model").arg(&self.plan.model);
+        if self.plan.settings.pinned {
+            command.arg("--pin");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().map_err(|error| format!("cannot start this program again: {error}"))?;
+        let mut answer = String::new();
+        let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut answer));
+        let seconds = started.elapsed().as_secs_f64();
+        let mut errors = Vec::new();
+        let _ = child.stderr.take().map(|mut stderr| stderr.read_to_end(&mut errors));
+        let status = child.wait().map_err(|error| error.to_string())?;
+        match read {
+            Some(Ok(1..)) if status.success() => Ok(seconds),
+            _ => Err(self.why(status, &errors)),
+        }
+    }
+
+    /// Measures `start` with the model in the page cache, then without.
+    fn starts(&self, done: &mut Done<'_>, start: impl Fn() -> Result<f64, String>) -> Starts {
+        let mut starts = Starts::default();
+        if self.plan.settings.starts == 0 {
+            return starts;
+        }
+        // The first one may be cold.
+        if let Err(problem) = start() {
+            starts.failure = Some(problem);
+        }
+        for cold in [false, true] {
+            for _ in 0..self.plan.settings.starts {
+                if starts.failure.is_none() && (!cold || starts.note.is_none()) {
+                    if cold {
+                        starts.note = drop_model(&self.plan.model);
+                    }
+                    match start() {
+                        Ok(seconds) if cold && starts.note.is_none() => starts.cold.push(seconds),
+                        Ok(_) if cold => {}
+                        Ok(seconds) => starts.warm.push(seconds),
+                        Err(problem) => starts.failure = Some(problem),
+                    }
+                }
+                self.done(done);
+            }
+        }
+        starts
+    }
+}
+
+impl Runs {
+    fn add(&mut self, measured: Measured, threads: usize) {
+        let count = |seconds: &[Vec<f64>]| seconds.iter().map(Vec::len).sum::<usize>() as f64;
+        let (old, new) = (count(&self.seconds), measured.seconds.len() as f64);
+        // Means over all runs, of what is counted over the runs of a process.
+        let mean = |before: Option<f64>, sum: Option<f64>| match (before, sum) {
+            (None, Some(sum)) if old == 0.0 => Some(sum / new),
+            (Some(before), Some(sum)) => Some((before * old + sum) / (old + new)),
+            _ => None,
+        };
+        self.minor_faults = mean(self.minor_faults, measured.minor_faults.map(|faults| faults as f64));
+        self.major_faults = mean(self.major_faults, measured.major_faults.map(|faults| faults as f64));
+        let wall = |times: &[f64]| times.iter().sum::<f64>() * threads as f64;
+        let before: f64 = self.seconds.iter().map(|times| wall(times)).sum();
+        let cpu = self.cpu_share.unwrap_or(0.0) * before + measured.cpu_seconds;
+        self.cpu_share = Some(cpu / (before + wall(&measured.seconds)));
+        self.memory = self.memory.into_iter().chain(measured.memory).max_by_key(|memory| memory.peak);
+        self.seconds.push(measured.seconds);
+        self.summary = Summary::of(&self.all());
+    }
+}
+
+impl Point {
+    fn finished(mut self) -> Self {
+        self.tokens_per_second = self.runs.summary.as_ref().map(|summary| self.tokens as f64 / summary.p50);
+        self
+    }
+}
+
+impl Questions {
+    fn finished(mut self) -> Self {
+        // Tokenizing is done by one thread, while the others sleep.
+        self.runs.cpu_share = self.runs.cpu_share.filter(|_| self.threads == 1);
+        self.per_second = self.runs.summary.as_ref().map(|summary| 1.0 / summary.mean);
+        self
+    }
+}
+
+fn limit(limited: &Limited) -> MemoryLimit {
+    let limit = limited.limit();
+    let meaning = match limit.kind {
+        Kind::Cgroup2 | Kind::Cgroup1 => {
+            "private memory and the pages of files that its processes were first to read: the model's, which was dropped \
+             from the page cache before, but not those of the program; the system drops pages of files, and reads them \
+             again, before it kills a process"
+        }
+        Kind::Data => {
+            "private memory that can be written, whether used or not; pages of the model file do not count, so a board with so \
+             little memory would be slower"
+        }
+        Kind::AddressSpace => "all addresses, whether used or not; the whole model file counts",
+    };
+    MemoryLimit {
+        bytes: limit.bytes,
+        by: limit.kind.name().into(),
+        meaning: meaning.into(),
+        kills: limited.kills(),
+        peak: limited.peak(),
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes >> 20
+}
+
+/// Date and time in UTC as RFC 3339 has them.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = ((seconds / 86400) as i64, seconds % 86400);
+    // Howard Hinnant's civil_from_days: years begin in March, in eras of 400.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month_of_year) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + 400 * era + i64::from(month_of_year <= 2);
+    format!("{year:04}-{month_of_year:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against `date -u -d @SECONDS +%FT%TZ`.
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
+    }
+
+    #[test]
+    fn shares_and_faults_are_means_over_all_runs() {
+        let mut runs = Runs::default();
+        let measured = |seconds: &[f64], cpu_seconds, faults| Measured {
+            seconds: seconds.to_vec(),
+            cpu_seconds,
+            minor_faults: Some(faults),
+            major_faults: Some(0),
+            ..Measured::default()
+        };
+        runs.add(measured(&[1.0, 1.0], 3.0, 10), 2);
+        runs.add(measured(&[2.0], 1.0, 2), 2);
+        assert_eq!((runs.minor_faults, runs.major_faults, runs.cpu_share), (Some(4.0), Some(0.0), Some(0.5)));
+        assert_eq!(runs.seconds, [vec![1.0, 1.0], vec![2.0]]);
+        assert_eq!(runs.summary.expect("a summary").runs, 3);
+    }
+}

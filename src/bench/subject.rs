@@ -1,0 +1,109 @@
+//! What is measured: the model, what is run of it, and the program; their files, and how to read them from the disk again.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Read};
+use std::path::Path;
+
+use rustix::io::{ReadWriteFlags, preadv2};
+use sha2::{Digest, Sha256};
+
+use super::BenchError;
+use super::measure::Work;
+use super::record::{Model, Program};
+use super::run::{Plan, QUESTIONS};
+use crate::artifact::Artifact;
+use crate::config::ModelConfig;
+use crate::memory::drop_cached;
+use crate::qa::QaError;
+use crate::tokenizer::QaTokenizer;
+
+/// The model's shapes, the model, and what is run for every length.
+pub fn prepare(plan: &Plan) -> anyhow::Result<(ModelConfig, Model, Vec<(usize, Work)>)> {
+    let path = &plan.model;
+    let artifact = Artifact::open(path).map_err(|source| QaError::Artifact { path: path.clone(), source })?;
+    let config = &artifact.metadata().config;
+    let tokenizer = QaTokenizer::from_artifact(&artifact)?;
+    let question = tokenizer.question(plan.questions.first().map_or(QUESTIONS[0], String::as_str))?;
+    let longest = plan.lengths.iter().copied().max().unwrap_or(0);
+    let mut text = plan.text.clone();
+    let mut context = tokenizer.context(&text)?;
+    while context.len() < longest {
+        text = format!("{text} ").repeat(longest / context.len().max(1) + 1);
+        context = tokenizer.context(&text)?;
+    }
+    let min = config.max_positions - tokenizer.room(&question, config.max_positions) + 1;
+    let max = config.max_positions;
+    let window = |&length: &usize| -> anyhow::Result<(usize, Work)> {
+        if !(min..=max).contains(&length) {
+            return Err(BenchError::Length { length, min, max }.into());
+        }
+        let window = tokenizer.windows(&question, &context, length, 0)?.get(0)?;
+        let types = (config.type_vocab_size > 0).then_some(window.type_ids);
+        Ok((window.ids.len(), Work::Sequence { ids: window.ids, types }))
+    };
+    let windows = plan.lengths.iter().map(window).collect::<Result<_, _>>()?;
+    let (bytes, sha256) = checksum(path)?;
+    let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
+    let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
+    Ok((config.clone(), model, windows))
+}
+
+pub fn program(path: &Path) -> Result<Program, BenchError> {
+    let (bytes, sha256) = checksum(path)?;
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    Ok(Program { version: env!("CARGO_PKG_VERSION").into(), target, bytes, sha256 })
+}
+
+/// Length and SHA-256 of a file.
+fn checksum(path: &Path) -> Result<(u64, String), BenchError> {
+    let failed = |source| BenchError::Read { path: path.to_owned(), source };
+    let (mut file, mut hash) = (File::open(path).map_err(failed)?, Sha256::new());
+    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            read => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    Ok((bytes, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+/// Makes the next process read the model from the disk. What is to be said about it if that cannot be made sure.
+pub fn drop_model(path: &Path) -> Option<String> {
+    if let Err(error) = drop_cached(path) {
+        return Some(format!("not measured: the model could not be dropped from the page cache: {error}"));
+    }
+    let note = match cached(path) {
+        Some(share) if share > 0.1 => Some(format!(
+            "not measured: {:.0} % of the model stayed in the page cache; another process maps it, or its file system has no disk",
+            100.0 * share
+        )),
+        Some(_) => None,
+        None => Some("not measured: the system does not tell whether the model is in the page cache".into()),
+    };
+    // Looking brings the pages that were looked at.
+    let _ = drop_cached(path);
+    note
+}
+
+/// How much of the file at `path` is in the page cache, judged by 64 pages. `None` if the system does not tell.
+fn cached(path: &Path) -> Option<f64> {
+    const PAGES: u64 = 64;
+    let file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    // Lest looking at one page brings those behind it.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+    let mut found = 0;
+    for page in 0..PAGES {
+        let mut byte = [0];
+        match preadv2(&file, &mut [IoSliceMut::new(&mut byte)], length / PAGES * page, ReadWriteFlags::NOWAIT) {
+            Ok(_) => found += 1,
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(found as f64 / PAGES as f64)
+}

@@ -1,0 +1,144 @@
+//! Reports for terminals, and in Markdown.
+
+use std::fmt::Write;
+
+use super::page::{Page, Table};
+
+/// What the figures of a section are set in from.
+const INDENT: &str = "  ";
+
+/// `page` for a terminal.
+pub fn terminal(page: &Page) -> String {
+    let mut text = String::new();
+    line(&mut text, &page.title);
+    line(&mut text, &page.subtitle);
+    for alert in &page.alerts {
+        line(&mut text, &format!("THROTTLED: {alert}"));
+    }
+    for warning in &page.warnings {
+        line(&mut text, &format!("warning: {warning}"));
+    }
+    for section in &page.sections {
+        line(&mut text, "");
+        line(&mut text, &section.title);
+        let width = section.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, value) in &section.rows {
+            line(&mut text, &format!("{INDENT}{name:<width$}  {value}"));
+        }
+        if let Some(table) = &section.table {
+            columns(&mut text, table);
+        }
+        for note in &section.notes {
+            line(&mut text, &format!("{INDENT}{note}"));
+        }
+    }
+    text
+}
+
+/// `page` in Markdown.
+pub fn markdown(page: &Page) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("# {}\n\n{}\n", escape(&page.title), escape(&page.subtitle)));
+    for alert in &page.alerts {
+        line(&mut text, &format!("> **Throttled:** {}\n", escape(alert)));
+    }
+    for warning in &page.warnings {
+        line(&mut text, &format!("> Warning: {}\n", escape(warning)));
+    }
+    for section in &page.sections {
+        line(&mut text, &format!("## {}\n", escape(&section.title)));
+        if !section.rows.is_empty() {
+            line(&mut text, "| | |\n|---|---|");
+            for (name, value) in &section.rows {
+                line(&mut text, &format!("| {} | {} |", escape(name), escape(value)));
+            }
+            line(&mut text, "");
+        }
+        if let Some(table) = &section.table {
+            cells(&mut text, table.head.iter().map(|cell| escape(cell)));
+            let marks =
+                (0..table.head.len()).map(|column| if table.is_words(column) { "---" } else { "--:" }.to_owned());
+            cells(&mut text, marks);
+            for row in &table.rows {
+                cells(&mut text, row.iter().map(|cell| escape(cell)));
+            }
+            line(&mut text, "");
+        }
+        for note in &section.notes {
+            line(&mut text, &format!("{}\n", escape(note)));
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn columns(text: &mut String, table: &Table) {
+    let rows = || std::iter::once(&table.head).chain(&table.rows);
+    let width = |column: usize| rows().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    for row in rows() {
+        let mut whole = String::from(INDENT);
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column).unwrap_or(0);
+            // Writing to a string does not fail.
+            let _ =
+                if table.is_words(column) { write!(whole, "{cell:<width$}") } else { write!(whole, "{cell:>width$}") };
+            whole.push_str("  ");
+        }
+        line(text, &whole);
+    }
+}
+
+/// One line, without control characters of foreign values and without spaces at its end.
+fn line(text: &mut String, line: &str) {
+    let clean = line.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    text.push_str(clean.trim_end_matches(' '));
+    text.push('\n');
+}
+
+fn cells(text: &mut String, cells: impl Iterator<Item = String>) {
+    line(text, &format!("| {} |", cells.collect::<Vec<_>>().join(" | ")));
+}
+
+/// Makes Markdown show `text` as it is.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => escaped.push(' '),
+            '<' => escaped.push_str("&lt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::page::Section;
+
+    #[test]
+    fn foreign_values_stay_text() {
+        let mut table = Table::new(&["tokens", "what"]);
+        table.rows.push(vec!["7".into(), "a|b".into()]);
+        let section = Section { title: "S".into(), table: Some(table), ..Section::default() };
+        let page = Page {
+            title: "A <b> *board*\u{1b}[31m".into(),
+            alerts: vec!["hot".into()],
+            sections: vec![section],
+            ..Page::default()
+        };
+        let text = markdown(&page);
+        assert!(text.starts_with("# A &lt;b> \\*board\\*\u{fffd}\\[31m\n"), "{text}");
+        assert!(text.contains("> **Throttled:** hot\n") && text.contains("| 7 | a\\|b |\n"), "{text}");
+        assert!(text.contains("| --: | --- |\n"), "{text}");
+        let text = terminal(&page);
+        assert!(text.contains("\nTHROTTLED: hot\n") && text.ends_with("  tokens  what\n       7  a|b\n"), "{text}");
+    }
+}

@@ -1,0 +1,300 @@
+//! Hard limits on memory: those that this process lives under ([`limits`]), and running a program under one ([`Limited`]).
+//!
+//! A control group limits what counts on a board: private memory and the pages of files together, where the system drops the
+//! latter and reads them again. Where no group can be made, `RLIMIT_DATA` limits private memory alone.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::Serialize;
+
+/// Where control groups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Values of version 1 from here on mean that there is no limit.
+const UNLIMITED: u64 = 1 << 62;
+
+/// A hard limit on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// The limit.
+    pub bytes: u64,
+    /// Who enforces it, on what.
+    pub kind: Kind,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// `memory.max` of a control group, version 2: private memory and the pages of files that the group was first to read.
+    Cgroup2,
+    /// `memory.limit_in_bytes` of a control group, version 1: the same.
+    Cgroup1,
+    /// `RLIMIT_DATA`: private memory that can be written, whether used or not. Pages of files do not count.
+    Data,
+    /// `RLIMIT_AS`: all addresses, whether used or not. The whole model file counts.
+    AddressSpace,
+}
+
+impl Kind {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Cgroup2 => "control group (v2)",
+            Kind::Cgroup1 => "control group (v1)",
+            Kind::Data => "RLIMIT_DATA",
+            Kind::AddressSpace => "RLIMIT_AS",
+        }
+    }
+}
+
+/// The hard limits on the memory of this process; of several groups around it, the tightest of a version.
+pub fn limits() -> Vec<Limit> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = |(kind, folder): &(Kind, PathBuf)| {
+        let bytes = folder.ancestors().filter_map(|folder| group_limit(*kind, folder)).min()?;
+        Some(Limit { bytes, kind: *kind })
+    };
+    let processes = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let process = [("Max data size", Kind::Data), ("Max address space", Kind::AddressSpace)];
+    let process =
+        process.into_iter().filter_map(|(name, kind)| Some(Limit { bytes: resource_limit(&processes, name)?, kind }));
+    group_folders(&groups, Path::new(CGROUPS)).iter().filter_map(group).chain(process).collect()
+}
+
+/// How much memory this process may lock, in bytes, unless it has the privilege to lock any. `None` if that is not limited, or the system
+/// does not tell.
+pub fn lockable() -> Option<u64> {
+    resource_limit(&fs::read_to_string("/proc/self/limits").ok()?, "Max locked memory")
+}
+
+/// The folders of the groups in `/proc/PID/cgroup` that may limit memory.
+fn group_folders(text: &str, root: &Path) -> Vec<(Kind, PathBuf)> {
+    let folder = |line: &str| {
+        let mut fields = line.splitn(3, ':');
+        let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let (kind, mounts) = if id == "0" && controllers.is_empty() {
+            (Kind::Cgroup2, [root.to_owned(), root.join("unified")])
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            (Kind::Cgroup1, [root.join("memory"), root.join(controllers)])
+        } else {
+            return None;
+        };
+        let inside = mounts.iter().map(|mount| mount.join(path.trim_start_matches('/')));
+        // In a container, the group that the system names can lie outside of what is mounted: the mount itself is ours then.
+        let found = inside.chain(mounts.clone()).find(|folder| folder.join("cgroup.procs").exists())?;
+        Some((kind, found))
+    };
+    text.lines().filter_map(folder).collect()
+}
+
+/// The limit of the group at `folder` alone.
+fn group_limit(kind: Kind, folder: &Path) -> Option<u64> {
+    let value = fs::read_to_string(folder.join(limit_file(kind))).ok()?;
+    // "max" is no number.
+    value.trim().parse().ok().filter(|&bytes| bytes < UNLIMITED)
+}
+
+fn limit_file(kind: Kind) -> &'static str {
+    if kind == Kind::Cgroup2 { "memory.max" } else { "memory.limit_in_bytes" }
+}
+
+/// The soft limit called `name` in `/proc/PID/limits`, which is the one that is enforced.
+fn resource_limit(text: &str, name: &str) -> Option<u64> {
+    let values = text.lines().find_map(|line| line.strip_prefix(name))?;
+    values.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes of a size such as `64M`: a number with `K`, `M` or `G` for the powers of 1024, or none for bytes.
+///
+/// # Errors
+/// A message if it is no such size, or zero.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "not a size such as 64M (K, M, G: powers of 1024)".into())
+}
+
+/// A limit for programs that are yet to be started. A group that was made for it is removed when this is dropped, if the programs
+/// have ended.
+#[derive(Debug)]
+pub struct Limited {
+    limit: Limit,
+    /// The folder of the group, if there is one.
+    group: Option<PathBuf>,
+}
+
+impl Limited {
+    /// A limit of `bytes`: by a control group if this process may make one, else by `RLIMIT_DATA`; [`Limited::limit`] says which.
+    pub fn new(bytes: u64) -> Self {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for (kind, folder) in group_folders(&groups, Path::new(CGROUPS)) {
+            // A group of version 2 that has processes cannot have limited groups in it, one further up can.
+            for parent in folder.ancestors().take_while(|folder| folder.starts_with(CGROUPS)) {
+                if let Some(limited) = Self::in_group(kind, parent, bytes) {
+                    return limited;
+                }
+            }
+        }
+        Self { limit: Limit { bytes, kind: Kind::Data }, group: None }
+    }
+
+    /// A new group in the one at `parent`, if it can be made, limited and entered.
+    fn in_group(kind: Kind, parent: &Path, bytes: u64) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = parent.join(format!("edgeqa-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).ok()?;
+        // From here on it is removed if something fails.
+        let limited = Self { limit: Limit { bytes, kind }, group: Some(folder.clone()) };
+        fs::write(folder.join(limit_file(kind)), bytes.to_string()).ok()?;
+        let swap = match kind {
+            Kind::Cgroup2 => fs::write(folder.join("memory.swap.max"), "0"),
+            _ => fs::write(folder.join("memory.memsw.limit_in_bytes"), bytes.to_string()),
+        };
+        if let Err(error) = swap {
+            log::debug!("{}: swap is not limited: {error}", folder.display());
+        }
+        let quiet = |mut command: Command| command.stdin(Stdio::null()).stderr(Stdio::null()).status();
+        quiet(limited.command("true")).is_ok_and(|status| status.success()).then_some(limited)
+    }
+
+    /// The limit, and who enforces it.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// A command that starts `program` under the limit. It goes through `/bin/sh`, which replaces itself with the program.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("/bin/sh");
+        match &self.group {
+            Some(group) => {
+                command.args(["-c", r#"echo $$ >"$1" || exit 126; shift; exec "$@""#, "sh"]);
+                command.arg(group.join("cgroup.procs"));
+            }
+            None => {
+                command.args(["-c", r#"ulimit -d "$1" || exit 126; shift; exec "$@""#, "sh"]);
+                command.arg((self.limit.bytes / 1024).to_string());
+            }
+        }
+        command.arg(program);
+        command
+    }
+
+    /// How many programs the system has killed because of the limit. `None` where it does not tell.
+    pub fn kills(&self) -> Option<u64> {
+        let file = if self.limit.kind == Kind::Cgroup2 { "memory.events" } else { "memory.oom_control" };
+        let events = fs::read_to_string(self.group.as_ref()?.join(file)).ok()?;
+        events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    }
+
+    /// The most memory that was used under the limit, in bytes, pages of files included. `None` where the system does not tell.
+    pub fn peak(&self) -> Option<u64> {
+        let file = if self.limit.kind == Kind::Cgroup2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
+        fs::read_to_string(self.group.as_ref()?.join(file)).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        if let Some(group) = &self.group
+            && let Err(error) = fs::remove_dir(group)
+        {
+            log::warn!("cannot remove the control group {}: {error}", group.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [("64M", 64 << 20), ("1g", 1 << 30), ("3K", 3072), ("5", 5)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "0", "0M", "-1", "64MB", "1.5M", "99999999999999999999", "99999999999999999G", "6\u{e9}"]
+        {
+            assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn resource_limits_are_read() {
+        let text = "\
+Limit                     Soft Limit           Hard Limit           Units     
+Max data size             1048576              unlimited            bytes     
+Max address space         unlimited            unlimited            bytes     
+";
+        assert_eq!(resource_limit(text, "Max data size"), Some(1 << 20));
+        assert_eq!(resource_limit(text, "Max address space"), None);
+        assert_eq!(resource_limit(text, "Max of anything"), None);
+    }
+
+    #[test]
+    fn groups_are_found_where_they_are_mounted() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        let make = |folder: &str, files: &[(&str, &str)]| {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).expect("a folder");
+            for (name, text) in files.iter().chain(&[("cgroup.procs", "")]) {
+                fs::write(folder.join(name), text).expect("a file");
+            }
+            folder
+        };
+        let slice = make("user.slice/a:b", &[("memory.max", "67108864\n")]);
+        make("user.slice", &[("memory.max", "max\n")]);
+        make("", &[]);
+        let old = make("memory", &[("memory.limit_in_bytes", "9223372036854771712\n")]);
+        let text = "0::/user.slice/a:b\n5:cpu,memory:/docker/x\n4:cpu:/\nnonsense\n";
+        let want = vec![(Kind::Cgroup2, slice.clone()), (Kind::Cgroup1, old.clone())];
+        assert_eq!(group_folders(text, root), want);
+        assert_eq!(group_limit(Kind::Cgroup2, &slice), Some(64 << 20));
+        assert_eq!(group_limit(Kind::Cgroup2, &root.join("user.slice")), None);
+        assert_eq!(group_limit(Kind::Cgroup1, &old), None);
+        assert_eq!(group_folders("", root), vec![]);
+    }
+
+    /// Whoever enforces it, the program sees the limit and cannot fill more memory.
+    #[test]
+    fn a_program_runs_under_the_limit_and_not_beyond() {
+        if !Path::new("/proc/self/limits").exists() {
+            println!("SKIPPED a_program_runs_under_the_limit_and_not_beyond: no /proc");
+            return;
+        }
+        let bytes = 16 << 20;
+        let data = Limited { limit: Limit { bytes, kind: Kind::Data }, group: None };
+        for limited in [Limited::new(bytes), data] {
+            let output = |program: &str, args: &[&str]| limited.command(program).args(args).output().expect("runs");
+            assert_eq!(output("echo", &["a b", "$0", "*"]).stdout, b"a b $0 *\n");
+            if limited.limit.kind == Kind::Data {
+                let limits = String::from_utf8(output("cat", &["/proc/self/limits"]).stdout).expect("text");
+                assert_eq!(resource_limit(&limits, "Max data size"), Some(bytes));
+            } else {
+                println!("limited by {}", limited.limit.kind.name());
+                let groups = String::from_utf8(output("cat", &["/proc/self/cgroup"]).stdout).expect("text");
+                let folders = group_folders(&groups, Path::new(CGROUPS));
+                let ours = folders.iter().find(|(kind, _)| *kind == limited.limit.kind).expect("our group");
+                assert_eq!(group_limit(ours.0, &ours.1), Some(bytes));
+                assert_eq!(limited.kills(), Some(0));
+            }
+            // A line of 64 MB, which a shell variable must hold.
+            let fill = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo ${#x}";
+            let filled = output("/bin/sh", &["-c", fill]);
+            assert_ne!(String::from_utf8_lossy(&filled.stdout).trim(), "67108864", "{limited:?}");
+            if limited.group.is_some() {
+                assert!(limited.kills() >= Some(1) && limited.peak() > Some(bytes / 2), "{limited:?}");
+            }
+        }
+    }
+}

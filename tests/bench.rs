@@ -1,0 +1,306 @@
+//! The parts of `edgeqa bench` that can be shown other machines and other figures.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use edgeqa::bench::host::Host;
+use edgeqa::bench::record::{FORMAT, Memory, Point, Record, Runs, Starts, VERSION};
+use edgeqa::bench::state::State;
+use edgeqa::bench::stats::Summary;
+use edgeqa::bench::{BenchError, Comparison, html, report, text};
+use serde::Deserialize;
+use tempfile::{TempDir, tempdir};
+
+#[derive(Deserialize)]
+struct Golden {
+    name: String,
+    times: Vec<f64>,
+    min: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+    mean: f64,
+    deviation: f64,
+}
+
+/// The goldens are numpy's; tests/tools/bench_stats.py made them.
+#[test]
+fn figures_are_those_of_numpy() {
+    let goldens: Vec<Golden> = serde_json::from_str(include_str!("golden/bench_stats.json")).expect("goldens");
+    for golden in &goldens {
+        let found = Summary::of(&golden.times).expect("a summary");
+        let pairs = [
+            (found.min, golden.min),
+            (found.p50, golden.p50),
+            (found.p90, golden.p90),
+            (found.p99, golden.p99),
+            (found.max, golden.max),
+            (found.mean, golden.mean),
+            (found.deviation, golden.deviation),
+        ];
+        for (found, want) in pairs {
+            assert!((found - want).abs() <= 1e-12 * want.abs(), "{}: {found} {want}", golden.name);
+        }
+    }
+    assert_eq!(goldens.len(), 6);
+}
+
+/// Writes files of a made-up machine.
+fn machine(files: &[(&str, &str)]) -> TempDir {
+    let root = tempdir().expect("a folder");
+    for (path, content) in files {
+        write(root.path(), path, content);
+    }
+    root
+}
+
+fn write(root: &Path, path: &str, content: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    fs::write(path, content).expect("written");
+}
+
+fn cores(count: usize, part: &str, variant: &str, revision: &str) -> String {
+    let core = |n| {
+        format!(
+            "processor\t: {n}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n\
+             CPU architecture: 8\nCPU variant\t: {variant}\nCPU part\t: {part}\nCPU revision\t: {revision}\n\n"
+        )
+    };
+    (0..count).map(core).collect()
+}
+
+const POLICY: &str = "sys/devices/system/cpu/cpufreq/policy0";
+
+#[test]
+fn a_raspberry_pi_4_is_described() {
+    let info = cores(4, "0xd08", "0x0", "3") + "Revision\t: c03111\nModel\t\t: Raspberry Pi 4 Model B Rev 1.1\n";
+    let file = |name: &str| format!("{POLICY}/{name}");
+    let root = machine(&[
+        ("proc/cpuinfo", &info),
+        ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.1\0"),
+        ("proc/meminfo", "MemTotal:        3884360 kB\nMemFree:         123 kB\n"),
+        ("proc/sys/kernel/osrelease", "6.1.21-v8+\n"),
+        ("proc/loadavg", "0.31 0.20 0.10 1/150 999\n"),
+        ("etc/os-release", "NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"\n"),
+        ("proc/self/maps", "7f00-7f01 r-xp 0 b3:02 77    /lib/aarch64-linux-gnu/libc-2.31.so\n"),
+        (
+            "lib/aarch64-linux-gnu/libc-2.31.so",
+            "\0x\0GNU C Library (Debian GLIBC 2.31-13+rpt2) stable release version 2.31.\nCopyright",
+        ),
+        (&file("affected_cpus"), "0 1 2 3\n"),
+        (&file("scaling_governor"), "ondemand\n"),
+        (&file("scaling_cur_freq"), "600000\n"),
+        (&file("scaling_max_freq"), "1500000\n"),
+        ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+        ("sys/class/thermal/thermal_zone0/temp", "55504\n"),
+        ("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n"),
+    ]);
+    let host = Host::read(root.path());
+    assert_eq!(host.board.as_deref(), Some("Raspberry Pi 4 Model B Rev 1.1"));
+    let cpu = &host.cpus[..];
+    assert_eq!((cpu.len(), cpu[0].name.as_str(), cpu[0].count), (1, "Arm Cortex-A72", 4));
+    let numbers = [&cpu[0].implementer, &cpu[0].part, &cpu[0].revision].map(|value| value.as_deref().expect("known"));
+    assert_eq!(numbers, ["0x41", "0xd08", "r0p3"]);
+    assert_eq!((host.memory, host.linux.as_deref()), (Some(3884360 * 1024), Some("6.1.21-v8+")));
+    assert_eq!(host.system.as_deref(), Some("Debian GNU/Linux 11 (bullseye)"));
+    assert_eq!(host.libc.as_deref(), Some("glibc 2.31"));
+
+    let before = State::read(root.path());
+    let clock = &before.clocks[0];
+    assert_eq!((clock.cpus.as_str(), clock.governor.as_deref()), ("0,1,2,3", Some("ondemand")));
+    assert_eq!((clock.khz, clock.max_khz), (Some(600_000), Some(1_500_000)));
+    assert_eq!((before.celsius, before.load), (Some(55.504), Some(0.31)));
+    // 0x50000: under-voltage and throttling have happened, but not now.
+    let flags = &before.throttling[0];
+    assert_eq!((flags.raw.as_str(), flags.now.len()), ("50000", 0));
+    assert_eq!(flags.since_boot, ["under-voltage", "throttled"]);
+    assert_eq!(before.throttled_since(&before), [""; 0], "what happened before is no fault of this run");
+    assert_eq!(before.throttled_since_boot(), ["under-voltage (firmware)", "throttled (firmware)"]);
+
+    // 0x80008: the soft limit now; it is said once. 0xd0000: it came and went in between.
+    for (raw, want) in [("80008", "soft temperature limit (firmware)"), ("d0000", "soft temperature limit (firmware)")]
+    {
+        write(root.path(), "sys/devices/platform/soc/soc:firmware/get_throttled", raw);
+        assert_eq!(State::read(root.path()).throttled_since(&before), [want], "{raw}");
+    }
+}
+
+#[test]
+fn a_raspberry_pi_5_is_asked_with_its_own_program() {
+    let root = machine(&[
+        ("proc/cpuinfo", &cores(4, "0xd0b", "0x4", "1")),
+        ("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0"),
+        // Pages of 16 kB change nothing here: the page size is asked of the system.
+        ("usr/bin/vcgencmd", "#!/bin/sh\n[ \"$1\" = get_throttled ] && echo throttled=0xe0006\n"),
+        ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+        ("sys/class/thermal/thermal_zone0/temp", "85200\n"),
+        ("sys/class/thermal/thermal_zone1/type", "rp1_adc\n"),
+        ("sys/class/thermal/thermal_zone1/temp", "99000\n"),
+        ("sys/class/thermal/cooling_device0/type", "pwm-fan\n"),
+        ("sys/class/thermal/cooling_device0/cur_state", "4\n"),
+        ("sys/class/thermal/cooling_device1/type", "cpufreq-cpu0\n"),
+        ("sys/class/thermal/cooling_device1/cur_state", "2\n"),
+    ]);
+    let tool = root.path().join("usr/bin/vcgencmd");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("executable");
+    let host = Host::read(root.path());
+    assert_eq!((host.cpus[0].name.as_str(), host.cpus[0].revision.as_deref()), ("Arm Cortex-A76", Some("r4p1")));
+    let state = State::read(root.path());
+    assert_eq!(state.celsius, Some(85.2), "the sensor of the CPU counts");
+    let want = ["clock capped (vcgencmd)", "throttled (vcgencmd)", "clock capped by heat (cooling device)"];
+    assert_eq!(state.throttled_since(&State::default()), want);
+    assert_eq!(State { throttling: vec![], ..state.clone() }.throttled_since(&state), [""; 0]);
+}
+
+#[test]
+fn throttling_of_a_pc_is_counted() {
+    let count = "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count";
+    let root = machine(&[("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "7"), (count, "3")]);
+    let before = State::read(root.path());
+    assert_eq!(before.throttled_since(&before), [""; 0]);
+    write(root.path(), count, "5\n");
+    assert_eq!(State::read(root.path()).throttled_since(&before), ["throttled 2 times (core_throttle_count)"]);
+}
+
+#[test]
+fn an_empty_machine_says_nothing() {
+    let root = machine(&[]);
+    assert_eq!(State::read(root.path()), State::default());
+    let nonsense = machine(&[
+        ("proc/cpuinfo", "processor\nprocessor : 0\nCPU variant: x\nCPU revision: y\n"),
+        ("proc/meminfo", "MemTotal: 99999999999999999999 kB\n"),
+        ("proc/loadavg", ""),
+        ("sys/class/thermal/thermal_zone0/temp", "cold\n"),
+        ("sys/devices/platform/soc/soc:firmware/get_throttled", "zz\n"),
+    ]);
+    assert_eq!(State::read(nonsense.path()), State::default());
+    assert_eq!(Host::read(nonsense.path()).memory, None);
+}
+
+/// A record whose times are `times` of every process, times the number of tokens.
+fn record(times: &[&[f64]], tokens: &[usize]) -> Record {
+    let point = |&tokens: &usize| {
+        let seconds: Vec<Vec<f64>> =
+            times.iter().map(|times| times.iter().map(|time| time * tokens as f64).collect()).collect();
+        let memory =
+            Some(Memory { peak: 60_000_000, resident: 50_000_000, pss: 45_000_000, private_dirty: 20_000_000 });
+        let runs = Runs { summary: Summary::of(&seconds.concat()), seconds, memory, ..Runs::default() };
+        Point { tokens, threads: 1, runs, tokens_per_second: None }
+    };
+    Record {
+        format: FORMAT.into(),
+        format_version: VERSION,
+        date: "2026-01-02T03:04:05Z".into(),
+        program: Default::default(),
+        model: Default::default(),
+        settings: Default::default(),
+        host: Host { board: Some("<Board> & co".into()), ..Host::default() },
+        before: State::default(),
+        after: State::default(),
+        throttled: Vec::new(),
+        steal: None,
+        others: None,
+        warnings: Vec::new(),
+        limit: None,
+        load: Starts { warm: vec![0.01, 0.012], ..Starts::default() },
+        first_answer: Starts::default(),
+        first_answer_warm: None,
+        points: tokens.iter().map(point).collect(),
+        questions: Vec::new(),
+    }
+}
+
+fn compare(a: Record, b: Record) -> Comparison {
+    Comparison::new(vec![("a.json".into(), a), ("b.json".into(), b)]).expect("comparable")
+}
+
+#[test]
+fn a_difference_must_exceed_the_noise() {
+    let base: &[&[f64]] = &[&[1.0, 1.01, 1.02, 1.0], &[1.01, 1.02, 1.03, 1.0], &[1.0, 1.02, 1.0, 1.01]];
+    let scaled = |factor: f64| -> Vec<Vec<f64>> {
+        base.iter().map(|times| times.iter().map(|time| time * factor).collect()).collect()
+    };
+    let verdict = |other: &[Vec<f64>]| {
+        let other: Vec<&[f64]> = other.iter().map(Vec::as_slice).collect();
+        let comparison = compare(record(base, &[32]), record(&other, &[32]));
+        let ratio = comparison.rows[0].others[0].expect("a ratio");
+        (ratio.ratio, ratio.exceeds_noise)
+    };
+    let (ratio, exceeds) = verdict(&scaled(1.3));
+    assert!((ratio - 1.3).abs() < 1e-9 && exceeds);
+    assert!(verdict(&scaled(0.9)).1);
+    assert!(!verdict(&scaled(1.0)).1);
+    // Two of three processes are slower by far, but the third is not: processes differ that much here.
+    let mut mixed = scaled(1.3);
+    mixed[2] = base[2].to_vec();
+    let (ratio, exceeds) = verdict(&mixed);
+    assert!(ratio > 1.2 && !exceeds);
+    let page = compare(record(base, &[32]), record(base, &[32])).page();
+    assert!(text::terminal(&page).contains("within the noise"));
+}
+
+#[test]
+fn records_are_compared_point_by_point() {
+    let base: &[&[f64]] = &[&[1.0, 1.1]];
+    let mut hot = record(&[&[2.0, 2.1]], &[64, 32, 128]);
+    hot.throttled = vec!["under-voltage (vcgencmd)".into()];
+    hot.model.sha256 = "other".into();
+    let comparison = compare(record(base, &[32, 64, 256]), hot);
+    let names: Vec<_> = comparison.rows.iter().map(|row| (row.name.as_str(), row.others[0].is_some())).collect();
+    assert_eq!(
+        names[..3],
+        [("32 tokens, 1 thread", true), ("64 tokens, 1 thread", true), ("256 tokens, 1 thread", false)]
+    );
+    assert!(names.contains(&("load, warm", true)), "{names:?}");
+    let page = comparison.page();
+    for text in [text::terminal(&page), text::markdown(&page), html::html(&page)] {
+        assert!(text.contains("under-voltage") && text.contains("another model") && text.contains("1.95"), "{text}");
+    }
+    assert!(serde_json::to_string(&comparison).expect("JSON").contains("\"throttled\":[\"under-voltage (vcgencmd)\"]"));
+    let records = vec![("a".into(), record(base, &[32])), ("b".into(), record(base, &[64]))];
+    let error = Comparison::new(records).expect_err("nothing in common");
+    assert!(matches!(error, BenchError::NothingInCommon { .. }), "{error}");
+}
+
+#[test]
+fn a_throttled_run_says_so_in_every_output_and_foreign_text_stays_text() {
+    let mut record = record(&[&[1.0, 1.1]], &[32]);
+    record.throttled = vec!["soft temperature limit (vcgencmd)".into()];
+    let page = report::page(&record);
+    let terminal = text::terminal(&page);
+    assert!(terminal.contains("\nTHROTTLED: soft temperature limit (vcgencmd)\n"), "{terminal}");
+    assert!(text::markdown(&page).contains("> **Throttled:** soft temperature limit (vcgencmd)\n"));
+    let html = html::html(&page);
+    assert!(html.contains("<p class=\"alert\">Throttled: soft temperature limit (vcgencmd)</p>"));
+    assert!(record.json().expect("JSON").contains("\"throttled\":[\"soft temperature limit (vcgencmd)\"]"));
+    assert!(html.contains("&lt;Board&gt; &amp; co") && !html.contains("<Board>"));
+    assert!(!html.contains("<script") && !html.contains("http"), "nothing is fetched or run");
+    assert_eq!(html.matches("<svg ").count(), 3);
+}
+
+#[test]
+fn records_are_read_back_and_others_refused() {
+    let folder = tempdir().expect("a folder");
+    let path = folder.path().join("r.json");
+    let record = record(&[&[1.0, 1.1]], &[32]);
+    let good = record.json().expect("JSON");
+    fs::write(&path, &good).expect("written");
+    assert_eq!(Record::read(&path).expect("a record"), record);
+    for (from, to, problem) in [
+        ("\"format_version\":1", "\"format_version\":2", "version 2 of the format, and this program reads version 1"),
+        ("\"format_version\":1", "\"format_version\":null", "no format_version"),
+        ("edgeqa-bench", "hyperfine", "does not say \"format\": \"edgeqa-bench\""),
+        ("\"tokens\":32", "\"tokens\":\"x\"", "points[0]"),
+        ("32.0,", "-32.0,", "a time is not above 0"),
+        ("{", "", "line 1"),
+    ] {
+        fs::write(&path, good.replacen(from, to, 1)).expect("written");
+        let error = Record::read(&path).expect_err(to).to_string();
+        assert!(error.contains(problem) && error.contains("r.json"), "{to}: {error}");
+    }
+    let error = Record::read(&folder.path().join("none")).expect_err("missing");
+    assert!(matches!(error, BenchError::Read { .. }), "{error}");
+}

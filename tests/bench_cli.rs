@@ -1,0 +1,181 @@
+//! `edgeqa bench` as people and scripts use it.
+
+mod common;
+
+use std::fs;
+
+use common::program::{Bench, failure, run, success};
+use serde_json::Value;
+
+/// Few runs of a tiny model.
+const QUICK: [&str; 11] =
+    ["--lengths", "24,48", "--threads", "1,2", "--min-runs", "9", "--min-time", "0", "--rounds", "3", "--starts"];
+
+/// Runs `bench` with the tiny model; errors are not expected, warnings of a busy machine are.
+fn bench(bench: &Bench, args: &[&str]) -> String {
+    let model = bench.model.to_str().expect("UTF-8");
+    success(run(bench.command(&["bench", "--model", model]).args(args), ""))
+}
+
+fn quick(folder: &Bench, args: &[&str]) -> Value {
+    serde_json::from_str(&bench(folder, &[&QUICK[..], &["2", "--json"], args].concat())).expect("JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("an array").iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+/// The percentile by counting: the value with `rank` others below, and the part of the way to the next.
+fn percentile(times: &[f64], percent: usize) -> f64 {
+    let value = |rank: usize| {
+        let below = |x: f64| times.iter().filter(|y| **y < x).count();
+        let upto = |x: f64| times.iter().filter(|y| **y <= x).count();
+        *times.iter().find(|x| below(**x) <= rank && rank < upto(**x)).expect("a value of that rank")
+    };
+    let hundredths = percent * (times.len() - 1);
+    let (rank, part) = (hundredths / 100, (hundredths % 100) as f64 / 100.0);
+    if part == 0.0 { value(rank) } else { value(rank) * (1.0 - part) + value(rank + 1) * part }
+}
+
+fn assert_close(found: &Value, want: f64) {
+    let found = found.as_f64().expect("a number");
+    assert!((found - want).abs() <= 1e-9 * want.abs(), "{found} {want}");
+}
+
+#[test]
+fn figures_follow_from_the_raw_times_and_pages_are_written() {
+    let folder = Bench::new();
+    let (page, file) = (folder.folder.path().join("page.html"), folder.folder.path().join("record.json"));
+    let paths = [page.to_str().expect("UTF-8"), file.to_str().expect("UTF-8")];
+    let record = quick(&folder, &["--html", paths[0], "--out", paths[1]]);
+    let points = record["points"].as_array().expect("points");
+    let at: Vec<_> = points.iter().map(|point| (point["tokens"].as_u64(), point["threads"].as_u64())).collect();
+    let of = |tokens, threads| (Some(tokens), Some(threads));
+    assert_eq!(at, [of(24, 1), of(48, 1), of(24, 2), of(48, 2)]);
+    let questions = record["questions"].as_array().expect("questions");
+    assert_eq!(questions.len(), 2);
+    for point in points.iter().chain(questions) {
+        let processes = point["seconds"].as_array().expect("processes");
+        assert_eq!(processes.len(), 3, "{point}");
+        let times: Vec<f64> = processes.iter().flat_map(numbers).collect();
+        assert_eq!(times.len(), 9, "{point}");
+        let summary = &point["summary"];
+        assert_eq!(summary["runs"], 9);
+        for (name, percent) in [("min", 0), ("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
+            assert_close(&summary[name], percentile(&times, percent));
+        }
+        let mean = times.iter().sum::<f64>() / 9.0;
+        assert_close(&summary["mean"], mean);
+        let squares: f64 = times.iter().map(|time| time * time).sum();
+        let variance = (squares - 9.0 * mean * mean) / 8.0;
+        let deviation = summary["deviation"].as_f64().expect("a number");
+        assert!((deviation * deviation - variance).abs() <= 1e-6 * mean * mean, "{deviation} {variance}");
+        match point["tokens"].as_f64() {
+            Some(tokens) => assert_close(&point["tokens_per_second"], tokens / percentile(&times, 50)),
+            None => assert_close(&point["per_second"], 1.0 / mean),
+        }
+        assert_eq!(point["failure"], Value::Null);
+        if cfg!(target_os = "linux") {
+            let memory = |name: &str| point["memory"][name].as_u64().expect("bytes");
+            assert!(memory("peak") >= memory("resident") && memory("resident") >= memory("pss"), "{point}");
+            assert!(memory("resident") > memory("private_dirty") && memory("private_dirty") > 0, "{point}");
+            assert!(point["minor_faults"].is_f64() && point["major_faults"].is_f64(), "{point}");
+        }
+    }
+    for starts in [&record["load"], &record["first_answer"]] {
+        assert_eq!(starts["warm"].as_array().map(Vec::len), Some(2), "{starts}");
+        let cold = starts["cold"].as_array().expect("times").len();
+        assert!(
+            cold == 2 || starts["note"].as_str().is_some_and(|note| note.starts_with("not measured: ")),
+            "{starts}"
+        );
+    }
+    let sha256 = |name: &str| record[name]["sha256"].as_str().map(str::len);
+    assert_eq!((sha256("model"), sha256("program")), (Some(64), Some(64)));
+    assert_eq!(record["limit"], Value::Null);
+
+    let written: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+    assert_eq!(written, record);
+    let page = fs::read_to_string(&page).expect("a file");
+    assert_eq!((page.matches("<svg ").count(), page.contains("<script")), (3, false));
+
+    // A record differs from itself by nothing.
+    let same = bench(&folder, &["--compare", paths[1], paths[1]]);
+    assert!(same.contains("1.000") && same.contains("within the noise") && !same.contains("slower"), "{same}");
+    let same: Value =
+        serde_json::from_str(&bench(&folder, &["--compare", paths[1], paths[1], "--json"])).expect("JSON");
+    assert_eq!(
+        same["rows"].as_array().map(|rows| rows.iter().filter(|row| row["others"][0]["exceeds_noise"] == true).count()),
+        Some(0)
+    );
+    let markdown = bench(&folder, &["--compare", paths[1], paths[1], "--markdown"]);
+    assert!(markdown.starts_with("# edgeqa bench: comparison\n"), "{markdown}");
+    let other = folder.file("other.json", "{}");
+    let error = failure(run(&mut folder.command(&["bench", "--compare", paths[1], &other]), ""), 1);
+    assert!(error.contains("other.json is no record of edgeqa bench"), "{error}");
+}
+
+#[test]
+fn one_s_own_text_is_read_and_a_table_shown() {
+    let folder = Bench::new();
+    let text = folder.file("text.txt", "Ada Morrow kept the light and a log of ships. ".repeat(20));
+    let questions = folder.file("questions.txt", "Who kept the light?\n\nWhat log?\n");
+    let args =
+        ["--lengths", "32", "--threads", "1", "--min-runs", "2", "--min-time", "0", "--rounds", "1", "--starts", "0"];
+    let page = bench(&folder, &[&args[..], &["--text", &text, "--questions", &questions]].concat());
+    assert!(page.contains("\n  tokens  threads "), "{page}");
+    assert!(page.contains(&format!("2 questions on {text}, 920 bytes")), "{page}");
+    assert!(page.contains("\n  throttled ") && page.contains("\n  kernel  "), "{page}");
+    assert!(!page.lines().any(|line| line.ends_with(' ')), "{page:?}");
+    let markdown = bench(&folder, &[&args[..], &["--markdown"]].concat());
+    assert!(markdown.contains("| tokens | threads | min | p50 |"), "{markdown}");
+}
+
+/// Whoever enforces the limit: what fits is measured, what does not is said.
+#[test]
+fn a_limit_is_obeyed_and_named() {
+    if !cfg!(target_os = "linux") {
+        println!("SKIPPED a_limit_is_obeyed_and_named: no limits here");
+        return;
+    }
+    let folder = Bench::new();
+    let limited = |limit: &str| {
+        let model = folder.model.to_str().expect("UTF-8");
+        let args = [&QUICK[..], &["0", "--json", "--memory-limit", limit]].concat();
+        run(folder.command(&["bench", "--model", model]).args(args), "")
+    };
+    let record: Value = serde_json::from_str(&success(limited("512M"))).expect("JSON");
+    let limit = &record["limit"];
+    assert_eq!(limit["bytes"], 512 << 20);
+    println!("limited by {}", limit["by"]);
+    assert!(
+        limit["by"].is_string() && limit["meaning"].as_str().is_some_and(|meaning| meaning.contains("memory")),
+        "{limit}"
+    );
+    let error = failure(limited("1M"), 1);
+    assert!(error.contains("nothing could be measured: "), "{error}");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let folder = Bench::new();
+    let model = folder.model.to_str().expect("UTF-8");
+    let refused = |args: &[&str]| failure(run(folder.command(&["bench", "--model", model]).args(args), ""), 2);
+    let error = refused(&["--lengths", "97", "--threads", "1"]);
+    assert!(error.contains("--lengths 97: this model takes ") && error.contains(" to 96 tokens"), "{error}");
+    for args in [
+        &["--lengths", "0"][..],
+        &["--threads", "0"],
+        &["--rounds", "0"],
+        &["--min-time", "-1"],
+        &["--min-time", "nan"],
+        &["--memory-limit", "64X"],
+        &["--text", "x"],
+        &["--compare", "a.json"],
+        &["--json", "--markdown"],
+    ] {
+        refused(args);
+    }
+    let error = failure(run(&mut folder.command(&["bench", "--worker"]), "{}"), 1);
+    assert!(error.contains("missing field"), "{error}");
+}

@@ -1,0 +1,94 @@
+//! Compiled vocabularies against the tokenizers library with the `tokenizer.json` that they were made of.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
+mod oracle;
+mod texts;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use oracle::Pair;
+
+/// A small Unigram tokenizer with the pipeline of DeBERTa-v3.
+fn unigram() -> Vec<u8> {
+    let packed = include_bytes!("../fixtures/unigram/tokenizer.json.gz");
+    let mut json = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut json).expect("gzip");
+    json
+}
+
+fn shared(path: &str) -> Option<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
+    std::fs::read(&path).ok()
+}
+
+/// The `tokenizer.json` of the shipped model: 30,522 pieces of WordPiece.
+fn demo() -> Option<Vec<u8>> {
+    shared("demo/tokenizer.json")
+}
+
+/// Every question and every line of every text.
+fn squad() -> Option<Vec<String>> {
+    let squad: serde_json::Value = serde_json::from_slice(&shared("squad2/dev-10-articles.json")?).expect("JSON");
+    let articles = squad["data"].as_array().expect("articles");
+    let paragraphs = articles.iter().flat_map(|article| article["paragraphs"].as_array().expect("paragraphs"));
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let mut all = Vec::new();
+    for paragraph in paragraphs {
+        all.push(text(&paragraph["context"]));
+        all.extend(all.last().expect("the context").clone().lines().map(str::to_owned));
+        all.extend(paragraph["qas"].as_array().expect("questions").iter().map(|question| text(&question["question"])));
+    }
+    Some(all)
+}
+
+#[test]
+fn unigram_equals_the_library_on_generated_texts() {
+    let pair = Pair::new(&unigram());
+    pair.compare(texts::generate(1, 12_000, &pair.pieces()));
+}
+
+#[test]
+fn word_piece_equals_the_library_on_generated_texts() {
+    let pair = Pair::new(common::TOKENIZER);
+    pair.compare(texts::generate(2, 6_000, &pair.pieces()));
+    let Some(json) = demo() else {
+        println!("SKIPPED the shipped model's vocabulary on generated texts: no ../shared/demo/tokenizer.json");
+        return;
+    };
+    let pair = Pair::new(&json);
+    pair.compare(texts::generate(3, 12_000, &pair.pieces()));
+}
+
+#[test]
+fn all_equal_the_library_on_squad() {
+    let (Some(json), Some(squad)) = (demo(), squad()) else {
+        println!("SKIPPED vocabularies on SQuAD: no ../shared/squad2 or no ../shared/demo/tokenizer.json");
+        return;
+    };
+    assert!(squad.len() > 4000, "{} texts", squad.len());
+    for json in [&json, &unigram()] {
+        Pair::new(json).compare(squad.iter().cloned());
+    }
+}
+
+/// The long run, with a vocabulary of 128,000 pieces that tests/tools/make_unigram.py has trained, and the shipped model's:
+///
+/// EDGEQA_TOKENIZER=tokenizer.json EDGEQA_TEXTS=100000 cargo test --test tokenizer -- --ignored --nocapture
+///
+/// EDGEQA_SEED makes other texts.
+#[test]
+#[ignore = "takes minutes, and needs a tokenizer.json"]
+fn long_run() {
+    let number = |name: &str, default| std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"));
+    let count = number("EDGEQA_TEXTS", 100_000) as usize;
+    let named = std::env::var_os("EDGEQA_TOKENIZER").map(PathBuf::from);
+    let named = named.map(|path| std::fs::read(path).expect("the file that EDGEQA_TOKENIZER names"));
+    for json in [named, demo()].into_iter().flatten() {
+        let pair = Pair::new(&json);
+        pair.compare(squad().unwrap_or_default());
+        pair.compare(texts::generate(number("EDGEQA_SEED", 7), count, &pair.pieces()));
+    }
+}
