@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::model::{ModelProblem, Proven};
 use super::previous;
@@ -101,12 +101,15 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     }
     let refused = |source| InstallError::Model { path: before.clone(), source };
     let sha256 = Proven::open(&before, threads).map_err(refused)?.artifact().data_sha256().to_owned();
-    let back = keep(&before, to, "back")?;
-    if to.exists() {
-        let old = keep(to, to, "old")?;
-        rename(old, &before)?;
+    // In one step where the file system can. Elsewhere a killed process may leave the present model under both names.
+    if renameat_with(CWD, &before, CWD, to, RenameFlags::EXCHANGE).is_err() {
+        let back = keep(&before, to, "back")?;
+        if to.exists() {
+            let old = keep(to, to, "old")?;
+            rename(old, &before)?;
+        }
+        rename(back, to)?;
     }
-    rename(back, to)?;
     sync_folder(folder_of(to));
     Ok(sha256)
 }

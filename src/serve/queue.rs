@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(turns.pop(), Some("1a"));
         turns.push(4, "4a");
         let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
-        assert_eq!(order, ["2a", "1c", "2b", "4a"]);
+        assert_eq!(order, ["2a", "1c", "4a", "2b"]);
         assert!(turns.is_empty());
     }
 
