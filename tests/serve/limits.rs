@@ -13,7 +13,7 @@ fn a_dribbling_client_is_cut_off_while_others_are_served() {
         let mut client = daemon.connect();
         client.send(&body[..start]);
         let begun = Instant::now();
-        for byte in body[start..].as_bytes().chunks(1) {
+        for byte in body.as_bytes()[start..].chunks(1) {
             std::thread::sleep(Duration::from_millis(50));
             // It fails when the daemon has had enough.
             if client.stream.write_all(byte).is_err() || begun.elapsed() > Duration::from_secs(1) {
