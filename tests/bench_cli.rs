@@ -100,15 +100,16 @@ fn figures_follow_from_the_raw_times_and_pages_are_written() {
     assert_eq!((page.matches("<svg ").count(), page.contains("<script")), (3, false));
 
     // A record differs from itself by nothing.
-    let same = bench(&folder, &["--compare", paths[1], paths[1]]);
+    let compare =
+        |args: &[&str]| success(run(folder.command(&["bench", "--compare", paths[1], paths[1]]).args(args), ""));
+    let same = compare(&[]);
     assert!(same.contains("1.000") && same.contains("within the noise") && !same.contains("slower"), "{same}");
-    let same: Value =
-        serde_json::from_str(&bench(&folder, &["--compare", paths[1], paths[1], "--json"])).expect("JSON");
+    let same: Value = serde_json::from_str(&compare(&["--json"])).expect("JSON");
     assert_eq!(
         same["rows"].as_array().map(|rows| rows.iter().filter(|row| row["others"][0]["exceeds_noise"] == true).count()),
         Some(0)
     );
-    let markdown = bench(&folder, &["--compare", paths[1], paths[1], "--markdown"]);
+    let markdown = compare(&["--markdown"]);
     assert!(markdown.starts_with("# edgeqa bench: comparison\n"), "{markdown}");
     let other = folder.file("other.json", "{}");
     let error = failure(run(&mut folder.command(&["bench", "--compare", paths[1], &other]), ""), 1);
