@@ -93,8 +93,7 @@ pub(super) trait TileKernel: Copy {
     }
     /// Looks at a panel for what decides how it is multiplied.
     fn examine(self, _panel: &[i8], _notes: &mut [u8]) {}
-    /// The contract of [`Kernel::run`], for a consistent tile. Notes are not those of these weights only by mistake; the sums are
-    /// unspecified then.
+    /// The contract of [`Kernel::run`], for a consistent tile. With notes on other weights the sums are unspecified.
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators);
 }
 

@@ -75,7 +75,7 @@ pub fn peak() -> Option<u64> {
 }
 
 /// The bytes of field `name` of `/proc/PID/status`.
-fn status(name: &str, text: &str) -> Option<u64> {
+pub(crate) fn status(name: &str, text: &str) -> Option<u64> {
     text.lines().filter_map(field).find_map(|(found, bytes)| (found == name).then_some(bytes))
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::Code;
+use crate::memory;
 
 /// Upper bounds of the histograms, in seconds.
 const BOUNDS: [f64; 14] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -220,12 +221,9 @@ impl Page {
 
     /// Memory from `/proc/self/status`; nothing where the system does not tell.
     fn memory(&mut self, status: &str) {
-        let kinds = [("resident", "VmRSS:"), ("peak", "VmHWM:"), ("anonymous", "RssAnon:"), ("file", "RssFile:")];
-        let bytes = |field: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(field))?;
-            value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-        };
-        let found: Vec<_> = kinds.iter().filter_map(|(kind, field)| Some((kind, bytes(field)?))).collect();
+        let kinds = [("resident", "VmRSS"), ("peak", "VmHWM"), ("anonymous", "RssAnon"), ("file", "RssFile")];
+        let found: Vec<_> =
+            kinds.iter().filter_map(|(kind, name)| Some((kind, memory::status(name, status)?))).collect();
         if !found.is_empty() {
             self.head("edgeqa_memory_bytes", "gauge", "Memory of the process; file is the mapped model, mostly.");
         }
