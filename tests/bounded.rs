@@ -99,7 +99,7 @@ fn a_text_of_1_mb_costs_no_more_the_second_time() {
     let text = text.repeat((1 << 20) / text.len() + 1);
     println!("at first {start:?}");
     let mut after = Vec::new();
-    for round in 0..2 {
+    for round in 0..3 {
         let context = reader.context(text.as_str()).expect("tokens");
         // The text, ids and offsets; not what tokenizing took.
         if cfg!(all(target_os = "linux", target_env = "gnu")) {
@@ -112,5 +112,5 @@ fn a_text_of_1_mb_costs_no_more_the_second_time() {
         after.push(usage());
         println!("round {round}, answered {:?}, peak {:?}", usage(), edgeqa::memory::peak());
     }
-    assert!(after[1].anonymous <= after[0].anonymous + SLACK, "{after:?}");
+    assert!(after[1..].iter().all(|later| later.anonymous <= after[0].anonymous + SLACK), "{after:?}");
 }

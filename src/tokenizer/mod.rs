@@ -12,6 +12,7 @@ mod compile;
 mod error;
 mod model;
 mod normalizers;
+mod pieces;
 mod unigram;
 pub mod windows;
 mod word_piece;
@@ -65,6 +66,8 @@ pub struct QaTokenizer {
     tokenizer: Arc<Pipeline>,
     /// Adds the special tokens.
     processor: PostProcessorWrapper,
+    /// Whether a long text may be tokenized in pieces.
+    can_be_cut: bool,
 }
 
 impl QaTokenizer {
@@ -112,7 +115,8 @@ impl QaTokenizer {
         tokenizer.with_truncation(None).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
         check_processor(&processor, vocab_size)?;
         call(|| tokenizer.encode(PROBE, false)).map_err(TokenizerError::Invalid)?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), processor })
+        let can_be_cut = pieces::can_be_cut(&tokenizer);
+        Ok(Self { tokenizer: Arc::new(tokenizer), processor, can_be_cut })
     }
 
     /// Tokenizes a question.
@@ -140,9 +144,22 @@ impl QaTokenizer {
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
     }
 
-    /// The same tokens, for windows alone, in less memory where that can be.
-    pub fn compact(&self, tokens: Tokens) -> Tokens {
-        windows::compact(&tokens.0, &self.processor).map_or(tokens, Tokens)
+    /// As [`QaTokenizer::context`], for windows alone: in less memory where that can be, without the texts of the tokens. A long text
+    /// is tokenized piece by piece, with the same result.
+    ///
+    /// # Errors
+    /// As [`QaTokenizer::question`].
+    pub fn bare_context(&self, text: &str) -> Result<Tokens, TokenizerError> {
+        if !windows::takes_bare(&self.processor) {
+            return self.context(text);
+        }
+        if self.can_be_cut
+            && let Some(tokens) = pieces::tokenize(&self.tokenizer, text)?
+        {
+            return Ok(Tokens(tokens));
+        }
+        let tokens = self.context(text)?.0;
+        Ok(Tokens(windows::bare(tokens.get_ids().to_vec(), tokens.get_offsets().to_vec())))
     }
 
     /// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`.

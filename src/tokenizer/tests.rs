@@ -143,7 +143,7 @@ fn windows_equal_those_of_the_library() {
                     .collect();
                 let windows = tokenizer.windows(&question, &context, max_length, stride).expect("there is room");
                 let found: Vec<Window> = windows.iter().collect::<Result<_, _>>().expect("all windows");
-                let compact = tokenizer.compact(context.clone());
+                let compact = tokenizer.bare_context(&text).expect("not empty");
                 let compact = tokenizer.windows(&question, &compact, max_length, stride).expect("there is room");
                 assert!(compact.iter().map(|window| window.expect("a window")).eq(found.iter().cloned()));
                 assert_eq!(found, expected, "tokenizer {n}, {max_length}/{stride}, {text:?}");
@@ -398,4 +398,45 @@ fn only_what_can_be_compiled_is() {
     let tensors = |json: &Value| compile(json.to_string().as_bytes()).expect("valid").expect("compiles");
     assert!(tensors(&wide).contains_key("tokenizer.scores_f64") && !tensors(&wide).contains_key("tokenizer.scores"));
     assert!(tensors(&unigram()).contains_key("tokenizer.scores"));
+}
+
+#[test]
+fn a_long_text_is_tokenized_in_pieces_where_words_stand_for_themselves() {
+    let mut metaspace = unigram();
+    metaspace["pre_tokenizer"]["split"] = json!(false);
+    let mut spaced = word_piece();
+    spaced["added_tokens"].as_array_mut().expect("tokens").push(added_token("tide light", 4));
+    let mut lettered = word_piece();
+    lettered["added_tokens"].as_array_mut().expect("tokens").push(added_token("tide", 5));
+    let text =
+        "The lighthouse keeper was tired, the tides were not; [SEP] he said so to all that came by. ".repeat(900);
+    let kinds = [(word_piece(), true), (unigram(), true), (byte_level(template()), false), (metaspace, false)];
+    for (json, cut) in kinds.into_iter().chain([(spaced, false), (lettered, false)]) {
+        let tokenizer = load(&json).expect("valid");
+        assert_eq!(tokenizer.can_be_cut, cut, "{json}");
+        let whole = tokenizer.context(&text).expect("tokens");
+        let bare = tokenizer.bare_context(&text).expect("tokens");
+        assert!(bare.ids() == whole.ids() && bare.offsets() == whole.offsets(), "{json}");
+        if cut {
+            let pieces = pieces::tokenize(&tokenizer.tokenizer, &text).expect("tokens").expect("cuts");
+            assert!(pieces.get_ids() == whole.ids() && pieces.get_offsets() == whole.offsets(), "{json}");
+            for uncut in ["tide", &"tide. ".repeat(9000), &"a".repeat(40_000)] {
+                assert!(pieces::tokenize(&tokenizer.tokenizer, uncut).expect("no failure").is_none());
+            }
+        }
+    }
+}
+
+/// A pipeline whose tokens depend on more than their word is found out.
+#[test]
+fn tokens_that_depend_on_the_cut_are_made_of_the_whole() {
+    let mut json = word_piece();
+    // Every third word and its neighbours become one.
+    json["normalizer"] = json!({ "type": "Replace", "pattern": { "Regex": "( [a-z]+) ([a-z]+) " }, "content": "x" });
+    let tokenizer = load(&json).expect("valid");
+    assert!(tokenizer.can_be_cut);
+    let text = "the tide was light the keeper ".repeat(3000);
+    assert!(pieces::tokenize(&tokenizer.tokenizer, &text).expect("no failure").is_none());
+    let (bare, whole) = (tokenizer.bare_context(&text).unwrap(), tokenizer.context(&text).unwrap());
+    assert!(bare.ids() == whole.ids() && bare.offsets() == whole.offsets());
 }

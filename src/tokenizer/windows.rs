@@ -95,7 +95,7 @@ impl Window {
 
 /// Tokens `start..end` of `whole`.
 fn part(whole: &Encoding, start: usize, end: usize) -> Encoding {
-    /// `missing` stands for each value that [`compact`] has dropped.
+    /// `missing` stands for each value that [`bare`] tokens are without.
     fn cut<T: Clone>(values: &[T], start: usize, end: usize, missing: T) -> Vec<T> {
         match values.get(start..end) {
             Some(values) => values.to_vec(),
@@ -115,13 +115,13 @@ fn part(whole: &Encoding, start: usize, end: usize) -> Encoding {
     )
 }
 
-/// The tokens with ids and offsets alone, a quarter of the memory, if `processor` makes windows from these: others look at the texts
-/// of tokens.
-pub(super) fn compact(tokens: &Encoding, processor: &PostProcessorWrapper) -> Option<Encoding> {
-    if !matches!(processor, PostProcessorWrapper::Template(_) | PostProcessorWrapper::Bert(_)) {
-        return None;
-    }
-    let (ids, offsets) = (tokens.get_ids().to_vec(), tokens.get_offsets().to_vec());
+/// The tokens with ids and offsets alone, a quarter of the memory.
+pub(super) fn bare(ids: Vec<u32>, offsets: Vec<(usize, usize)>) -> Encoding {
     let (types, texts, words, special, attention) = Default::default();
-    Some(Encoding::new(ids, types, texts, words, offsets, special, attention, Vec::new(), Default::default()))
+    Encoding::new(ids, types, texts, words, offsets, special, attention, Vec::new(), Default::default())
+}
+
+/// Whether `processor` makes windows from ids and offsets alone: others look at the texts of tokens.
+pub(super) fn takes_bare(processor: &PostProcessorWrapper) -> bool {
+    matches!(processor, PostProcessorWrapper::Template(_) | PostProcessorWrapper::Bert(_))
 }

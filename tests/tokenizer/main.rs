@@ -70,7 +70,30 @@ fn all_equal_the_library_on_squad() {
     };
     assert!(squad.len() > 4000, "{} texts", squad.len());
     for json in [&json, &unigram()] {
-        Pair::new(json).compare(squad.iter().cloned());
+        let pair = Pair::new(json);
+        pair.compare(squad.iter().cloned());
+        for gap in [" ", "\n\n"] {
+            pair.compare_long(&squad.join(gap));
+        }
+    }
+}
+
+/// Words beside all that is hard, so that some pieces can be cut and others must grow.
+#[test]
+fn long_texts_equal_the_library() {
+    for json in [unigram(), common::TOKENIZER.to_vec()] {
+        let pair = Pair::new(&json);
+        for (seed, every) in [(11, 1), (12, 5), (13, 50)] {
+            let texts: Vec<String> = texts::generate(seed, 2_000, &pair.pieces()).collect();
+            let long = texts.iter().enumerate().fold(String::new(), |mut long, (n, text)| {
+                if n % every == 0 {
+                    long.push_str(" the keeper of the lighthouse saw that the tide was high and the night was long");
+                }
+                long.extend([" ", text.as_str()]);
+                long
+            });
+            pair.compare_long(&long);
+        }
     }
 }
 

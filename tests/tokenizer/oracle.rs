@@ -64,6 +64,20 @@ impl Pair {
         assert!(refused < 1 + count / 100, "too many texts are refused");
     }
 
+    /// Compares ids and offsets of a text that is long enough to be tokenized in pieces.
+    pub fn compare_long(&self, text: &str) {
+        let expected = self.encode(text).expect("encodes");
+        let found = self.compiled.bare_context(text).expect("tokens");
+        let pair = |ids: &[u32], offsets: &[(usize, usize)]| -> Vec<_> {
+            ids.iter().copied().zip(offsets.iter().copied()).collect()
+        };
+        let (expected, found) = (pair(expected.get_ids(), expected.get_offsets()), pair(found.ids(), found.offsets()));
+        let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found);
+        assert_eq!(differs, None, "first difference in tokens");
+        assert_eq!(found.len(), expected.len());
+        println!("{} bytes, {} tokens", text.len(), found.len());
+    }
+
     fn encode(&self, text: &str) -> Result<Encoding, String> {
         guard(|| self.library.encode(text, false)).and_then(|result| result.map_err(|e| e.to_string()))
     }
