@@ -10,6 +10,7 @@ use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::model::{Action, ModelCommandArgs, Place};
+use super::progress::Spinner;
 use super::{locate, print};
 
 fn place(named: &Place) -> anyhow::Result<PathBuf> {
@@ -19,25 +20,57 @@ fn place(named: &Place) -> anyhow::Result<PathBuf> {
 pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
     let threads = Threads::new(Threads::default_count(), false)?;
     match &args.action {
-        Action::Install { file, to } => {
+        Action::Install { file, json, to } => {
             let to = place(to)?;
-            match install(file, &to, &threads)? {
-                Installed::New(sha256) => print(&format!("installed {} (sha256 {sha256})\n", to.display())),
-                Installed::Same(sha256) => {
-                    print(&format!("{} is this model already (sha256 {sha256})\n", to.display()))
-                }
-            }
+            let progress = Spinner::start("checking and copying the model");
+            let installed = install(file, &to, &threads)?;
+            drop(progress);
+            let (changed, sha256) = match &installed {
+                Installed::New(sha256) => (true, sha256),
+                Installed::Same(sha256) => (false, sha256),
+            };
+            print(
+                &Outcome::new(&to, sha256, changed)
+                    .text(*json, if changed { "installed" } else { "there already:" })?,
+            )
         }
-        Action::Rollback { to } => {
+        Action::Rollback { json, to } => {
             let to = place(to)?;
+            let progress = Spinner::start("checking the model");
             let sha256 = rollback(&to, &threads)?;
-            print(&format!("brought back {} (sha256 {sha256})\n", to.display()))
+            drop(progress);
+            print(&Outcome::new(&to, &sha256, true).text(*json, "brought back")?)
         }
         Action::Status { json, to } => {
             let to = place(to)?;
+            let progress = Spinner::start("checking the models");
             let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
+            drop(progress);
             print(&if *json { serde_json::to_string_pretty(&status)? + "\n" } else { status.page() })
         }
+    }
+}
+
+/// What `install --json` and `rollback --json` print.
+#[derive(Serialize)]
+struct Outcome {
+    /// Where the model is.
+    path: String,
+    sha256: String,
+    /// Whether it was another one before.
+    changed: bool,
+}
+
+impl Outcome {
+    fn new(path: &Path, sha256: &str, changed: bool) -> Self {
+        Self { path: path.to_string_lossy().into_owned(), sha256: sha256.to_owned(), changed }
+    }
+
+    fn text(&self, json: bool, what: &str) -> serde_json::Result<String> {
+        Ok(match json {
+            true => serde_json::to_string_pretty(self)? + "\n",
+            false => format!("{what} {} (sha256 {})\n", self.path, self.sha256),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The progress bar of what takes long.
+//! The progress bars of what takes long.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -66,5 +66,23 @@ impl Drop for Progress {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Shows on standard error, if that is a terminal, that something goes on whose end is not known. It vanishes when dropped.
+pub struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// Shows `what`.
+    pub fn start(what: &'static str) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }

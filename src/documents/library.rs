@@ -9,6 +9,7 @@ use super::index::{Builder, Index};
 use super::passages::{self, Format};
 use super::reading::Reading;
 use super::{DocumentAnswer, DocumentsError};
+use crate::memory;
 use crate::qa::{AskOptions, QaError, Reader, Scorer};
 
 /// What a library takes in.
@@ -230,6 +231,8 @@ impl Library {
                 builder.add(title.into_iter().chain([passage.text]));
             }
             library.index = Arc::new(builder.finish());
+            // Making it takes more than it is.
+            memory::trim();
         }
         library
     }

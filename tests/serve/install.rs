@@ -70,11 +70,19 @@ fn models_are_installed_brought_back_and_shown() {
     assert!(failure(run(&mut models.model(&["rollback"]), ""), 1).contains("there is no "));
     assert!(success(models.install(&models.offer("-3.4"))).starts_with("installed "));
     assert_eq!((models.threshold(), models.names()), (-3.4, vec!["model.safetensors".to_owned()]));
-    assert!(success(models.install(&models.offer("-3.4"))).contains("is this model already"));
+    assert!(success(models.install(&models.offer("-3.4"))).starts_with("there already: "));
     assert!(success(models.install(&models.offer("-3.5"))).starts_with("installed "));
     assert_eq!(models.threshold(), -3.5);
     let both = ["model.safetensors", "model.safetensors.previous"];
     assert_eq!(models.names(), both);
+    let again = ["install", "--json", models.offer("-3.5").to_str().unwrap()].map(str::to_owned);
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&success(run(&mut models.model(args), ""))).unwrap() };
+    assert_eq!(json(&again.each_ref().map(String::as_str))["changed"], false);
+    for _ in 0..2 {
+        let back = json(&["rollback", "--json"]);
+        assert_eq!((&back["changed"], back["sha256"].as_str().map(str::len)), (&true.into(), Some(64)));
+        assert_eq!(back["path"], models.folder.path().join("in/model.safetensors").to_str().unwrap());
+    }
     for threshold in [-3.4, -3.5] {
         assert!(success(run(&mut models.model(&["rollback"]), "")).starts_with("brought back "));
         assert_eq!((models.threshold(), models.names()), (threshold, both.map(String::from).to_vec()));

@@ -29,12 +29,18 @@ pub enum Action {
     Install {
         /// Model file to install; it is copied
         file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         /// Where to.
         #[command(flatten)]
         to: Place,
     },
     /// Bring back the model before; the present one is kept instead
     Rollback {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         /// Where.
         #[command(flatten)]
         to: Place,

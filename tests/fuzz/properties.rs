@@ -1,0 +1,104 @@
+//! What has to hold of any bytes that a stranger sends or an owner writes. Fuzzers look for a counter-example (run.sh), and
+//! tests/fuzz.rs holds every file of the corpus against it.
+
+use edgeqa::documents::passages::{Format, cut};
+use edgeqa::documents::{Library, LibraryOptions, RetrievalOptions};
+use edgeqa::serve::Limits;
+use edgeqa::serve::config::Config;
+use edgeqa::serve::http::{Parsed, parse_request};
+use edgeqa::serve::schema::Ask;
+use edgeqa::serve::stdio::read_line;
+
+/// Panics if it does not hold.
+pub type Property = fn(&[u8]);
+
+/// Properties by their names, which are those of their folders of the corpus.
+pub const ALL: [(&str, Property); 4] = [("http", http), ("lines", lines), ("config", config), ("documents", documents)];
+
+/// A connection's bytes: requests one after the other, and what is in the body of each.
+pub fn http(bytes: &[u8]) {
+    let limits = Limits { body: 4096, ..Limits::default() };
+    let mut rest = bytes;
+    while let Ok(Parsed::Complete(request, used)) = parse_request(rest, limits.body) {
+        assert!(0 < used && used <= rest.len() && request.body.len() <= limits.body);
+        // What follows a request does not change it, and a part of it is none.
+        assert_eq!(parse_request(&rest[..used], limits.body), Ok(Parsed::Complete(request.clone(), used)));
+        for less in [used - 1, used / 2] {
+            assert!(!matches!(parse_request(&rest[..less], limits.body), Ok(Parsed::Complete(_, u)) if u == used));
+        }
+        ask(request.body, &limits);
+        rest = &rest[used..];
+    }
+}
+
+/// What is read from standard input.
+pub fn lines(bytes: &[u8]) {
+    let limits = Limits::default();
+    let max = 1 + usize::from(bytes.first().copied().unwrap_or_default()) * 8;
+    let (mut line, mut input, mut found) = (Vec::new(), bytes, Vec::new());
+    while let Some(whole) = read_line(&mut input, &mut line, max).expect("memory does not fail") {
+        assert!(line.len() <= max && !line.contains(&b'\n'));
+        found.push((line.clone(), whole));
+        if whole {
+            ask(&line, &limits);
+        }
+    }
+    let mut expected: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    if expected.last().is_some_and(|last| last.is_empty()) {
+        expected.pop();
+    }
+    assert_eq!(found.len(), expected.len());
+    for ((line, whole), expected) in found.iter().zip(expected) {
+        assert_eq!(*whole, expected.len() <= max);
+        assert!(!whole || line == expected);
+    }
+}
+
+/// A question as JSON: what is accepted keeps to the limits.
+fn ask(bytes: &[u8], limits: &Limits) {
+    match Ask::parse(bytes, limits) {
+        Ok(ask) => {
+            assert!(!ask.question.trim().is_empty() && ask.question.len() <= limits.question);
+            assert!(ask.context.as_ref().is_none_or(|context| context.len() <= limits.context));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A settings file.
+pub fn config(bytes: &[u8]) {
+    match Config::parse(bytes) {
+        Ok(config) => assert_eq!(Config::parse(bytes).as_ref(), Ok(&config)),
+        Err(problem) => assert!(!problem.is_empty()),
+    }
+}
+
+/// A document: in a folder it is read or named as unusable, and its passages hold all of its text.
+pub fn documents(bytes: &[u8]) {
+    for name in ["x.txt", "x.md"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join(name), bytes).expect("written");
+        let (library, skipped) = Library::open(folder.path(), &LibraryOptions::default()).expect("a folder");
+        assert_eq!(library.file_count() + skipped.len(), 1);
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            assert_eq!(skipped.len(), 1);
+            continue;
+        };
+        let cuts = cut(text, Format::of(name.as_ref()).expect("a format"));
+        assert_eq!(library.passage_count(), cuts.len());
+        let mut at = if text.starts_with('\u{feff}') { 3 } else { 0 };
+        for (cut, passage) in cuts.iter().zip(library.passages()) {
+            assert_eq!(passage.text, &text[cut.bytes.clone()]);
+            assert!(!passage.text.is_empty() && passage.text.trim() == passage.text);
+            assert_eq!(passage.chars.start, text[..cut.bytes.start].chars().count());
+            assert_eq!(passage.chars.len(), passage.text.chars().count());
+            assert!(text[at..cut.bytes.start].trim().is_empty(), "text between passages is lost");
+            at = cut.bytes.end;
+        }
+        assert!(text[at..].trim().is_empty(), "text at the end is lost");
+        // The text asks for itself. A short library is read whole, words in common or not.
+        for (passage, score) in library.retrieve(text, &RetrievalOptions::default()) {
+            assert!(score.is_finite() && score >= 0.0 && passage.number <= cuts.len());
+        }
+    }
+}
