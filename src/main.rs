@@ -12,6 +12,7 @@ use edgeqa::errors::one_line;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    edgeqa::memory::keep_little();
     let args = cli::Cli::parse();
     cli::start_log(&args);
     match cli::run(&args) {

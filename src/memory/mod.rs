@@ -164,6 +164,25 @@ pub fn trim() {
     }
 }
 
+/// Asks the allocator of this process, for the rest of its life, to give large blocks back as soon as they are freed, and to keep all
+/// others in one place, where [`trim`] reaches them. Call it first of all, before there is a second thread. Does nothing but with glibc,
+/// which otherwise takes larger and larger blocks for worth keeping, and has a heap of its own for every thread.
+pub fn keep_little() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (parameter, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)]
+    {
+        // SAFETY: the call takes two numbers and sets a parameter of the allocator under its lock.
+        unsafe {
+            libc::mallopt(parameter, value);
+        }
+    }
+}
+
+/// Bytes of a block, or of what is free at the end of the heap, that go back to the system at once: four times the default, so that
+/// the buffers of a question over a short text stay.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE: libc::c_int = 512 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
