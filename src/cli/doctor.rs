@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::DoctorArgs;
 use super::excerpt::clean;
 use super::memory::{Memory, need, need_rows};
-use super::{load, locate, print};
+use super::{load, locate, pretty, print};
 
 /// A question that any model can be asked.
 const QUESTION: &str = "What is this?";
@@ -78,7 +78,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     reader.ask(QUESTION, TEXT, &AskOptions::default())?;
     let answer_ms = started.elapsed().as_secs_f64() * 1e3;
     let report = Report::new(&path, &artifact, &reader, load_ms, answer_ms);
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.page()? };
+    let text = if args.json { pretty(&report)? } else { report.page()? };
     print(&text)
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::excerpt::clean;
 use super::progress::Progress;
-use super::{load, locate, print};
+use super::{load, locate, pretty, print};
 
 /// Everything about an evaluation.
 #[derive(Serialize)]
@@ -88,7 +88,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         None => answer(args, &dataset)?,
     };
     let text = if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
+        pretty(&report)?
     } else {
         let mut text = String::new();
         report.write(&mut text)?;

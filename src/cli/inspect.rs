@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::args::InspectArgs;
 use super::excerpt::clean;
 use super::memory::Memory;
-use super::{locate, open, print, verify};
+use super::{locate, open, pretty, print, verify};
 
 /// What is known about a model file.
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let verified = verify(&artifact, &path).and_then(|()| Reader::from_artifact(&artifact).map(drop));
     let report = Report::new(&artifact, &path, verified.is_ok());
     let text = if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
+        pretty(&report)?
     } else {
         let mut text = String::new();
         report.write(&mut text, args.tensors)?;

@@ -77,6 +77,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
+/// A report as JSON that people can read, too.
+fn pretty(report: &impl serde::Serialize) -> serde_json::Result<String> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
+}
+
 fn open(path: &Path) -> Result<Artifact, QaError> {
     Artifact::open(path).map_err(|source| QaError::Artifact { path: path.to_owned(), source })
 }

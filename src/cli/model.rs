@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::args::model::{Action, ModelCommandArgs, Place};
 use super::progress::Spinner;
-use super::{locate, print};
+use super::{locate, pretty, print};
 
 fn place(named: &Place) -> anyhow::Result<PathBuf> {
     named.to.clone().map_or_else(locate::installed, Ok)
@@ -29,10 +29,8 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
                 Installed::New(sha256) => (true, sha256),
                 Installed::Same(sha256) => (false, sha256),
             };
-            print(
-                &Outcome::new(&to, sha256, changed)
-                    .text(*json, if changed { "installed" } else { "there already:" })?,
-            )
+            let done = if changed { "installed" } else { "there already:" };
+            print(&Outcome::new(&to, sha256, changed).text(*json, done)?)
         }
         Action::Rollback { json, to } => {
             let to = place(to)?;
@@ -46,7 +44,7 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
             let progress = Spinner::start("checking the models");
             let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
             drop(progress);
-            print(&if *json { serde_json::to_string_pretty(&status)? + "\n" } else { status.page() })
+            print(&if *json { pretty(&status)? } else { status.page() })
         }
     }
 }
@@ -66,11 +64,9 @@ impl Outcome {
         Self { path: path.to_string_lossy().into_owned(), sha256: sha256.to_owned(), changed }
     }
 
-    fn text(&self, json: bool, what: &str) -> serde_json::Result<String> {
-        Ok(match json {
-            true => serde_json::to_string_pretty(self)? + "\n",
-            false => format!("{what} {} (sha256 {})\n", self.path, self.sha256),
-        })
+    /// What was `done`.
+    fn text(&self, json: bool, done: &str) -> serde_json::Result<String> {
+        if json { pretty(self) } else { Ok(format!("{done} {} (sha256 {})\n", self.path, self.sha256)) }
     }
 }
 

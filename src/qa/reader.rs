@@ -12,7 +12,7 @@ use crate::model::{Logits, ModelError, ModelWeights, Session, Stop};
 use crate::threads::Threads;
 use crate::tokenizer::{QaTokenizer, Tokens, Window, Windows};
 
-/// Bytes of a text from which on its tokens, about five times as many bytes, are worth giving back to the system.
+/// Bytes of a text from which on what tokenizing it took is given back to the system.
 const LONG: usize = 64 << 10;
 
 /// What scores the tokens of a window: the runtime's own [`Session`], or another implementation to compare it with.
@@ -79,22 +79,6 @@ pub struct Reader<M = Session> {
 pub struct Context {
     text: String,
     tokens: Tokens,
-    /// Dropped last.
-    _memory: GiveBack,
-}
-
-/// Gives memory back to the system when it is dropped, if the text was long: the allocator would keep it.
-#[derive(Clone, Debug)]
-struct GiveBack {
-    long: bool,
-}
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        if self.long {
-            memory::trim();
-        }
-    }
 }
 
 impl Context {
@@ -180,11 +164,10 @@ impl<M: Scorer> Reader<M> {
     pub fn context(&self, text: impl Into<String>) -> Result<Context, QaError> {
         let text = text.into();
         let tokens = self.tokenizer.bare_context(&text)?;
-        let long = text.len() >= LONG;
-        if long {
+        if text.len() >= LONG {
             memory::trim();
         }
-        Ok(Context { text, tokens, _memory: GiveBack { long } })
+        Ok(Context { text, tokens })
     }
 
     /// Answers `question` from `text`.

@@ -1,7 +1,8 @@
 //! A long text, tokenized piece by piece, which takes a fraction of the memory.
 //!
 //! The library's pipeline takes about 140 bytes per byte of text. Where its words are tokenized each by itself, a text may be cut
-//! between two of them. That it was right is seen at every cut: pieces overlap by a few words, whose tokens must be the same in both.
+//! between two of them. That it was right is seen at every cut: pieces overlap by a few words, whose tokens must be the same in both. They
+//! are not where the library's offsets depend on characters long before: some that a map of characters removes shift all that follow.
 
 use tokenizers::Encoding;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -16,7 +17,7 @@ const PIECE: usize = 16 << 10;
 /// Bytes that two pieces share, at least.
 const SHARED: usize = 64;
 
-/// Tokens that two pieces must have in common.
+/// Words that two pieces share, at least; so many tokens must be the same in both.
 const AGREED: usize = 3;
 
 /// Whether texts of this pipeline can be cut: its words are tokenized each by itself, and no added token holds or touches a space
@@ -97,7 +98,7 @@ impl Cut {
         let mut spaces = spaces(text, from);
         let start = spaces.next()? + 1;
         let agree = spaces.next()?;
-        let end = spaces.find(|&space| space >= start + SHARED)?;
+        let end = spaces.skip(AGREED - 1).find(|&space| space >= start + SHARED)?;
         Some(Self { start, agree, end })
     }
 }
@@ -142,6 +143,9 @@ mod tests {
         let words = "ab ".repeat(100);
         let cut = Cut::after(&words, 30).expect("a cut");
         assert_eq!((cut.start, cut.agree, cut.end), (33, 35, 98));
+        let long = format!("x ab {} c d e f", "y".repeat(80));
+        let cut = Cut::after(&long, 0).expect("a cut");
+        assert_eq!(&long[cut.agree..cut.end], format!(" {} c d", "y".repeat(80)), "a long word is one of three");
         assert!(
             Cut::after(&words, 250).is_none() && Cut::after("", 0).is_none() && Cut::after(&words, 1 << 40).is_none()
         );

@@ -408,8 +408,11 @@ fn a_long_text_is_tokenized_in_pieces_where_words_stand_for_themselves() {
     spaced["added_tokens"].as_array_mut().expect("tokens").push(added_token("tide light", 4));
     let mut lettered = word_piece();
     lettered["added_tokens"].as_array_mut().expect("tokens").push(added_token("tide", 5));
-    let text =
-        "The lighthouse keeper was tired, the tides were not; [SEP] he said so to all that came by. ".repeat(900);
+    // Between words, all that is hard.
+    let text = contexts().iter().cycle().take(900).fold(String::new(), |text, hard| {
+        text + "The lighthouse keeper was tired, the tides were not; he said so to all that came by the house " + hard
+    });
+    assert!(text.len() > 200_000);
     let kinds = [(word_piece(), true), (unigram(), true), (byte_level(template()), false), (metaspace, false)];
     for (json, cut) in kinds.into_iter().chain([(spaced, false), (lettered, false)]) {
         let tokenizer = load(&json).expect("valid");

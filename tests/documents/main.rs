@@ -2,6 +2,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "what is shared with the fuzzers")]
+#[path = "../fuzz/properties.rs"]
+mod properties;
 
 mod ask;
 mod folder;

@@ -4,6 +4,7 @@ use edgeqa::documents::Library;
 use edgeqa::documents::passages::{Format, LONGEST, SHORTEST, cut};
 
 use crate::common::Random;
+use crate::properties;
 
 /// The passages of a text, each with its title.
 fn pieces(text: &str, format: Format) -> Vec<(&str, &str)> {
@@ -114,31 +115,10 @@ fn passages_are_exact_slices_and_hold_all_text() {
     let mut passages = 0;
     for round in 0..3_000 {
         let text = random_text(&mut random);
-        for (name, format) in [("x.txt", Format::Plain), ("x.md", Format::Markdown)] {
-            let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-            let mark = text.len() - rest.len();
-            let cuts = cut(&text, format);
-            for cut in cuts.iter().rev() {
-                let piece = &text[cut.bytes.clone()];
-                assert!(!piece.is_empty() && piece.trim() == piece && piece.len() <= LONGEST, "{round}: {piece:?}");
-                if let Some(title) = &cut.title {
-                    let title = &text[title.clone()];
-                    assert!(!title.trim().is_empty() && !title.contains('\n'), "{round}: {title:?}");
-                }
-                // Fails if passages overlap or are out of order.
-                rest.truncate(cut.bytes.end - mark + (rest.len() - rest.trim_end().len()));
-                assert!(rest[cut.bytes.end - mark..].trim().is_empty());
-                rest.truncate(cut.bytes.start - mark);
-            }
-            assert_eq!(rest.trim(), "", "{round}: text before the first passage, {format:?}");
+        for name in ["x.txt", "x.md"] {
+            println!("{round}: {name}");
             let library = Library::of_texts([(name.to_owned(), text.clone())]);
-            assert_eq!(library.passage_count(), cuts.len());
-            for (number, (passage, cut)) in library.passages().zip(&cuts).enumerate() {
-                let chars: String = text.chars().skip(passage.chars.start).take(passage.chars.len()).collect();
-                assert_eq!((passage.text, passage.text), (&text[passage.bytes.clone()], chars.as_str()));
-                assert_eq!((passage.bytes, passage.number, passage.file), (cut.bytes.clone(), number + 1, name));
-                passages += 1;
-            }
+            passages += properties::passages(&text, name, &library);
         }
     }
     assert!(passages > 10_000, "{passages}");

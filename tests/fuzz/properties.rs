@@ -1,7 +1,7 @@
-//! What has to hold of any bytes that a stranger sends or an owner writes. Fuzzers look for a counter-example (run.sh), and
-//! tests/fuzz.rs holds every file of the corpus against it.
+//! What has to hold of any bytes that a stranger sends or an owner writes. Fuzzers look for a counter-example (run.sh),
+//! tests/fuzz.rs holds every file of the corpus against it, and tests/serve and tests/documents what they make up.
 
-use edgeqa::documents::passages::{Format, cut};
+use edgeqa::documents::passages::{Format, LONGEST, cut};
 use edgeqa::documents::{Library, LibraryOptions, RetrievalOptions};
 use edgeqa::serve::Limits;
 use edgeqa::serve::config::Config;
@@ -22,7 +22,10 @@ pub fn http(bytes: &[u8]) {
     while let Ok(Parsed::Complete(request, used)) = parse_request(rest, limits.body) {
         assert!(0 < used && used <= rest.len() && request.body.len() <= limits.body);
         // What follows a request does not change it, and a part of it is none.
-        assert_eq!(parse_request(&rest[..used], limits.body), Ok(Parsed::Complete(request.clone(), used)));
+        let longer = [&rest[..used], b"GET / HTTP/1.1\r\n"].concat();
+        for same in [&rest[..used], &longer] {
+            assert_eq!(parse_request(same, limits.body), Ok(Parsed::Complete(request.clone(), used)));
+        }
         for less in [used - 1, used / 2] {
             assert!(!matches!(parse_request(&rest[..less], limits.body), Ok(Parsed::Complete(_, u)) if u == used));
         }
@@ -84,21 +87,34 @@ pub fn documents(bytes: &[u8]) {
             assert_eq!(skipped.len(), 1);
             continue;
         };
-        let cuts = cut(text, Format::of(name.as_ref()).expect("a format"));
-        assert_eq!(library.passage_count(), cuts.len());
-        let mut at = if text.starts_with('\u{feff}') { 3 } else { 0 };
-        for (cut, passage) in cuts.iter().zip(library.passages()) {
-            assert_eq!(passage.text, &text[cut.bytes.clone()]);
-            assert!(!passage.text.is_empty() && passage.text.trim() == passage.text);
-            assert_eq!(passage.chars.start, text[..cut.bytes.start].chars().count());
-            assert_eq!(passage.chars.len(), passage.text.chars().count());
-            assert!(text[at..cut.bytes.start].trim().is_empty(), "text between passages is lost");
-            at = cut.bytes.end;
-        }
-        assert!(text[at..].trim().is_empty(), "text at the end is lost");
+        let count = passages(text, name, &library);
         // The text asks for itself. A short library is read whole, words in common or not.
         for (passage, score) in library.retrieve(text, &RetrievalOptions::default()) {
-            assert!(score.is_finite() && score >= 0.0 && passage.number <= cuts.len());
+            assert!(score.is_finite() && score >= 0.0 && passage.number <= count);
         }
     }
+}
+
+/// A library of this text alone, as file `name`: its passages are slices of the text, in order, and hold all of it. Returns how many there
+/// are.
+pub fn passages(text: &str, name: &str, library: &Library) -> usize {
+    let cuts = cut(text, Format::of(name.as_ref()).expect("a format"));
+    assert_eq!(library.passage_count(), cuts.len());
+    // A byte order mark belongs to no passage.
+    let mut at = if text.starts_with('\u{feff}') { 3 } else { 0 };
+    for (number, (cut, passage)) in cuts.iter().zip(library.passages()).enumerate() {
+        assert_eq!((&passage.bytes, passage.number, passage.file), (&cut.bytes, number + 1, name));
+        assert_eq!(passage.text, &text[cut.bytes.clone()]);
+        let chars: String = text.chars().skip(passage.chars.start).take(passage.chars.len()).collect();
+        assert_eq!(passage.text, chars);
+        assert!(!chars.is_empty() && chars.trim() == chars && chars.len() <= LONGEST, "{chars:?}");
+        if let Some(title) = &cut.title {
+            let title = &text[title.clone()];
+            assert!(!title.trim().is_empty() && !title.contains('\n'), "{title:?}");
+        }
+        assert!(text[at..cut.bytes.start].trim().is_empty(), "text between passages is lost");
+        at = cut.bytes.end;
+    }
+    assert!(text[at..].trim().is_empty(), "text at the end is lost");
+    cuts.len()
 }

@@ -4,10 +4,10 @@ use edgeqa::serve::Limits;
 use edgeqa::serve::config::Config;
 use edgeqa::serve::http::{Parsed, parse_request};
 use edgeqa::serve::schema::Ask;
-use edgeqa::serve::stdio::read_line;
 
 use super::common::Random;
 use super::daemon::{post, short};
+use super::properties;
 
 /// `seed` with some bytes replaced, removed, repeated or inserted.
 fn damaged(random: &mut Random, seed: &[u8]) -> Vec<u8> {
@@ -39,20 +39,14 @@ fn damaged_input_is_read_without_a_panic() {
     let (mut complete, mut asks, mut configs) = (0, 0, 0);
     for _ in 0..20_000 {
         let bytes = damaged(&mut random, request.as_bytes());
-        if let Ok(Parsed::Complete(request, used)) = parse_request(&bytes, limits.body) {
-            complete += 1;
-            assert!(used <= bytes.len() && request.body.len() <= limits.body);
-            // What follows a request does not change it, and without its last byte it is none.
-            let longer = [&bytes[..used], b"GET / HTTP/1.1\r\n"].concat();
-            assert_eq!(parse_request(&longer, limits.body), Ok(Parsed::Complete(request, used)));
-            assert!(!matches!(parse_request(&bytes[..used - 1], limits.body), Ok(Parsed::Complete(_, u)) if u == used));
-        }
+        properties::http(&bytes);
+        complete += usize::from(matches!(parse_request(&bytes, limits.body), Ok(Parsed::Complete(..))));
         asks += usize::from(Ask::parse(&damaged(&mut random, short().to_string().as_bytes()), &limits).is_ok());
-        configs += usize::from(Config::parse(&damaged(&mut random, config)).is_ok());
-        let (mut line, mut input) = (Vec::new(), &damaged(&mut random, b"one\ntwo\r\n\nthree")[..]);
-        while read_line(&mut input, &mut line, 4).expect("memory").is_some() {
-            assert!(line.len() <= 4 && !line.contains(&b'\n'));
-        }
+        let bytes = damaged(&mut random, config);
+        properties::config(&bytes);
+        configs += usize::from(Config::parse(&bytes).is_ok());
+        // The first byte says how long a line may be.
+        properties::lines(&damaged(&mut random, b"\x01one\ntwo\r\n\nthree and more"));
     }
     // Some of the damage does no harm, or nothing would have been tested.
     assert!([complete, asks, configs].iter().all(|count| (100..19_900).contains(count)), "{complete} {asks} {configs}");

@@ -10,4 +10,7 @@ mod install;
 mod life;
 mod limits;
 mod lines;
+#[allow(dead_code, reason = "what is shared with the fuzzers")]
+#[path = "../fuzz/properties.rs"]
+mod properties;
 mod swap;
