@@ -4,7 +4,7 @@
 #
 # usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]
 #
-# CPU is one of the matrix below; the default are those of 64 bits. Questions are drawn from FILE (models/demo/squad.json), N of them (12)
+# CPU is one of the matrix below; the default are those of 64 bits. Questions are drawn from FILE (models/demo/squad.json), N of them (6)
 # with what else their paragraphs have. EDGEQA_KERNEL is handed on, so that a wrong choice can be forced: the run has to fail then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }
 
-squad=models/demo/squad.json limit=12
+squad=models/demo/squad.json limit=6
 while [[ ${1:-} == --* ]]; do
     case $1 in
     --squad) squad=$2 ;;

@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
 # Drives the page of `edgeqa serve` in Chromium, with the program that the tests have built (EDGEQA_BIN names another).
-# Needs chromium and node; under CI Chromium is installed if it is missing. Screenshots: target/screenshots.
+# Needs chromium and node. Screenshots: target/screenshots.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 skip() { echo "SKIPPED the page in Chromium: $*"; exit 0; }
 
-if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] && [ -n "${CI:-}" ] && command -v apt-get >/dev/null; then
-    (apt-get install -y chromium || { apt-get update && apt-get install -y chromium; }) >/dev/null 2>&1 || true
-fi
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || skip "there is no chromium; set CHROMIUM to one"
 command -v node >/dev/null && command -v npm >/dev/null || skip "there is no Node.js with npm"
 [ "$(node --print 'process.versions.node.split(".")[0] >= 20')" = true ] || skip "Node.js is older than 20"
