@@ -39,9 +39,9 @@ fn main() -> Result<()> {
             groups.entry(paragraph.questions[0].place.article).or_default().push(paragraph);
         }
         let asked: Vec<Asked<'_>> = groups.into_iter().flat_map(|(article, group)| articles(article, &group)).collect();
-        recall("all articles", asked.iter())?;
-        recall("even articles", asked.iter().filter(|asked| asked.article % 2 == 0))?;
-        recall("odd articles", asked.iter().filter(|asked| asked.article % 2 == 1))?;
+        for part in Part::ALL {
+            recall(part.name(), asked.iter().filter(|asked| part.has(asked)))?;
+        }
         return read(&reader, asked, limit);
     }
     let (library, skipped) = Library::open(&root.join("models/demo/documents"), &LibraryOptions::default())?;
@@ -102,8 +102,35 @@ fn recall<'a>(name: &str, asked: impl Iterator<Item = &'a Asked<'a>>) -> Result<
     Ok(())
 }
 
+/// The questions of all articles, or of every second one: what is chosen on one half is judged on the other.
+#[derive(Clone, Copy)]
+enum Part {
+    All,
+    Even,
+    Odd,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::All, Self::Even, Self::Odd];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all articles",
+            Self::Even => "even articles",
+            Self::Odd => "odd articles",
+        }
+    }
+
+    const fn has(self, asked: &Asked<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Even => asked.article.is_multiple_of(2),
+            Self::Odd => !asked.article.is_multiple_of(2),
+        }
+    }
+}
+
 /// F1 and exact match in percent, of all questions, of those with and of those without an answer.
-#[derive(Default)]
 struct Figures([(f64, f64, usize); 3]);
 
 impl Figures {
@@ -114,15 +141,16 @@ impl Figures {
             (*f1s, *exacts, *count) = (*f1s + f1, *exacts + exact, *count + 1);
         }
     }
+}
 
-    fn print(&self, name: &str, seconds: f64) {
+impl std::fmt::Display for Figures {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let part = |(f1, exact, count): (f64, f64, usize)| {
             let percent = |sum: f64| 100.0 * sum / count.max(1) as f64;
             format!("F1 {:.2} EM {:.2} ({count})", percent(f1), percent(exact))
         };
         let [all, with, without] = self.0.map(part);
-        let each = 1e3 * seconds / self.0[0].2 as f64;
-        println!("{name}: all {all}, with answer {with}, without {without}; {each:.1} ms each");
+        write!(to, "all {all}, with answer {with}, without {without}")
     }
 }
 
@@ -135,22 +163,39 @@ fn read(reader: &Reader, mut asked: Vec<Asked<'_>>, limit: usize) -> Result<()> 
     }
     asked.truncate(limit);
     let options = AskOptions::default();
-    let (mut alone, started) = (Figures::default(), cpu_seconds()?);
-    for Asked { paragraph, question, .. } in &asked {
-        alone.add(&reader.ask(&question.text, &paragraph.context, &options)?.text, question);
-    }
-    alone.print("own paragraph alone", cpu_seconds()? - started);
+    figures("own paragraph alone", &asked, |Asked { paragraph, question, .. }| {
+        Ok(reader.ask(&question.text, &paragraph.context, &options)?.text)
+    })?;
     for passages in [1, 3, 5] {
-        let (mut figures, started) = (Figures::default(), cpu_seconds()?);
         let mut misplaced = 0;
-        for Asked { library, paragraph, question, .. } in &asked {
+        figures(&format!("{passages} passages"), &asked, |Asked { library, paragraph, question, .. }| {
             let answer = library.ask(reader, &question.text, &options, &RetrievalOptions { passages })?;
-            figures.add(&answer.answer.text, question);
             let elsewhere = |source: &str| !paragraph.context.contains(source) && !source.contains(&paragraph.context);
             misplaced += usize::from(answer.source.is_some_and(|source| elsewhere(&source.text)));
-        }
-        figures.print(&format!("{passages} passages"), cpu_seconds()? - started);
+            Ok(answer.answer.text)
+        })?;
         println!("  {misplaced} answers are from another paragraph than the question's own");
+    }
+    Ok(())
+}
+
+/// Prints how good answers are, by part if there are several articles.
+fn figures(name: &str, asked: &[Asked<'_>], mut answer: impl FnMut(&Asked<'_>) -> Result<String>) -> Result<()> {
+    let mut parts = [const { Figures([(0.0, 0.0, 0); 3]) }; Part::ALL.len()];
+    let started = cpu_seconds()?;
+    for asked in asked {
+        let text = answer(asked)?;
+        for (figures, part) in parts.iter_mut().zip(Part::ALL) {
+            if part.has(asked) {
+                figures.add(&text, asked.question);
+            }
+        }
+    }
+    let each = 1e3 * (cpu_seconds()? - started) / asked.len() as f64;
+    println!("{name}: {each:.1} ms each");
+    let several = asked.iter().any(|asked| Part::Odd.has(asked));
+    for (figures, part) in parts.iter().zip(Part::ALL).take(if several { Part::ALL.len() } else { 1 }) {
+        println!("  {}: {figures}", part.name());
     }
     Ok(())
 }
