@@ -14,8 +14,10 @@
 # apt_install PACKAGES...
 apt_install() {
     echo "installing $*" >&2
-    (apt-get install -y --no-install-recommends "$@" || { apt-get update && apt-get install -y --no-install-recommends "$@"; }) \
-        >/dev/null 2>&1 || { echo "error: apt-get install $* failed" >&2; return 1; }
+    local get=(apt-get -o DPkg::Lock::Timeout=600)
+    ("${get[@]}" install -y --no-install-recommends "$@" ||
+        { "${get[@]}" update && "${get[@]}" install -y --no-install-recommends "$@"; }) >/dev/null 2>&1 ||
+        { echo "error: apt-get install $* failed" >&2; return 1; }
 }
 
 # install PROGRAM PACKAGES...: installs the packages unless the program is there.

@@ -55,7 +55,7 @@ struct Outcome {
     /// Where the model is.
     path: String,
     sha256: String,
-    /// Whether it was another one before.
+    /// Whether files were moved.
     changed: bool,
 }
 

@@ -5,7 +5,7 @@
 //! `idf = ln(1 + (N - n + 0.5) / (n + 0.5))` with `n` of `N` passages that hold it (Robertson and Zaragoza 2009, with Lucene's
 //! `idf`, which is never negative).
 //!
-//! Memory: 1 to 3 bytes per distinct word of each passage, 4 per passage, and every word of the dictionary once with 8 bytes.
+//! Memory: mostly 1 to 3 bytes per distinct word of each passage, 4 per passage, and every word of the dictionary once with 9 bytes or more.
 
 use std::collections::HashMap;
 

@@ -13,8 +13,6 @@ const PROGRAM: u64 = 9_000_000;
 const LEAST_FILES: u64 = 8_000_000;
 /// Addresses of a thread that count as private memory although few are used: its stack.
 const STACK: u64 = 2 << 20;
-/// Addresses that the allocator sets aside for a thread.
-const ARENA: u64 = 64 << 20;
 
 /// An estimate of the memory that windows of some length need, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,8 +67,9 @@ impl Need {
         let (least, enough) = match limit.kind {
             Kind::Cgroup1 | Kind::Cgroup2 => (self.private + LEAST_FILES, self.private + self.files),
             Kind::Data => (self.private + stacks, self.private + stacks),
+            // The program has one heap ([`super::keep_little`]), so none is set aside for every thread.
             Kind::AddressSpace => {
-                let all = self.private + stacks + self.model + 3 * PROGRAM + self.threads * ARENA;
+                let all = self.private + stacks + self.model + 3 * PROGRAM;
                 (all, all)
             }
         };

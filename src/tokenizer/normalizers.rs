@@ -33,6 +33,26 @@ impl Normalizers {
         collect(description, charsmap, &mut steps)?;
         Ok(Self(steps))
     }
+
+    /// Whether what becomes of a character is decided by those near it. A regular expression can reach any distance; those that
+    /// match nothing but runs of spaces do not.
+    pub fn are_local(&self) -> bool {
+        self.0.iter().all(|step| match step {
+            Step::Library(normalizer) => {
+                serde_json::to_value(normalizer).is_ok_and(|description| is_local(&description))
+            }
+            Step::Charsmap(_) => true,
+        })
+    }
+}
+
+fn is_local(description: &Value) -> bool {
+    match description.get(STEPS) {
+        Some(Value::Array(parts)) => parts.iter().all(is_local),
+        _ => description
+            .pointer("/pattern/Regex")
+            .is_none_or(|regex| regex.as_str().is_some_and(|regex| [" {2,}", " +", "\\s+"].contains(&regex))),
+    }
 }
 
 fn collect(description: Value, charsmap: Option<&Charsmap>, steps: &mut Vec<Step>) -> Result<(), String> {

@@ -1,13 +1,15 @@
 //! A long text, tokenized piece by piece, which takes a fraction of the memory.
 //!
 //! The library's pipeline takes about 140 bytes per byte of text. Where its words are tokenized each by itself, a text may be cut
-//! between two of them. That it was right is seen at every cut: pieces overlap by a few words, whose tokens must be the same in both. They
+//! between two of them, of scripts that have upper and lower case; a text without such words, Chinese or a table of numbers, stays whole.
+//! Whether it was right is seen at every cut: pieces overlap by a few words, whose tokens must be the same in both. They
 //! are not where the library's offsets depend on characters long before: some that a map of characters removes shift all that follow.
 
 use tokenizers::Encoding;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::compile::Pipeline;
+use super::normalizers::Normalizers;
 use super::windows::bare;
 use super::{TokenizerError, call};
 
@@ -20,12 +22,13 @@ const SHARED: usize = 64;
 /// Words that two pieces share, at least; so many tokens must be the same in both.
 const AGREED: usize = 3;
 
-/// Whether texts of this pipeline can be cut: its words are tokenized each by itself, and no added token holds or touches a space
-/// between two letters.
+/// Whether texts of this pipeline can be cut: no normalizer reaches far, words are tokenized each by itself, and no added token holds
+/// or touches a space between two letters.
 pub(super) fn can_be_cut(pipeline: &Pipeline) -> bool {
     let added = pipeline.get_added_tokens_decoder();
     let touches = |c: Option<char>| c.is_none_or(|c| c.is_alphanumeric());
-    pipeline.get_pre_tokenizer().is_some_and(finds_words)
+    pipeline.get_normalizer().is_none_or(Normalizers::are_local)
+        && pipeline.get_pre_tokenizer().is_some_and(finds_words)
         && added.values().map(|token| &token.content).all(|text| {
             !text.contains(char::is_whitespace) && !touches(text.chars().next()) && !touches(text.chars().next_back())
         })

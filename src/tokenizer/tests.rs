@@ -414,7 +414,9 @@ fn a_long_text_is_tokenized_in_pieces_where_words_stand_for_themselves() {
     });
     assert!(text.len() > 200_000);
     let kinds = [(word_piece(), true), (unigram(), true), (byte_level(template()), false), (metaspace, false)];
-    for (json, cut) in kinds.into_iter().chain([(spaced, false), (lettered, false)]) {
+    let mut reaching = word_piece();
+    reaching["normalizer"] = json!({ "type": "Replace", "pattern": { "Regex": "\\([^)]*\\)" }, "content": "" });
+    for (json, cut) in kinds.into_iter().chain([(spaced, false), (lettered, false), (reaching, false)]) {
         let tokenizer = load(&json).expect("valid");
         assert_eq!(tokenizer.can_be_cut, cut, "{json}");
         let whole = tokenizer.context(&text).expect("tokens");
@@ -430,15 +432,27 @@ fn a_long_text_is_tokenized_in_pieces_where_words_stand_for_themselves() {
     }
 }
 
+/// A text is cut with the pipeline of DeBERTa-v3.
+#[test]
+fn the_pipeline_of_the_model_is_cut() {
+    let packed = include_bytes!("../../tests/fixtures/unigram/tokenizer.json.gz");
+    let json: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&packed[..])).expect("JSON");
+    let tokenizer = QaTokenizer::from_json(json.to_string().as_bytes(), 1 << 16).expect("valid");
+    let text = "The keeper of the lighthouse was tired,  the tides were not; he told all who came. ".repeat(600);
+    let whole = tokenizer.context(&text).expect("tokens");
+    let pieces = pieces::tokenize(&tokenizer.tokenizer, &text).expect("tokens").expect("cuts");
+    assert!(tokenizer.can_be_cut && pieces.get_ids() == whole.ids() && pieces.get_offsets() == whole.offsets());
+}
+
 /// A pipeline whose tokens depend on more than their word is found out.
 #[test]
 fn tokens_that_depend_on_the_cut_are_made_of_the_whole() {
     let mut json = word_piece();
-    // Every third word and its neighbours become one.
-    json["normalizer"] = json!({ "type": "Replace", "pattern": { "Regex": "( [a-z]+) ([a-z]+) " }, "content": "x" });
+    // Every two words become one, and the first piece has an odd number of them.
+    json["normalizer"] = json!({ "type": "Replace", "pattern": { "String": "the the" }, "content": "x" });
     let tokenizer = load(&json).expect("valid");
     assert!(tokenizer.can_be_cut);
-    let text = "the tide was light the keeper ".repeat(3000);
+    let text = "the ".repeat(10_001);
     assert!(pieces::tokenize(&tokenizer.tokenizer, &text).expect("no failure").is_none());
     let (bare, whole) = (tokenizer.bare_context(&text).unwrap(), tokenizer.context(&text).unwrap());
     assert!(bare.ids() == whole.ids() && bare.offsets() == whole.offsets());
