@@ -150,7 +150,9 @@ mod tests {
         let cut = Cut::after(&long, 0).expect("a cut");
         assert_eq!(&long[cut.agree..cut.end], format!(" {} c d", "y".repeat(80)), "a long word is one of three");
         assert!(
-            Cut::after(&words, 250).is_none() && Cut::after("", 0).is_none() && Cut::after(&words, usize::MAX).is_none()
+            Cut::after(&words, 250).is_none()
+                && Cut::after("", 0).is_none()
+                && Cut::after(&words, usize::MAX).is_none()
         );
     }
 }
