@@ -131,6 +131,7 @@ impl Part {
 }
 
 /// F1 and exact match in percent, of all questions, of those with and of those without an answer.
+#[derive(Clone, Copy, Default)]
 struct Figures([(f64, f64, usize); 3]);
 
 impl Figures {
@@ -181,7 +182,7 @@ fn read(reader: &Reader, mut asked: Vec<Asked<'_>>, limit: usize) -> Result<()> 
 
 /// Prints how good answers are, by part if there are several articles.
 fn figures(name: &str, asked: &[Asked<'_>], mut answer: impl FnMut(&Asked<'_>) -> Result<String>) -> Result<()> {
-    let mut parts = [const { Figures([(0.0, 0.0, 0); 3]) }; Part::ALL.len()];
+    let mut parts = [Figures::default(); Part::ALL.len()];
     let started = cpu_seconds();
     for asked in asked {
         let text = answer(asked)?;

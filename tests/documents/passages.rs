@@ -113,10 +113,9 @@ fn random_text(random: &mut Random) -> String {
 fn passages_are_exact_slices_and_hold_all_text() {
     let mut random = Random(41);
     let mut passages = 0;
-    for round in 0..3_000 {
+    for _ in 0..3_000 {
         let text = random_text(&mut random);
         for name in ["x.txt", "x.md"] {
-            println!("{round}: {name}");
             let library = Library::of_texts([(name.to_owned(), text.clone())]);
             passages += properties::passages(&text, name, &library);
         }
