@@ -3,6 +3,7 @@
 //! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
 //! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
 
+use super::attention::products::{self, Operands, Sums};
 use super::elementary::MAGIC;
 
 /// Lanes of a vector; also the channels of a panel of packed weights.
@@ -118,6 +119,12 @@ pub(super) trait Dot<S: Simd>: Copy {
     /// `sum + a_0 b_0 + ... + a_3 b_3` in every lane, wrapping around. `a` is meant as [`Dot::FLIP`] says, `b` as `i8`. Both are in
     /// `[-127, 127]`; -128, which neither quantisation nor a valid artifact gives, makes the sum unspecified.
     fn dot(self, sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
+
+    /// Adds the products of scores, as [`Dot::dot`] does, to sums that are zero where [`Dot::FLIP`] is.
+    #[inline(always)]
+    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<S::I32, T>) {
+        products::add::<S, Self, T>(self, operands, 0, sums);
+    }
 }
 
 /// The first values of a vector; the other lanes are zero.

@@ -89,14 +89,15 @@ fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
     let notes = tile.notes.chunks_exact(Neon::notes(tile.padded_k));
     for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
         let panel = tile.panel(p).as_chunks().0;
-        let (pairs, last) = acc[..tile.rows].as_chunks_mut();
-        for (m, acc) in pairs.iter_mut().enumerate() {
-            block([tile.row(BLOCK * m), tile.row(BLOCK * m + 1)], panel, notes, acc);
-        }
-        if let [last] = last {
-            let (row, mut twice) = (tile.row(tile.rows - 1), [*last; BLOCK]);
-            block([row; BLOCK], panel, notes, &mut twice);
-            *last = twice[0];
+        let mut rows = tile.activations.chunks(BLOCK * tile.padded_k);
+        for acc in acc[..tile.rows].chunks_mut(BLOCK) {
+            let Some(rows) = rows.next() else { break };
+            // A row that is alone is multiplied twice.
+            let [first, last] = [&rows[..tile.padded_k], &rows[rows.len() - tile.padded_k..]];
+            let sums = block([first, last], panel, notes);
+            for (acc, sums) in acc.iter_mut().zip(sums) {
+                *acc = sums;
+            }
         }
     }
 }
@@ -106,8 +107,9 @@ fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
 type Sums = [[[int32x4_t; 2]; CHUNKS]; BLOCK];
 
 /// Two rows times a panel.
+#[inline]
 #[target_feature(enable = "neon")]
-fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8], acc: &mut [[i32; NR]; BLOCK]) {
+fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8]) -> [[i32; NR]; BLOCK] {
     let rows = rows.map(|row| &row.as_chunks::<KG>().0[..panel.len()]);
     let mut sums = [[[vdupq_n_s32(0); 2]; CHUNKS]; BLOCK];
     let triples = panel.len() / TRIPLE;
@@ -118,12 +120,14 @@ fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8], acc: &mut [[
         let pair = [panel[g], panel.get(g + 1).copied().unwrap_or([0; GROUP])];
         add(&mut sums, &pair, rows.map(|row| [splat(row[g]), second(row)]));
     }
-    for (sums, acc) in sums.iter().zip(acc) {
-        for (sums, out) in sums.iter().zip(acc.as_chunks_mut::<{ NR / CHUNKS }>().0) {
+    sums.map(|sums| {
+        let mut out = [0; NR];
+        for (sums, out) in sums.iter().zip(out.as_chunks_mut::<{ NR / CHUNKS }>().0) {
             // SAFETY: four `i32` have the 16 bytes of a register.
             unsafe { vst1q_s32(out.as_mut_ptr(), vpaddq_s32(sums[0], sums[1])) }
         }
-    }
+        out
+    })
 }
 
 /// Four bytes, four times.

@@ -4,3 +4,4 @@ pub(super) mod gemm_i8mm;
 pub(super) mod gemm_neon;
 pub(super) mod gemm_neon_dot;
 pub(super) mod neon;
+mod scores;

@@ -3,6 +3,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::scores;
+use crate::kernels::attention::products::{Operands, Sums};
 use crate::kernels::cpu::{Neon, NeonDot};
 use crate::kernels::simd::{BLOCK, Dot, LANES, Simd, Task, TaskDot};
 
@@ -295,6 +297,11 @@ impl Dot<Neon> for Neon {
             })
         }
     }
+
+    #[inline(always)]
+    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; 4], T>) {
+        scores::add_neon(self, operands, sums);
+    }
 }
 
 impl Dot<Neon> for NeonDot {
@@ -317,6 +324,11 @@ impl Dot<Neon> for NeonDot {
     fn dot(self, sum: [int32x4_t; 4], a: Self::Bytes, b: Self::Bytes) -> [int32x4_t; 4] {
         // SAFETY: the token proves dot products.
         unsafe { each!(I => sdot(sum[I], a[I], b[I])) }
+    }
+
+    #[inline(always)]
+    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; 4], T>) {
+        scores::add_sdot(self, operands, sums);
     }
 }
 

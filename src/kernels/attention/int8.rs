@@ -14,15 +14,13 @@
 
 use std::ops::Range;
 
+use super::products::{self, GROUP, ROWS, Sums};
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
 use super::{Block, Input, Row, Table, stride};
 use crate::kernels::layout::KG;
 use crate::kernels::room;
 use crate::kernels::simd::{Dot, LANES, Simd, TaskDot};
-
-/// Bytes of one group of 16 lanes.
-const GROUP: usize = LANES * KG;
 
 /// Whether all tables are there, in int8, and sums cannot overflow.
 pub(super) fn serves(input: &Input<'_>) -> bool {
@@ -254,44 +252,37 @@ impl Operands {
         let (all_keys, _) = self.keys.as_chunks::<GROUP>();
         let mut queries = [[&all_queries[..0]; ROWS]; T];
         let mut keys = [&all_keys[..0]; T];
-        let zero = s.load_i32(&[0; LANES]);
-        let (mut content, mut to_position, mut of_position) = ([[zero; ROWS]; T], [[zero; ROWS]; T], [[zero; ROWS]; T]);
+        let zero = [[s.load_i32(&[0; LANES]); ROWS]; T];
+        let mut sums = Sums { content: zero, to_position: zero, of_position: zero };
         for t in 0..T {
             keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
-            let start = s.load_i32(lanes(&self.key_starts, (at.panel + t) * LANES));
             for r in 0..ROWS {
                 queries[t][r] = &all_queries[(at.query + t * LANES + r) * groups..][..groups];
-                content[t][r] = start;
-                of_position[t][r] = start;
-                to_position[t][r] = s.load_i32(lanes(&self.position_keys.starts, entry - r));
             }
-        }
-        let stride = distance_stride(at.padded);
-        let (kr, qr) = (&self.position_keys.values, &self.position_queries.values);
-        for (group, (kr, qr)) in kr.chunks_exact(stride).zip(qr.chunks_exact(stride)).enumerate().take(groups) {
-            let mut windows = [(d.splat(&[0; KG]), d.splat(&[0; KG])); ROWS];
-            for (r, to) in windows.iter_mut().enumerate() {
-                *to = (d.load(window(kr, entry - r)), d.load(window(qr, entry - r)));
-            }
-            for t in 0..T {
-                let key = d.load(&keys[t][group]);
-                for (r, (kr, qr)) in windows.into_iter().enumerate() {
-                    let query = d.splat(&queries[t][r][group]);
-                    content[t][r] = d.dot(content[t][r], query, key);
-                    to_position[t][r] = d.dot(to_position[t][r], query, kr);
-                    of_position[t][r] = d.dot(of_position[t][r], qr, key);
+            if D::FLIP != 0 {
+                let start = s.load_i32(lanes(&self.key_starts, (at.panel + t) * LANES));
+                for r in 0..ROWS {
+                    sums.content[t][r] = start;
+                    sums.of_position[t][r] = start;
+                    sums.to_position[t][r] = s.load_i32(lanes(&self.position_keys.starts, entry - r));
                 }
             }
         }
+        let (position_keys, position_queries) = (&self.position_keys.values, &self.position_queries.values);
+        let stride = distance_stride(at.padded);
+        d.add_scores(&products::Operands { queries, keys, position_keys, position_queries, stride, entry }, &mut sums);
         for t in 0..T {
             let key_scales = s.load(lanes(&self.key_scales, (at.panel + t) * LANES));
             for r in 0..ROWS {
                 let kr_scales = s.load(lanes(&self.position_keys.scales, entry - r));
                 let qr_scales = s.load(lanes(&self.position_queries.scales, entry - r));
                 let query_scale = s.splat(self.query_scales[at.query + t * LANES + r]);
-                let by_query =
-                    s.mul_add(s.to_f32(to_position[t][r]), kr_scales, s.mul(s.to_f32(content[t][r]), key_scales));
-                let by_key = s.mul(s.mul(s.to_f32(of_position[t][r]), qr_scales), key_scales);
+                let by_query = s.mul_add(
+                    s.to_f32(sums.to_position[t][r]),
+                    kr_scales,
+                    s.mul(s.to_f32(sums.content[t][r]), key_scales),
+                );
+                let by_key = s.mul(s.mul(s.to_f32(sums.of_position[t][r]), qr_scales), key_scales);
                 let score = s.mul_add(by_query, query_scale, by_key);
                 let to = (t * LANES + r) * at.stride + (at.panel + t) * LANES;
                 s.store(score, scores[to..].first_chunk_mut().expect("16 scores"));
@@ -299,9 +290,6 @@ impl Operands {
         }
     }
 }
-
-/// Queries that share the keys of a tile.
-const ROWS: usize = 2;
 
 /// Where a tile lies.
 #[derive(Clone, Copy)]
@@ -314,12 +302,6 @@ struct Place {
     padded: usize,
     /// Distance between rows of scores.
     stride: usize,
-}
-
-/// The bytes of 16 entries of a group from `entry` on.
-#[inline(always)]
-fn window(group: &[u8], entry: usize) -> &[u8; GROUP] {
-    group[entry * KG..].first_chunk().expect("64 bytes")
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@
 mod distances;
 mod float;
 mod int8;
+pub(super) mod products;
 mod rows;
 mod weights;
 
