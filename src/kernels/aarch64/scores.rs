@@ -73,7 +73,7 @@ pub(super) fn add_neon<const T: usize>(token: Neon, x: &Operands<'_, T>, sums: &
 /// A loop over at least one pair of groups, whose products `$sums` becomes. Per row and chunk, v16 to v31 hold the sums for two lanes
 /// each: of products of bytes 0 and 1, and of 2 and 3. v0 to v15 are free.
 macro_rules! pairs {
-    ($sums:expr, $pairs:expr, $stride:expr, [$($name:ident = $pointer:expr),*], $($lines:expr),* $(,)?) => {{
+    ($sums:expr, $pairs:expr, [$($name:ident = $pointer:expr),*], [$($input:ident),*], $($lines:expr),* $(,)?) => {{
         let sums: &mut [[int32x4_t; CHUNKS]; ROWS] = $sums;
         let (a, b, c, d, e, f, g, h): (int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         asm!(
@@ -83,10 +83,9 @@ macro_rules! pairs {
             "subs {pairs}, {pairs}, #1",
             "b.ne 2b",
             join!("16" "17", "18" "19", "20" "21", "22" "23", "24" "25", "26" "27", "28" "29", "30" "31"),
-            "/* {stride} */",
             pairs = inout(reg) $pairs => _,
-            stride = in(reg) $stride,
             $($name = inout(reg) $pointer => _,)*
+            $($input = in(reg) $input,)*
             out("v16") a, out("v18") b, out("v20") c, out("v22") d, out("v24") e, out("v26") f, out("v28") g, out("v30") h,
             out("v17") _, out("v19") _, out("v21") _, out("v23") _, out("v25") _, out("v27") _, out("v29") _, out("v31") _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
@@ -157,8 +156,8 @@ unsafe fn content(from: &Pointers, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]
         pairs!(
             sums,
             pairs,
-            0,
             [q0 = from.queries[0], q1 = from.queries[1], k = from.keys],
+            [],
             "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
             "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
             "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{k}], #64",
@@ -182,8 +181,8 @@ unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
         pairs!(
             sums,
             pairs,
-            stride,
             [q0 = from.queries[0], q1 = from.queries[1], w0 = w0, w1 = w1],
+            [stride],
             "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
             "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
             "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w0}], {stride}",
@@ -222,8 +221,8 @@ unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
         pairs!(
             sums,
             pairs,
-            stride,
             [k0 = from.keys, k1 = from.keys, w0 = w0, w1 = w1],
+            [stride],
             group!("smull", "k0", "w0"),
             group!("smlal", "k0", "w0"),
             widen!("v16" "v8", "v17" "v9", "v18" "v10", "v19" "v11", "v20" "v12", "v21" "v13", "v22" "v14", "v23" "v15"),

@@ -218,10 +218,13 @@ impl Operands {
                 let left = (squares - square).min(panels - panel);
                 let at = Place { query: queries.start + square * LANES, panel, padded: panels * LANES, stride };
                 let scores = &mut scores[square * LANES * stride..];
-                square += match left.min(D::SQUARES) {
-                    1 => self.squares::<S, D, 1>(s, d, input, at, scores),
-                    2 | 3 => self.squares::<S, D, 2>(s, d, input, at, scores),
-                    _ => self.squares::<S, D, 4>(s, d, input, at, scores),
+                // Constants first, so that no code is made for what an instruction set has no registers for.
+                square += if D::SQUARES >= 4 && left >= 4 {
+                    self.squares::<S, D, 4>(s, d, input, at, scores)
+                } else if D::SQUARES >= 2 && left >= 2 {
+                    self.squares::<S, D, 2>(s, d, input, at, scores)
+                } else {
+                    self.squares::<S, D, 1>(s, d, input, at, scores)
                 };
             }
         }
