@@ -38,6 +38,7 @@ impl<'a> Tile<'a> {
     fn is_consistent(&self, kernel: &Kernel) -> bool {
         (1..=kernel.rows).contains(&self.rows)
             && (1..=kernel.panels).contains(&self.panels)
+            && self.padded_k > 0
             && self.padded_k.is_multiple_of(KG)
             && self.activations.len() == self.rows * self.padded_k
             && self.weights.len() == self.panels * NR * self.padded_k

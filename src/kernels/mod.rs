@@ -29,6 +29,7 @@ mod scalar;
     not(any(target_arch = "x86_64", target_arch = "aarch64")),
     allow(dead_code, reason = "products of bytes have no vectors there")
 )]
+mod score_products;
 mod simd;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 //! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
 //! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
 
-use super::attention::products::{self, Operands, Sums};
 use super::elementary::MAGIC;
+use super::score_products::{self, Operands, Sums};
 
 /// Lanes of a vector; also the channels of a panel of packed weights.
 pub(super) const LANES: usize = 16;
@@ -110,7 +110,7 @@ pub(super) trait Dot<S: Simd>: Copy {
     /// The first operand's bytes are numbers in `[-127, 127]` xored with this: with 0x80, they count as unsigned ones and thus too
     /// much by 128; with 0, as they are.
     const FLIP: u8;
-    /// Vectors of keys, 1, 2 or 4, times 2 queries times 3 products, whose sums stay in registers.
+    /// Vectors of keys, 1, 2 or 4, that are multiplied together with 2 queries each.
     const SQUARES: usize;
 
     fn load(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes;
@@ -120,10 +120,13 @@ pub(super) trait Dot<S: Simd>: Copy {
     /// `[-127, 127]`; -128, which neither quantisation nor a valid artifact gives, makes the sum unspecified.
     fn dot(self, sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
 
-    /// Adds the products of scores, as [`Dot::dot`] does, to sums that are zero where [`Dot::FLIP`] is.
+    /// Adds the products of scores, as [`Dot::dot`] does. Where [`Dot::FLIP`] is 0, the sums have to be zero before.
+    ///
+    /// # Panics
+    /// If operands are missing: see [`Operands::groups`].
     #[inline(always)]
     fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<S::I32, T>) {
-        products::add::<S, Self, T>(self, operands, 0, sums);
+        score_products::add::<S, Self, T>(self, operands, 0, sums);
     }
 }
 

@@ -238,7 +238,7 @@ fn kernels_do_not_read_beyond_their_operands() {
 
 /// Values at the very end of a mapped file, followed by a mapped page that the file does not have: touching it kills the process
 /// (SIGBUS).
-struct EndOfFile<T> {
+pub(super) struct EndOfFile<T> {
     map: memmap2::Mmap,
     values: std::ops::Range<usize>,
     of: std::marker::PhantomData<T>,
@@ -248,7 +248,7 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
     /// A multiple of the page size of every target.
     const PAGE: usize = 1 << 16;
 
-    fn new(values: &[T]) -> Self {
+    pub fn new(values: &[T]) -> Self {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let end = bytes.len().next_multiple_of(Self::PAGE);
         let mut file = tempfile::tempfile().expect("temporary file");
@@ -258,7 +258,7 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
         Self { map, values: end - bytes.len()..end, of: std::marker::PhantomData }
     }
 
-    fn values(&self) -> &[T] {
+    pub fn values(&self) -> &[T] {
         bytemuck::cast_slice(&self.map[self.values.clone()])
     }
 }
@@ -288,6 +288,7 @@ fn an_inconsistent_tile_is_refused() {
             Tile { rows: many, activations: &zeros, ..good },
             Tile { panels: 0, weights: &[], column_sums: &[], ..good },
             Tile { panels: wide, weights: &weights, column_sums: &sums, ..good },
+            Tile { padded_k: 0, activations: &[], weights: &[], ..good },
             Tile { padded_k: 7, activations: &[0; 7], weights: &[0; 7 * NR], ..good },
             Tile { column_sums: &[], ..good },
             Tile { weights: &[0; 8 * NR - 1], ..good },

@@ -4,8 +4,9 @@
 use edgeqa::documents::passages::{Format, LONGEST, cut};
 use edgeqa::documents::{Library, LibraryOptions, RetrievalOptions};
 use edgeqa::serve::Limits;
-use edgeqa::serve::config::Config;
+use edgeqa::serve::config::{Config, PageSettings};
 use edgeqa::serve::http::{Parsed, parse_request};
+use edgeqa::serve::page::Page;
 use edgeqa::serve::schema::Ask;
 use edgeqa::serve::stdio::read_line;
 
@@ -68,12 +69,31 @@ fn ask(bytes: &[u8], limits: &Limits) {
     }
 }
 
-/// A settings file.
+/// An owner's settings: what is accepted reaches the page as data, unchanged, and adds no element to it.
 pub fn config(bytes: &[u8]) {
     match Config::parse(bytes) {
-        Ok(config) => assert_eq!(Config::parse(bytes).as_ref(), Ok(&config)),
+        Ok(config) => {
+            assert_eq!(Config::parse(bytes).as_ref(), Ok(&config));
+            // A logo would be read from wherever the settings say.
+            let page = PageSettings { logo: None, ..config.page };
+            let (html, plain) = (html(&page), html(&PageSettings::default()));
+            let elements = |html: &str| html.bytes().filter(|&byte| byte == b'<').count();
+            assert_eq!(elements(&html), elements(&plain));
+            let (_, json) = html.split_once(r#"<script type="application/json" id="settings">"#).expect("settings");
+            let json = json.split_once("</script>").expect("an end").0;
+            let want = serde_json::json!({
+                "title": page.title, "subtitle": page.subtitle, "language": page.language, "accent": page.accent,
+                "accent_dark": page.accent_dark, "logo": null, "examples": page.examples, "idle_seconds": page.idle_seconds,
+            });
+            assert_eq!(serde_json::from_str::<serde_json::Value>(json).expect("JSON"), want);
+        }
         Err(problem) => assert!(!problem.is_empty()),
     }
+}
+
+fn html(settings: &PageSettings) -> String {
+    let page = Page::new(settings).expect("a page without a logo");
+    String::from_utf8(page.response().body).expect("UTF-8")
 }
 
 /// A document: in a folder it is read or named as unusable, and its passages hold all of its text.

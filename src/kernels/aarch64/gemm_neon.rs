@@ -89,9 +89,8 @@ fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
     let notes = tile.notes.chunks_exact(Neon::notes(tile.padded_k));
     for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
         let panel = tile.panel(p).as_chunks().0;
-        let mut rows = tile.activations.chunks(BLOCK * tile.padded_k);
-        for acc in acc[..tile.rows].chunks_mut(BLOCK) {
-            let Some(rows) = rows.next() else { break };
+        let rows = tile.activations.chunks(BLOCK * tile.padded_k);
+        for (acc, rows) in acc[..tile.rows].chunks_mut(BLOCK).zip(rows) {
             // A row that is alone is multiplied twice.
             let [first, last] = [&rows[..tile.padded_k], &rows[rows.len() - tile.padded_k..]];
             let sums = block([first, last], panel, notes);
@@ -167,7 +166,7 @@ fn add_triples(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]
     let groups = notes.len().saturating_sub(1) * TRIPLE;
     assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
     assert!(notes.last() == Some(&END), "notes without an end");
-    /// An instruction and its long form for the upper halves, of both chunks of a group of weights, `$u` and `$v`, with a group of
+    /// An instruction for the lower and its second part for the upper halves, of both chunks of a group of weights, `$u` and `$v`, with a group of
     /// activations.
     macro_rules! products {
         ($op:literal, $u:literal, $v:literal, $a:literal) => {

@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::scores;
-use crate::kernels::attention::products::{Operands, Sums};
 use crate::kernels::cpu::{Neon, NeonDot};
+use crate::kernels::score_products::{Operands, Sums};
 use crate::kernels::simd::{BLOCK, Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for NEON.

@@ -1,14 +1,15 @@
-//! The products of scores, in assembly: the compiler moves halves of registers down where both are the same, and has too few registers
-//! for what it keeps in them at the same time.
+//! The products of scores, in assembly. Of a register whose halves are the same, the compiler takes the lower one, and moves the other
+//! operand's upper half down for it, instead of `smull2`; and it keeps the sums of all three products, which do not fit into the
+//! registers, at the same time.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::kernels::attention::products::{self, GROUP, Operands, ROWS, Sums};
 use crate::kernels::cpu::{Neon, NeonDot};
 use crate::kernels::layout::KG;
+use crate::kernels::score_products::{self, GROUP, Operands, ROWS, Sums};
 
-/// Registers of 16 lanes.
+/// Registers that hold 16 lanes.
 const CHUNKS: usize = 4;
 
 /// Groups that are multiplied together without dot products: two products of bytes in `[-127, 127]` fit into 16 bits.
@@ -25,20 +26,13 @@ struct Pointers {
 }
 
 impl Pointers {
-    /// Those of square `t`. From each, `groups` groups can be read: those of the tables `x.stride` bytes apart.
-    ///
-    /// # Panics
-    /// If there are fewer.
+    /// Those of square `t`. From each, [`Operands::groups`] groups can be read: those of the tables `x.stride` bytes apart.
     #[inline(always)]
-    fn new<const T: usize>(x: &Operands<'_, T>, t: usize, groups: usize) -> Self {
-        let (queries, keys) = (&x.queries[t], &x.keys[t]);
-        assert!(queries.iter().all(|query| query.len() >= groups) && keys.len() >= groups, "{groups} groups");
-        let end = (groups.max(1) - 1) * x.stride + x.entry * KG + GROUP;
-        assert!(x.position_keys.len() >= end && x.position_queries.len() >= end && x.entry >= ROWS - 1, "tables");
+    fn new<const T: usize>(x: &Operands<'_, T>, t: usize) -> Self {
         let windows = |table: &[u8]| std::array::from_fn(|r| table[(x.entry - r) * KG..].as_ptr());
         Self {
-            queries: queries.map(|query| query.as_ptr()),
-            keys: keys.as_ptr(),
+            queries: x.queries[t].map(|query| query.as_ptr()),
+            keys: x.keys[t].as_ptr(),
             position_keys: windows(x.position_keys),
             position_queries: windows(x.position_queries),
         }
@@ -50,12 +44,12 @@ macro_rules! lines {
     ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
 }
 
-/// Adds all products to the sums, which are zero, with `smull`, `smlal` and `sadalp`.
+/// Sets the sums, which have to be zero, to those of all products, with `smull`, `smlal` and `sadalp`.
 #[inline(always)]
 pub(super) fn add_neon<const T: usize>(token: Neon, x: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; CHUNKS], T>) {
-    let groups = x.keys.first().map_or(0, |keys| keys.len());
+    let groups = x.groups();
     for t in 0..T {
-        let from = Pointers::new(x, t, groups);
+        let from = Pointers::new(x, t);
         if groups >= PAIR {
             // SAFETY: the token proves NEON; there are as many groups, as was checked.
             unsafe {
@@ -66,7 +60,7 @@ pub(super) fn add_neon<const T: usize>(token: Neon, x: &Operands<'_, T>, sums: &
         }
     }
     if !groups.is_multiple_of(PAIR) {
-        products::add::<Neon, Neon, T>(token, x, groups / PAIR * PAIR, sums);
+        score_products::add::<Neon, Neon, T>(token, x, groups / PAIR * PAIR, sums);
     }
 }
 
@@ -96,6 +90,7 @@ macro_rules! pairs {
     }};
 }
 
+/// Sets registers to zero.
 macro_rules! zero {
     ($($to:literal)*) => { lines!($(concat!("movi v", $to, ".2d, #0")),*) };
 }
@@ -105,7 +100,7 @@ macro_rules! join {
     ($($to:literal $from:literal),*) => { lines!($(concat!("addp v", $to, ".4s, v", $to, ".4s, v", $from, ".4s")),*) };
 }
 
-/// An instruction and its long form for the upper halves.
+/// An instruction for the lower and its second part for the upper halves of two registers.
 macro_rules! long {
     ($op:literal, $to:literal, $to2:literal, $a:literal, $b:literal) => {
         lines!(
@@ -120,7 +115,7 @@ macro_rules! widen {
     ($($to:literal $from:literal),*) => { lines!($(concat!("sadalp ", $to, ".4s, ", $from, ".8h")),*) };
 }
 
-/// A row, whose bytes of two groups are all over `$x` and `$y`, times the vectors v0 to v3 of the first and v4 to v7 of the second.
+/// A row, whose bytes of two groups fill all lanes of `$x` and `$y`, times the vectors v0 to v3 of the first and v4 to v7 of the second.
 macro_rules! splat_row {
     ($x:literal $y:literal, $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
         lines!(
@@ -147,7 +142,7 @@ macro_rules! splat_rows {
 /// Products of queries with keys.
 ///
 /// # Safety
-/// Two groups per pair must be there, and at least one pair.
+/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn content(from: &Pointers, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
@@ -171,7 +166,7 @@ unsafe fn content(from: &Pointers, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]
 /// Products of queries with windows of `Kr`.
 ///
 /// # Safety
-/// Two groups per pair must be there, and at least one pair.
+/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
@@ -198,7 +193,7 @@ unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
 /// Products of windows of `Qr` with keys.
 ///
 /// # Safety
-/// Two groups per pair must be there, and at least one pair.
+/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
@@ -233,26 +228,27 @@ unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
     }
 }
 
-/// Adds all products to the sums, which are zero, with `sdot`.
+/// Adds all products to the sums, with `sdot`.
 #[inline(always)]
 pub(super) fn add_sdot<const T: usize>(token: NeonDot, x: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; CHUNKS], T>) {
-    let groups = x.keys.first().map_or(0, |keys| keys.len());
+    let groups = x.groups();
     for t in 0..T {
-        let from = Pointers::new(x, t, groups);
+        let from = Pointers::new(x, t);
         if groups >= QUAD {
             // SAFETY: the token proves dot products; there are as many groups, as was checked.
             unsafe { sdot_quads(&from, x.stride, groups / QUAD, t, sums) }
         }
     }
     if !groups.is_multiple_of(QUAD) {
-        products::add::<Neon, NeonDot, T>(token, x, groups / QUAD * QUAD, sums);
+        score_products::add::<Neon, NeonDot, T>(token, x, groups / QUAD * QUAD, sums);
     }
 }
 
-/// The products of four groups per quad, of which there is at least one, for square `t`.
+/// Adds the products of four groups per quad, for square `t`.
 ///
 /// # Safety
-/// The CPU must have dot products. The groups must be there.
+/// The CPU must have dot products. There must be at least one quad, and from every pointer on four groups per quad, those of tables
+/// `stride` bytes apart.
 #[inline(always)]
 unsafe fn sdot_quads<const T: usize>(
     from: &Pointers,
@@ -261,19 +257,20 @@ unsafe fn sdot_quads<const T: usize>(
     t: usize,
     sums: &mut Sums<[int32x4_t; CHUNKS], T>,
 ) {
-    /// Products of two chunks of vectors with a query's four bytes.
+    /// Products of chunks with four bytes of a query.
     macro_rules! by_bytes {
         ($q:literal [$i:literal], $($to:literal $with:literal),*) => {
             lines!($(concat!("sdot ", $to, ".4s, ", $with, ".16b, ", $q, ".4b[", $i, "]")),*)
         };
     }
-    /// Products of two chunks of vectors.
+    /// Products of chunks with chunks.
     macro_rules! by_vectors {
         ($($to:literal $a:literal $b:literal),*) => {
             lines!($(concat!("sdot ", $to, ".4s, ", $a, ".16b, ", $b, ".16b")),*)
         };
     }
-    /// A group: v0 and v1 are the queries, v2 and v3 half of the keys, v4 to v7 a window.
+    /// A group: v0 and v1 are the queries, v4 to v7 a window, v2 and v3 half of the keys: the lower, the upper, the lower and the upper
+    /// again, while `k` moves by half a group twice.
     macro_rules! group {
         ($i:literal) => {
             lines!(

@@ -14,12 +14,12 @@
 
 use std::ops::Range;
 
-use super::products::{self, GROUP, ROWS, Sums};
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
 use super::{Block, Input, Row, Table, stride};
 use crate::kernels::layout::KG;
 use crate::kernels::room;
+use crate::kernels::score_products::{self, GROUP, ROWS, Sums};
 use crate::kernels::simd::{Dot, LANES, Simd, TaskDot};
 
 /// Whether all tables are there, in int8, and sums cannot overflow.
@@ -38,7 +38,7 @@ pub(super) struct Operands {
     /// Keys: `[length / 16, groups, 16, 4]`.
     keys: Vec<u8>,
     key_scales: Vec<f32>,
-    /// What the sums start with, as the first operands are not the numbers themselves; for every key.
+    /// What the sums start with where [`Dot::FLIP`] is not 0, so that first operands are not the numbers themselves; for every key.
     key_starts: Vec<i32>,
     values: Values,
     position_keys: ByDistance,
@@ -124,6 +124,9 @@ impl ByDistance {
                 (*row, scales[first + r]) = part(first + r);
             }
             interleave(s, groups(input), &rows, flip, &mut values[first * KG..], stride);
+            if D::FLIP == 0 {
+                continue;
+            }
             let mut sums = s.load_i32(&[0; LANES]);
             for group in 0..groups(input) {
                 let bytes = values[group * stride + first * KG..].first_chunk().expect("64 bytes");
@@ -200,7 +203,9 @@ impl Operands {
             }
             interleave(s, groups, &rows, 0, to, GROUP);
             key_scales[first..first + LANES].copy_from_slice(&quantized.scales);
-            set_starts::<S, D>(&quantized.sums, &mut key_starts[first..]);
+            if D::FLIP != 0 {
+                set_starts::<S, D>(&quantized.sums, &mut key_starts[first..]);
+            }
         }
     }
 
@@ -273,7 +278,10 @@ impl Operands {
         }
         let (position_keys, position_queries) = (&self.position_keys.values, &self.position_queries.values);
         let stride = distance_stride(at.padded);
-        d.add_scores(&products::Operands { queries, keys, position_keys, position_queries, stride, entry }, &mut sums);
+        d.add_scores(
+            &score_products::Operands { queries, keys, position_keys, position_queries, stride, entry },
+            &mut sums,
+        );
         for t in 0..T {
             let key_scales = s.load(lanes(&self.key_scales, (at.panel + t) * LANES));
             for r in 0..ROWS {

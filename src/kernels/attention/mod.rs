@@ -11,7 +11,6 @@
 mod distances;
 mod float;
 mod int8;
-pub(super) mod products;
 mod rows;
 mod weights;
 
@@ -54,7 +53,7 @@ pub enum Table<'a> {
     F32(&'a [f32]),
     /// `real value = value * scale`.
     Int8 {
-        /// The values.
+        /// The values, in `[-127, 127]`: with -128, scores are unspecified.
         values: &'a [i8],
         /// `[rows, heads]`.
         scales: &'a [f32],

@@ -261,13 +261,18 @@ fn integer_scores_equal_the_naive_sums() {
     let fills: [fn(usize) -> i8; 5] =
         [|_| 127, |_| -127, |i| if i.is_multiple_of(2) { 127 } else { -127 }, |_| 0, |i| (i * 7919 % 255) as u8 as i8];
     for (case, (length, head_dim)) in
-        [(1, 1), (15, 5), (16, 8), (33, 20), (70, 64), (130, 67), (64, 256)].into_iter().enumerate()
+        [(1, 1), (15, 5), (16, 8), (33, 20), (70, 64), (130, 67), (64, 256), (17, 11), (18, 24), (20, 28)]
+            .into_iter()
+            .enumerate()
     {
-        for n in 0..fills.len() * fills.len() {
+        // All pairs of fills, in which not all pairs of operands vary, and then all operands at random.
+        for n in 0..fills.len() * fills.len() + 1 {
             let (shape, reach) = (Shape { heads: 1, head_dim, scale: 1.0 }, length as isize - 1);
             let row = |distance: isize| (distance.clamp(-9, 9) + 9) as usize;
             let fill = |which: usize, len: usize| -> Vec<i8> {
-                let fill = fills[[n % 5, n / 5, (n + case) % 5, (n / 5 + 2 * case) % 5][which]];
+                let fills = [n % 5, n / 5, (n + case) % 5, (n / 5 + 2 * case) % 5]
+                    .map(|fill| fills[if n < 25 { fill } else { 4 }]);
+                let fill = fills[which];
                 (0..len).map(|i| fill(i + which).max(-127)).collect()
             };
             let (mut q, mut k) = (fill(0, length * head_dim), fill(1, length * head_dim));

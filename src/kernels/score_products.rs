@@ -1,0 +1,218 @@
+//! The three products of a score, of a few queries and 16 keys at a time.
+
+use super::layout::KG;
+use super::simd::{Dot, LANES, Simd};
+
+/// Bytes of one group of 16 lanes.
+pub(super) const GROUP: usize = LANES * KG;
+/// Queries that share the keys of a tile.
+pub(super) const ROWS: usize = 2;
+
+/// What is multiplied: [`ROWS`] queries of each of `T` squares along a diagonal, of which all have the same windows of the tables.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a, const T: usize> {
+    /// Groups of the queries.
+    pub queries: [[&'a [[u8; KG]]; ROWS]; T],
+    /// As many groups of 16 keys.
+    pub keys: [&'a [[u8; GROUP]]; T],
+    /// Groups of a table by distance, `stride` bytes apart. The window of a square's first query begins with entry `entry` of 4 bytes,
+    /// and that of each next query with the entry before.
+    pub position_keys: &'a [u8],
+    /// As `position_keys`.
+    pub position_queries: &'a [u8],
+    pub stride: usize,
+    pub entry: usize,
+}
+
+impl<const T: usize> Operands<'_, T> {
+    /// How many groups there are of everything.
+    ///
+    /// # Panics
+    /// If they are not the same, or a window does not lie within a group of the tables.
+    #[inline(always)]
+    pub fn groups(&self) -> usize {
+        let groups = self.keys.first().map_or(0, |keys| keys.len());
+        for (queries, keys) in self.queries.iter().zip(self.keys) {
+            let all = keys.len() == groups && queries.iter().all(|query| query.len() == groups);
+            assert!(all, "not {groups} groups of queries and keys");
+        }
+        let room = |table: &[u8]| groups.checked_mul(self.stride).is_some_and(|len| len <= table.len());
+        assert!(room(self.position_keys) && room(self.position_queries), "tables of fewer than {groups} groups");
+        let last = self.stride.saturating_sub(GROUP) / KG;
+        assert!((ROWS - 1..=last).contains(&self.entry), "entry {} is not one of 1 to {last}", self.entry);
+        groups
+    }
+}
+
+/// Sums of products for every query, one per key.
+pub(super) struct Sums<I, const T: usize> {
+    pub content: [[I; ROWS]; T],
+    pub to_position: [[I; ROWS]; T],
+    pub of_position: [[I; ROWS]; T],
+}
+
+/// Adds the products of the groups from `first` on, group by group.
+#[inline(always)]
+pub(super) fn add<S: Simd, D: Dot<S>, const T: usize>(
+    d: D,
+    x: &Operands<'_, T>,
+    first: usize,
+    sums: &mut Sums<S::I32, T>,
+) {
+    let groups = x.groups();
+    let tables = x.position_keys.chunks_exact(x.stride).zip(x.position_queries.chunks_exact(x.stride));
+    for (group, (kr, qr)) in tables.enumerate().take(groups).skip(first) {
+        let mut windows = [(d.splat(&[0; KG]), d.splat(&[0; KG])); ROWS];
+        for (r, to) in windows.iter_mut().enumerate() {
+            *to = (d.load(window(kr, x.entry - r)), d.load(window(qr, x.entry - r)));
+        }
+        for t in 0..T {
+            let key = d.load(&x.keys[t][group]);
+            for (r, (kr, qr)) in windows.into_iter().enumerate() {
+                let query = d.splat(&x.queries[t][r][group]);
+                sums.content[t][r] = d.dot(sums.content[t][r], query, key);
+                sums.to_position[t][r] = d.dot(sums.to_position[t][r], query, kr);
+                sums.of_position[t][r] = d.dot(sums.of_position[t][r], qr, key);
+            }
+        }
+    }
+}
+
+/// The bytes of 16 entries of a group from `entry` on.
+#[inline(always)]
+fn window(group: &[u8], entry: usize) -> &[u8; GROUP] {
+    group[entry * KG..].first_chunk().expect("64 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Isa;
+    use super::super::simd::TaskDot;
+    use super::super::tests::EndOfFile;
+    use super::*;
+
+    /// Operands of `T` squares at the ends of files, and the sums that naive loops find.
+    struct Case<const T: usize> {
+        groups: usize,
+        entry: usize,
+        /// `[T, ROWS, groups]`, `[T, groups, 16]`, and twice `[groups, ENTRIES]`, of four bytes each.
+        bytes: [Vec<[i8; KG]>; 4],
+    }
+
+    /// Entries of a table.
+    const ENTRIES: usize = 48;
+
+    impl<const T: usize> Case<T> {
+        fn new(groups: usize, entry: usize, mut byte: impl FnMut() -> i8) -> Self {
+            let lengths = [T * ROWS * groups, T * groups * LANES, groups * ENTRIES, groups * ENTRIES];
+            Self { groups, entry, bytes: lengths.map(|len| (0..len).map(|_| [(); KG].map(|()| byte())).collect()) }
+        }
+
+        /// Content, to position, of position; square, query, key. First operands count too much by `flip`.
+        fn naive(&self, flip: u8) -> Vec<i32> {
+            let [queries, keys, kr, qr] = &self.bytes;
+            let mut sums = Vec::new();
+            for product in 0..3 {
+                for (t, r, lane) in (0..T * ROWS * LANES).map(|i| (i / LANES / ROWS, i / LANES % ROWS, i % LANES)) {
+                    let mut sum = 0;
+                    for g in 0..self.groups {
+                        let query = queries[(t * ROWS + r) * self.groups + g];
+                        let key = keys[(t * self.groups + g) * LANES + lane];
+                        let entry = g * ENTRIES + self.entry - r + lane;
+                        let (a, b) = [(query, key), (query, kr[entry]), (qr[entry], key)][product];
+                        sum +=
+                            a.iter().zip(b).map(|(a, b)| (i32::from(*a) + i32::from(flip)) * i32::from(b)).sum::<i32>();
+                    }
+                    sums.push(sum);
+                }
+            }
+            sums
+        }
+    }
+
+    impl<const T: usize> TaskDot for &Case<T> {
+        /// The sums, and the naive ones.
+        type Output = (Vec<i32>, Vec<i32>);
+
+        #[inline(always)]
+        fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) -> Self::Output {
+            let [queries, keys, kr, qr] = &self.bytes;
+            let unsigned = |bytes: &[[i8; KG]], flip: u8| -> EndOfFile<[u8; KG]> {
+                EndOfFile::new(
+                    &bytes.iter().map(|four| four.map(|byte| byte.cast_unsigned() ^ flip)).collect::<Vec<_>>(),
+                )
+            };
+            let (queries, keys) = (unsigned(queries, D::FLIP), unsigned(keys, 0));
+            let (kr, qr) = (unsigned(kr, 0), unsigned(qr, D::FLIP));
+            let query = |i: usize| &queries.values()[i * self.groups..][..self.groups];
+            let (keys, _) = keys.values().as_flattened().as_chunks();
+            let operands = Operands {
+                queries: std::array::from_fn(|t| std::array::from_fn(|r| query(t * ROWS + r))),
+                keys: std::array::from_fn(|t| &keys[t * self.groups..][..self.groups]),
+                position_keys: kr.values().as_flattened(),
+                position_queries: qr.values().as_flattened(),
+                stride: ENTRIES * KG,
+                entry: self.entry,
+            };
+            let zero = [[s.load_i32(&[0; LANES]); ROWS]; T];
+            let mut sums = Sums { content: zero, to_position: zero, of_position: zero };
+            d.add_scores(&operands, &mut sums);
+            let all = [sums.content, sums.to_position, sums.of_position];
+            (all.into_iter().flatten().flatten().flat_map(|sum| s.array_i32(sum)).collect(), self.naive(D::FLIP))
+        }
+    }
+
+    fn check<const T: usize>(isa: Isa) {
+        let Some(dot) = isa.dot() else { return };
+        let mut state = 1u32;
+        let mut random = move || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            (state >> 24) as u8
+        };
+        for groups in (1..=9).chain([16, 19]) {
+            for entry in [ROWS - 1, 7, ENTRIES - LANES] {
+                let any = Case::<T>::new(groups, entry, || random().cast_signed().max(-127));
+                let extreme = Case::<T>::new(groups, entry, || if random() < 32 { 127 } else { -127 });
+                for case in [any, extreme] {
+                    let (got, want) = dot.run(&case);
+                    assert_eq!(got, want, "{}: {T} squares, {groups} groups from entry {entry} on", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_equal_naive_ones_and_nothing_is_read_beyond_the_operands() {
+        for isa in Isa::available() {
+            check::<1>(isa);
+            check::<2>(isa);
+            check::<4>(isa);
+        }
+    }
+
+    #[test]
+    fn missing_operands_are_refused() {
+        let (query, keys, table) = ([[0; KG]; 3], [[0; GROUP]; 3], [0; 3 * ENTRIES * KG]);
+        let good = Operands::<1> {
+            queries: [[&query; ROWS]],
+            keys: [&keys],
+            position_keys: &table,
+            position_queries: &table,
+            stride: ENTRIES * KG,
+            entry: 1,
+        };
+        assert_eq!(good.groups(), 3);
+        for bad in [
+            Operands { queries: [[&query, &query[1..]]], ..good },
+            Operands { keys: [&keys[1..]], ..good },
+            Operands { position_keys: &table[1..], ..good },
+            Operands { position_queries: &table[1..], ..good },
+            Operands { stride: 1 << (usize::BITS - 1), ..good },
+            Operands { stride: 0, ..good },
+            Operands { entry: 0, ..good },
+            Operands { entry: ENTRIES - LANES + 1, ..good },
+        ] {
+            assert!(std::panic::catch_unwind(|| bad.groups()).is_err());
+        }
+    }
+}
