@@ -98,6 +98,10 @@ pub(super) trait Simd: Copy {
 pub(super) trait TaskDot {
     type Output;
 
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        allow(dead_code, reason = "no vectors here multiply bytes")
+    )]
     fn run<S: Simd, D: Dot<S>>(self, simd: S, dot: D) -> Self::Output;
 }
 

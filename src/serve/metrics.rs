@@ -74,6 +74,8 @@ pub struct Metrics {
     pub no_answers: AtomicU64,
     /// Requests whose client went before there was an answer.
     pub cancelled: AtomicU64,
+    /// 1 while a question is read, else 0.
+    pub busy: AtomicU64,
     /// Connections that were accepted.
     pub accepted: AtomicU64,
     /// Models that were taken after the first.
@@ -114,6 +116,7 @@ impl Default for Metrics {
             answers: AtomicU64::default(),
             no_answers: AtomicU64::default(),
             cancelled: AtomicU64::default(),
+            busy: AtomicU64::default(),
             accepted: AtomicU64::default(),
             swaps: AtomicU64::default(),
             refusals: AtomicU64::default(),
@@ -171,6 +174,7 @@ impl Metrics {
         }
         page.one("edgeqa_connections_total", "counter", "Connections accepted.", get(&self.accepted));
         page.one("edgeqa_connections", "gauge", "Connections open.", gauges.connections);
+        page.one("edgeqa_busy", "gauge", "1 while a question is read.", get(&self.busy));
         page.one("edgeqa_queue_length", "gauge", "Requests that wait.", gauges.queue);
         page.one("edgeqa_queue_capacity", "gauge", "Requests that may wait.", gauges.queue_capacity);
         page.one("edgeqa_ready", "gauge", "1 if questions are answered.", u8::from(gauges.ready));

@@ -131,10 +131,12 @@ pub fn work(daemon: &Daemon) {
                 let _ = report.send(daemon.model.get().self_test());
             }
             Work::Ask(job) => {
+                daemon.metrics.busy.store(1, Relaxed);
                 let outcome = guard(|| answer(daemon, &job)).unwrap_or_else(|problem| {
                     log::error!("a question failed inside: {problem}");
                     Err(ApiError::new(Code::Internal, "the question could not be answered; this is a fault of edgeqa"))
                 });
+                daemon.metrics.busy.store(0, Relaxed);
                 if outcome.is_ok() {
                     daemon.metrics.request.observe(job.received.elapsed());
                 }

@@ -55,7 +55,8 @@ fn a_full_queue_refuses_and_clients_that_go_make_room() {
     for (i, client) in gone.iter_mut().enumerate() {
         client.send(post(&long().to_string()));
         // The first is taken out of the queue, the others wait in it.
-        wait("the queue", || (daemon.metric("edgeqa_queue_length") == i as f64).then_some(()));
+        let is_busy = || daemon.metric("edgeqa_busy") == 1.0;
+        wait("the queue", || (is_busy() && daemon.metric("edgeqa_queue_length") == i as f64).then_some(()));
     }
     let refused = daemon.ask(&short());
     assert_eq!((refused.status, refused.code().as_str()), (503, "queue_full"));
