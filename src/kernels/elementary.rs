@@ -6,7 +6,7 @@ use super::simd::Simd;
 pub(super) const MAGIC: f32 = 12_582_912.0;
 
 /// `e^x`, with a relative error below 2e-7 for `x` in `[-87, 88]`. Below, it is at most `e^-87`, about 1.6e-38, and never
-/// subnormal; above, it is at most `e^88`. NaN stays NaN.
+/// subnormal; above, it is unspecified. NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // ln 2 in two parts, of which the first has few enough bits for its products with n to be exact.
@@ -15,37 +15,40 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // e^r = 1 + r + r^2 (c_0 + c_1 r + ...) for |r| <= ln(2) / 2.
     const C: [f32; 5] = [0.499_999_93, 0.166_665_15, 4.166_845_6e-2, 8.369_412e-3, 1.381_315_6e-3];
     let x = s.max(s.splat(-87.0), x);
-    let x = s.min(s.splat(88.0), x);
     let shifted = s.mul_add(x, s.splat(std::f32::consts::LOG2_E), s.splat(MAGIC));
     let n = s.sub(shifted, s.splat(MAGIC));
     let r = s.mul_add(n, s.splat(-LN_2_HIGH), x);
     let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
-    let mut p = s.splat(C[4]);
-    for c in [C[3], C[2], C[1], C[0]] {
-        p = s.mul_add(p, r, s.splat(c));
-    }
-    let p = s.mul_add(s.mul(p, r), r, s.add(r, s.splat(1.0)));
+    let square = s.mul(r, r);
+    let p = s.mul_add(s.splat(C[4]), square, line(s, [C[2], C[3]], r));
+    let p = s.mul_add(p, square, line(s, [C[0], C[1]], r));
+    let p = s.mul_add(p, square, s.add(r, s.splat(1.0)));
     s.mul(p, s.bits_add_shl23(shifted, 127))
 }
 
+/// `c_0 + c_1 x`.
+#[inline(always)]
+fn line<S: Simd>(s: S, c: [f32; 2], x: S::F32) -> S::F32 {
+    s.mul_add(s.splat(c[1]), x, s.splat(c[0]))
+}
+
 /// `x / 2 * (1 + erf(x / sqrt 2))`: GELU in its exact form, as DeBERTa's `hidden_act = "gelu"`. The error is below
-/// `1e-6 * max(1, x)`. NaN stays NaN.
+/// `3e-6 * max(1, x)`: a thousandth of a step of the int8 values that it is rounded to. NaN stays NaN.
 ///
-/// `erf` is an odd rational function of `x`, fitted on `[-5.5, 5.5]`; beyond, it is 1 to the last digit.
+/// `erf` is an odd rational function of `x`, fitted on `[-5, 5]` and evaluated in pairs of terms, which wait for each other less
+/// than one after the other would. Beyond `[-END, END]` it is 1.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const END: f32 = 5.5;
-    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)
-    const P: [f32; 6] = [0.398_942_18, 3.446_137e-2, 4.716_505_3e-3, 1.752_767_1e-4, 6.418_363e-6, 2.240_592e-8];
-    const Q: [f32; 6] = [1.0, 0.253_047_13, 2.899_938e-2, 1.920_744_4e-3, 7.583_439e-5, 1.192_401e-6];
+    const END: f32 = 4.98;
+    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2), where the last coefficient of Q, x^8's, is 1.
+    const P: [f32; 4] = [104_531.18, 7_697.42, 1_131.968_1, 16.384_417];
+    const Q: [f32; 4] = [262_005.14, 63_010.035, 6_739.280_8, 394.534_18];
     let x = s.max(s.splat(-END), x);
     let y = s.min(s.splat(END), x);
     let square = s.mul(y, y);
-    let (mut p, mut q) = (s.splat(P[5]), s.splat(Q[5]));
-    for i in (0..5).rev() {
-        p = s.mul_add(p, square, s.splat(P[i]));
-        q = s.mul_add(q, square, s.splat(Q[i]));
-    }
+    let fourth = s.mul(square, square);
+    let p = s.mul_add(line(s, [P[2], P[3]], square), fourth, line(s, [P[0], P[1]], square));
+    let q = s.mul_add(s.add(line(s, [Q[2], Q[3]], square), fourth), fourth, line(s, [Q[0], Q[1]], square));
     s.mul(x, s.add(s.splat(0.5), s.div(s.mul(y, p), q)))
 }
 
@@ -112,7 +115,7 @@ mod tests {
                 (y - want).abs() / x.max(1.0)
             });
             println!("{}: error of gelu {error:.3e}", isa.name());
-            assert!(error < 1e-6, "{}: {error}", isa.name());
+            assert!(error < 3e-6, "{}: {error}", isa.name());
         }
     }
 

@@ -13,12 +13,20 @@ pub(super) struct Product<'a> {
     /// `[rows, depth]`, rows `a_stride` apart.
     pub a: &'a [f32],
     pub a_stride: usize,
-    /// `[depth, columns]`, rows `b_stride` apart.
+    /// `[depth, columns]`, rows `b_stride` apart, in panels of [`panel_width`] columns, `b_panel` apart. Where panels are matrices
+    /// of their own, so that `b_stride` is their width, products take fewer instructions.
     pub b: &'a [f32],
     pub b_stride: usize,
+    pub b_panel: usize,
     /// `[rows, columns]`, rows `c_stride` apart; what lies between is left as it is.
     pub c: &'a mut [f32],
     pub c_stride: usize,
+}
+
+/// Columns of a panel of the second matrix.
+#[inline(always)]
+pub(super) fn panel_width<S: Simd>() -> usize {
+    S::TILE.1 * LANES
 }
 
 impl Task for Product<'_> {
@@ -29,11 +37,12 @@ impl Task for Product<'_> {
         /// Values of `k` at a time: as many rows of `b` stay in the first-level cache for all rows of `a`.
         const DEPTH: usize = 128;
         let (height, vectors) = S::TILE;
+        let width = panel_width::<S>();
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = self.rows.div_ceil(height);
         for k in (0..self.depth).step_by(DEPTH) {
-            for n in (0..self.columns).step_by(vectors * LANES) {
-                let wide = self.columns - n >= vectors * LANES;
+            for (panel, n) in (0..self.columns).step_by(width).enumerate() {
+                let wide = self.columns - n >= width;
                 for t in 0..tiles {
                     let (m, end) = (self.rows * t / tiles, self.rows * (t + 1) / tiles);
                     let operands = Operands {
@@ -41,7 +50,7 @@ impl Task for Product<'_> {
                         add: k > 0,
                         a: &self.a[m * self.a_stride + k..],
                         a_stride: self.a_stride,
-                        b: &self.b[k * self.b_stride + n..],
+                        b: &self.b[panel * self.b_panel + k * self.b_stride..],
                         b_stride: self.b_stride,
                         c: &mut self.c[m * self.c_stride + n..],
                         c_stride: self.c_stride,
@@ -93,17 +102,19 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
         }
     }
     // Four values of `k` at a time: one load per row for all of them.
-    for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(x.depth / 4) {
-        let mut fours = [s.four(&[0.0; 4]); M];
-        for (four, row) in fours.iter_mut().zip(rows) {
-            *four = s.four(&row.as_chunks().0[i]);
+    let whole = x.depth / 4;
+    let width = panel_width::<S>();
+    if x.b_stride == width && x.b.len() >= 4 * whole * width {
+        // What the compiler knows here needs no check in the loop, and one pointer.
+        for (i, b) in x.b[..4 * whole * width].chunks_exact(4 * width).enumerate() {
+            add_four::<S, M, V>(s, &mut sums, rows, i, b, width);
         }
-        add::<S, M, V, 0>(s, &mut sums, fours, b);
-        add::<S, M, V, 1>(s, &mut sums, fours, &b[x.b_stride..]);
-        add::<S, M, V, 2>(s, &mut sums, fours, &b[2 * x.b_stride..]);
-        add::<S, M, V, 3>(s, &mut sums, fours, &b[3 * x.b_stride..]);
+    } else {
+        for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(whole) {
+            add_four::<S, M, V>(s, &mut sums, rows, i, b, x.b_stride);
+        }
     }
-    for k in x.depth / 4 * 4..x.depth {
+    for k in 4 * whole..x.depth {
         let mut fours = [s.four(&[0.0; 4]); M];
         let firsts = rows.map(|row| [row[k], 0.0, 0.0, 0.0]);
         for (four, first) in fours.iter_mut().zip(&firsts) {
@@ -117,6 +128,26 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
             s.store(*sum, c);
         }
     }
+}
+
+/// Adds the products of group `i` of four values of every row with four rows of `b`.
+#[inline(always)]
+fn add_four<S: Simd, const M: usize, const V: usize>(
+    s: S,
+    sums: &mut [[S::F32; V]; M],
+    rows: [&[f32]; M],
+    i: usize,
+    b: &[f32],
+    b_stride: usize,
+) {
+    let mut fours = [s.four(&[0.0; 4]); M];
+    for (four, row) in fours.iter_mut().zip(rows) {
+        *four = s.four(&row.as_chunks().0[i]);
+    }
+    add::<S, M, V, 0>(s, sums, fours, b);
+    add::<S, M, V, 1>(s, sums, fours, &b[b_stride..]);
+    add::<S, M, V, 2>(s, sums, fours, &b[2 * b_stride..]);
+    add::<S, M, V, 3>(s, sums, fours, &b[3 * b_stride..]);
 }
 
 /// Adds the products of value `I` of four of every row with the first `V` vectors of `b`.
@@ -143,6 +174,30 @@ mod tests {
     use super::super::cpu::Isa;
     use super::*;
 
+    /// `b` in panels that are matrices of their own, and their width. What the last panel lacks is NaN.
+    struct ByPanels<'a> {
+        b: &'a [f32],
+        b_stride: usize,
+        depth: usize,
+        columns: usize,
+    }
+
+    impl Task for ByPanels<'_> {
+        type Output = (Vec<f32>, usize);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> Self::Output {
+            let width = panel_width::<S>();
+            let mut panels = vec![f32::NAN; self.columns.div_ceil(width) * self.depth * width];
+            for k in 0..self.depth {
+                for n in 0..self.columns {
+                    panels[(n / width * self.depth + k) * width + n % width] = self.b[k * self.b_stride + n];
+                }
+            }
+            (panels, width)
+        }
+    }
+
     #[test]
     fn products_of_small_integers_are_exact_at_every_height_and_width() {
         for isa in Isa::available() {
@@ -151,24 +206,30 @@ mod tests {
                     let (a_stride, b_stride, c_stride) = (depth + 3, columns + 5, columns + 7);
                     let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
                     let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();
-                    let mut c = vec![0.5; rows * c_stride];
-                    let (a_view, b_view) = (&a[..a.len() - 3], &b[..b.len() - 5]);
-                    isa.run(Product {
-                        rows,
-                        depth,
-                        columns,
-                        a: a_view,
-                        a_stride,
-                        b: b_view,
-                        b_stride,
-                        c: &mut c,
-                        c_stride,
-                    });
-                    for (i, c) in c.iter().enumerate() {
-                        let (m, n) = (i / c_stride, i % c_stride);
-                        let product = || (0..depth).map(|k| a[m * a_stride + k] * b[k * b_stride + n]).sum();
-                        let want: f32 = if n < columns { product() } else { 0.5 };
-                        assert_eq!(*c, want, "{} ({m}, {n}) of {rows} x {depth} x {columns}", isa.name());
+                    let (a, b) = (&a[..a.len() - 3], &b[..b.len() - 5]);
+                    let (panels, width) = isa.run(ByPanels { b, b_stride, depth, columns });
+                    let layouts = [(b, b_stride, width), (&panels[..], width, depth * width)];
+                    for (layout, (b_of_layout, stride, b_panel)) in layouts.into_iter().enumerate() {
+                        let mut c = vec![0.5; rows * c_stride];
+                        isa.run(Product {
+                            rows,
+                            depth,
+                            columns,
+                            a,
+                            a_stride,
+                            b: b_of_layout,
+                            b_stride: stride,
+                            b_panel,
+                            c: &mut c,
+                            c_stride,
+                        });
+                        for (i, c) in c.iter().enumerate() {
+                            let (m, n) = (i / c_stride, i % c_stride);
+                            let product = || (0..depth).map(|k| a[m * a_stride + k] * b[k * b_stride + n]).sum();
+                            let want: f32 = if n < columns { product() } else { 0.5 };
+                            let of = format!("{rows} x {depth} x {columns}, layout {layout}");
+                            assert_eq!(*c, want, "{} ({m}, {n}) of {of}", isa.name());
+                        }
                     }
                 }
             }

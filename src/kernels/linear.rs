@@ -169,18 +169,17 @@ impl Finish<'_> {
     fn whole<S: Simd, const GELU: bool, const RESIDUAL: bool>(self, s: S, residual: &[f32]) {
         let channels = self.channels(s);
         let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
-        // A row of the residual is looked for only where there is one.
-        let mut residual = residual.chunks(self.stride);
-        for ((acc, (scale, offset)), out) in rows.zip(self.out.chunks_mut(self.stride)) {
-            let Some(out) = out.first_chunk_mut() else { return };
+        let mut start = 0;
+        for (acc, (scale, offset)) in rows {
             let mut y = channels.finish(s, acc, *scale, *offset);
             if GELU {
                 y = gelu_vector(s, y);
             }
-            if RESIDUAL && let Some(residual) = residual.next().and_then(<[f32]>::first_chunk) {
-                y = s.add(y, s.load(residual));
+            if RESIDUAL {
+                y = s.add(y, s.load(residual[start..].first_chunk().expect("a row of the residual")));
             }
-            s.store(y, out);
+            s.store(y, self.out[start..].first_chunk_mut().expect("a row of the output"));
+            start += self.stride;
         }
     }
 

@@ -4,7 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::cpu::Isa;
-use super::gemm_f32::Product;
+use super::gemm_f32::{Product, panel_width};
 use super::layout::{NR, PackedShape};
 use super::linear::Epilogue;
 use super::room;
@@ -129,6 +129,7 @@ impl<L: Fn(usize, &mut [f32])> Task for LinearFloat<'_, L> {
                 a_stride: k,
                 b: columns,
                 b_stride: CHANNELS,
+                b_panel: panel_width::<S>(),
                 c: products,
                 c_stride: CHANNELS,
             });

@@ -63,8 +63,8 @@ pub(super) trait Simd: Copy {
     /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
     /// `-126..=127`, the `f32` `2^n`.
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
-    /// Rounds values below 2^22 in magnitude to the nearest integers, of ties to the even ones, takes the nearest `i8`, and stores
-    /// it with the bits of `flip` flipped.
+    /// Rounds values below 2^22 in magnitude to the nearest integers, of ties to the even ones, takes the nearest of
+    /// `[-127, 127]`, and stores it with the bits of `flip` flipped.
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]);
     /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
     /// above it. Other columns give unspecified values.
@@ -278,7 +278,7 @@ impl Simd for Portable {
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
         // Adding so large a number rounds.
         for (to, x) in to.iter_mut().zip(x.as_flattened()) {
-            *to = ((x + MAGIC) - MAGIC) as i8 ^ flip;
+            *to = (((x + MAGIC) - MAGIC) as i8).max(-127) ^ flip;
         }
     }
 

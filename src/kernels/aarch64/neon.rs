@@ -99,8 +99,24 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn prefetch(self, bytes: &[i8]) {
-        for line in bytes.chunks(64) {
-            // SAFETY: a hint, which reads nothing that the program could see. No address can do harm, and this one is valid.
+        /// Bytes of a line of the caches.
+        const LINE: usize = 64;
+        let (blocks, lines) = bytes.as_chunks::<{ 4 * LINE }>();
+        for block in blocks {
+            // SAFETY: hints, which read nothing that the program could see. No address can do harm, and these are valid.
+            unsafe {
+                asm!(
+                    "prfm pldl1keep, [{block}]",
+                    "prfm pldl1keep, [{block}, #64]",
+                    "prfm pldl1keep, [{block}, #128]",
+                    "prfm pldl1keep, [{block}, #192]",
+                    block = in(reg) block.as_ptr(),
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+        }
+        for line in lines.chunks(LINE) {
+            // SAFETY: as above.
             unsafe { asm!("prfm pldl1keep, [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags)) }
         }
     }
@@ -214,7 +230,7 @@ impl Simd for Neon {
                 let [a, b, c, d] = each!(I => vcvtnq_s32_f32(x[I]));
                 let low = vqmovn_high_s32(vqmovn_s32(a), b);
                 let high = vqmovn_high_s32(vqmovn_s32(c), d);
-                let bytes = vqmovn_high_s16(vqmovn_s16(low), high);
+                let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(-127));
                 vst1q_s8(to.as_mut_ptr(), veorq_s8(bytes, vdupq_n_s8(flip)));
             }
         }

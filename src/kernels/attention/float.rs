@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
 use super::{BLOCK, Block, Distances, Input, stride};
-use crate::kernels::gemm_f32::Product;
+use crate::kernels::gemm_f32::{Product, panel_width};
 use crate::kernels::room;
 use crate::kernels::simd::{LANES, Simd, Task};
 use crate::kernels::transposed::{Row, Transposed};
@@ -53,7 +53,7 @@ impl Task for Load<'_, '_> {
         let Self { input, head, to } = self;
         let (d, length, shape) = (input.shape.head_dim, input.length, input.shape);
         to.head = head;
-        to.values.load(&input, head);
+        to.values.load(s, &input, head);
         if input.positions.is_some_and(|positions| positions.is_int8()) {
             to.round(s, &input);
         }
@@ -133,6 +133,7 @@ impl Operands {
             a_stride: contents_stride,
             b: &self.keys,
             b_stride: scores_stride,
+            b_panel: panel_width::<S>(),
             c: scores,
             c_stride: scores_stride,
         });
@@ -151,6 +152,7 @@ impl Operands {
                 a_stride: contents_stride,
                 b: &self.position_keys[low as usize..],
                 b_stride: terms_stride,
+                b_panel: panel_width::<S>(),
                 c: terms,
                 c_stride: terms_stride,
             });
@@ -195,6 +197,7 @@ impl Operands {
             a_stride: contents_stride,
             b: &self.position_queries[low as usize..],
             b_stride: terms_stride,
+            b_panel: panel_width::<S>(),
             c: terms,
             c_stride: terms_stride,
         });

@@ -85,7 +85,7 @@ impl<'a> TaskDot for Load<'a, '_> {
     #[inline(always)]
     fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
         let Self { input, head, to } = self;
-        to.values.load(&input, head);
+        to.values.load(s, &input, head);
         to.load_content(s, d, &input, head);
         let Some(positions) = input.positions else { return };
         let part = |table: Option<Table<'a>>, entry: usize| -> (&'a [i8], f32) {
@@ -245,61 +245,121 @@ impl Operands {
         at: Place,
         scores: &mut [f32],
     ) -> usize {
+        let groups = groups(input);
+        let (all_queries, _) = self.queries.as_chunks::<KG>();
+        let (all_keys, _) = self.keys.as_chunks::<GROUP>();
+        // The window of the first row begins with this entry; that of the last one, 15 entries before.
+        let entry = at.padded - 1 - at.query + at.panel * LANES;
+        let first = entry - (LANES - 1);
+        let mut squares = Squares {
+            queries: [&all_queries[..0]; T],
+            query_scales: [&[0.0; LANES]; T],
+            keys: [&all_keys[..0]; T],
+            key_scales: [s.splat(0.0); T],
+            key_starts: [s.load_i32(&[0; LANES]); T],
+            entry,
+            to_position_scales: window(&self.position_keys.scales, first),
+            to_position_starts: if D::FLIP == 0 { &[0; WINDOW] } else { window(&self.position_keys.starts, first) },
+            of_position_scales: window(&self.position_queries.scales, first),
+        };
+        for t in 0..T {
+            let (query, key) = (at.query + t * LANES, (at.panel + t) * LANES);
+            squares.queries[t] = &all_queries[query * groups..][..LANES * groups];
+            squares.query_scales[t] = window(&self.query_scales, query);
+            squares.keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
+            squares.key_scales[t] = s.load(window(&self.key_scales, key));
+            if D::FLIP != 0 {
+                squares.key_starts[t] = s.load_i32(window(&self.key_starts, key));
+            }
+        }
         for row in (0..LANES).step_by(ROWS) {
-            let at = Place { query: at.query + row, ..at };
-            self.tile::<S, D, T>(s, d, groups(input), at, &mut scores[row * at.stride..]);
+            self.tile(s, d, &squares, row, at, scores);
         }
         T
     }
 
-    /// Scores of [`ROWS`] queries of each of `T` squares.
+    /// Scores of [`ROWS`] queries of each square, from `row` on.
     #[inline(always)]
-    fn tile<S: Simd, D: Dot<S>, const T: usize>(&self, s: S, d: D, groups: usize, at: Place, scores: &mut [f32]) {
-        let entry = at.padded - 1 - at.query + at.panel * LANES;
-        let (all_queries, _) = self.queries.as_chunks::<KG>();
-        let (all_keys, _) = self.keys.as_chunks::<GROUP>();
-        let mut queries = [[&all_queries[..0]; ROWS]; T];
-        let mut keys = [&all_keys[..0]; T];
+    fn tile<S: Simd, D: Dot<S>, const T: usize>(
+        &self,
+        s: S,
+        d: D,
+        squares: &Squares<'_, S, T>,
+        row: usize,
+        at: Place,
+        scores: &mut [f32],
+    ) {
         let zero = [[s.load_i32(&[0; LANES]); ROWS]; T];
         let mut sums = Sums { content: zero, to_position: zero, of_position: zero };
-        for t in 0..T {
-            keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
-            for r in 0..ROWS {
-                queries[t][r] = &all_queries[(at.query + t * LANES + r) * groups..][..groups];
-            }
-            if D::FLIP != 0 {
-                let start = s.load_i32(lanes(&self.key_starts, (at.panel + t) * LANES));
+        if D::FLIP != 0 {
+            for t in 0..T {
                 for r in 0..ROWS {
+                    let start = squares.key_starts[t];
                     sums.content[t][r] = start;
                     sums.of_position[t][r] = start;
-                    sums.to_position[t][r] = s.load_i32(lanes(&self.position_keys.starts, entry - r));
+                    sums.to_position[t][r] = s.load_i32(of_row(squares.to_position_starts, row + r));
                 }
             }
         }
-        let (position_keys, position_queries) = (&self.position_keys.values, &self.position_queries.values);
-        let stride = distance_stride(at.padded);
-        d.add_scores(
-            &score_products::Operands { queries, keys, position_keys, position_queries, stride, entry },
-            &mut sums,
-        );
+        let mut queries = [[squares.queries[0]; ROWS]; T];
+        for (queries, of_square) in queries.iter_mut().zip(squares.queries) {
+            let groups = of_square.len() / LANES;
+            for (r, query) in queries.iter_mut().enumerate() {
+                *query = &of_square[(row + r) * groups..][..groups];
+            }
+        }
+        let operands = score_products::Operands {
+            queries,
+            keys: squares.keys,
+            position_keys: &self.position_keys.values,
+            position_queries: &self.position_queries.values,
+            stride: distance_stride(at.padded),
+            entry: squares.entry - row,
+        };
+        d.add_scores(&operands, &mut sums);
         for t in 0..T {
-            let key_scales = s.load(lanes(&self.key_scales, (at.panel + t) * LANES));
             for r in 0..ROWS {
-                let kr_scales = s.load(lanes(&self.position_keys.scales, entry - r));
-                let qr_scales = s.load(lanes(&self.position_queries.scales, entry - r));
-                let query_scale = s.splat(self.query_scales[at.query + t * LANES + r]);
+                let to_position_scales = s.load(of_row(squares.to_position_scales, row + r));
+                let of_position_scales = s.load(of_row(squares.of_position_scales, row + r));
                 let by_query = s.mul_add(
                     s.to_f32(sums.to_position[t][r]),
-                    kr_scales,
-                    s.mul(s.to_f32(sums.content[t][r]), key_scales),
+                    to_position_scales,
+                    s.mul(s.to_f32(sums.content[t][r]), squares.key_scales[t]),
                 );
-                let by_key = s.mul(s.mul(s.to_f32(sums.of_position[t][r]), qr_scales), key_scales);
-                let score = s.mul_add(by_query, query_scale, by_key);
-                let to = (t * LANES + r) * at.stride + (at.panel + t) * LANES;
+                let by_key = s.mul(s.mul(s.to_f32(sums.of_position[t][r]), of_position_scales), squares.key_scales[t]);
+                let score = s.mul_add(by_query, s.splat(squares.query_scales[t][row + r]), by_key);
+                let to = (t * LANES + row + r) * at.stride + (at.panel + t) * LANES;
                 s.store(score, scores[to..].first_chunk_mut().expect("16 scores"));
             }
         }
     }
+}
+
+/// Entries of a table by distance that belong to the 16 queries and 16 keys of a square.
+const WINDOW: usize = 2 * LANES - 1;
+
+/// Operands of `T` squares along a diagonal.
+struct Squares<'a, S: Simd, const T: usize> {
+    /// Groups of 16 queries each, one query after the other.
+    queries: [&'a [[u8; KG]]; T],
+    query_scales: [&'a [f32; LANES]; T],
+    /// Groups of 16 keys each.
+    keys: [&'a [[u8; GROUP]]; T],
+    key_scales: [S::F32; T],
+    /// See [`Operands::key_starts`].
+    key_starts: [S::I32; T],
+    /// Entry of the tables that belongs to the first query and the first key of a square.
+    entry: usize,
+    /// The entries that belong to the squares; see [`of_row`].
+    to_position_scales: &'a [f32; WINDOW],
+    to_position_starts: &'a [i32; WINDOW],
+    of_position_scales: &'a [f32; WINDOW],
+}
+
+/// The entries of a window that belong to query `row` of a square.
+#[inline(always)]
+fn of_row<T>(window: &[T; WINDOW], row: usize) -> &[T; LANES] {
+    window[LANES - 1 - row..].first_chunk().expect("16 entries")
 }
 
 /// Where a tile lies.
@@ -316,6 +376,6 @@ struct Place {
 }
 
 #[inline(always)]
-fn lanes<T>(values: &[T], from: usize) -> &[T; LANES] {
-    values[from..].first_chunk().expect("16 values")
+fn window<T, const N: usize>(values: &[T], from: usize) -> &[T; N] {
+    values[from..].first_chunk().expect("values of a square")
 }

@@ -3,32 +3,29 @@
 use std::ops::Range;
 
 use super::{Block, Input, stride};
-use crate::kernels::gemm_f32::Product;
+use crate::kernels::gemm_f32::{Product, panel_width};
 use crate::kernels::math::exponentials;
 use crate::kernels::room;
 use crate::kernels::simd::{LANES, Simd, load_part, store_part};
 
-/// Values of one head, row after row, for products: `[length, head_dim]`.
+/// Values of one head, for products: panels of some columns of the matrix `[length, head_dim]`, each a matrix of its own.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     values: Vec<f32>,
 }
 
-/// Distance between rows of values.
-fn values_stride(input: &Input<'_>) -> usize {
-    input.shape.head_dim.next_multiple_of(LANES)
-}
-
 impl Values {
     /// Copies the values of a head.
     #[inline(always)]
-    pub fn load(&mut self, input: &Input<'_>, head: usize) {
-        let stride = values_stride(input);
-        let rows = room(&mut self.values, input.length * stride).chunks_exact_mut(stride);
-        for (token, to) in rows.enumerate() {
-            let (to, padding) = to.split_at_mut(input.shape.head_dim);
-            to.copy_from_slice(input.part(2, token, head));
-            padding.fill(0.0);
+    pub fn load<S: Simd>(&mut self, s: S, input: &Input<'_>, head: usize) {
+        let (width, head_dim) = (panel_width::<S>(), input.shape.head_dim);
+        let values = room(&mut self.values, head_dim.div_ceil(width) * input.length * width);
+        for token in 0..input.length {
+            for (i, from) in input.part(2, token, head).chunks(LANES).enumerate() {
+                let (panel, column) = (i * LANES / width, i * LANES % width);
+                let to = &mut values[(panel * input.length + token) * width + column..];
+                s.store(load_part(s, from), to.first_chunk_mut().expect("a vector of a row"));
+            }
         }
     }
 }
@@ -45,7 +42,7 @@ pub(super) fn outputs<S: Simd>(
     out: &mut [f32],
 ) {
     let (depth, rows, length) = (input.shape.head_dim, queries.len(), input.length);
-    let (scores_stride, values_stride) = (stride(length), values_stride(input));
+    let (scores_stride, columns, width) = (stride(length), depth.next_multiple_of(LANES), panel_width::<S>());
     let sums = room(&mut block.sums, rows);
     for (scores, sum) in block.scores.chunks_exact_mut(scores_stride).zip(sums) {
         let (scores, _) = scores[..length.next_multiple_of(LANES)].as_chunks_mut::<LANES>();
@@ -60,19 +57,20 @@ pub(super) fn outputs<S: Simd>(
         }
         *sum = exponentials(s, scores, s.largest(max));
     }
-    let outputs = room(&mut block.outputs, rows * values_stride);
+    let outputs = room(&mut block.outputs, rows * columns);
     s.call(Product {
         rows,
         depth: length,
-        columns: values_stride,
+        columns,
         a: &block.scores,
         a_stride: scores_stride,
         b: &values.values,
-        b_stride: values_stride,
+        b_stride: width,
+        b_panel: length * width,
         c: outputs,
-        c_stride: values_stride,
+        c_stride: columns,
     });
-    let rows = out.chunks_mut(input.shape.hidden()).zip(outputs.chunks_exact(values_stride));
+    let rows = out.chunks_mut(input.shape.hidden()).zip(outputs.chunks_exact(columns));
     for ((out, values), sum) in rows.zip(&block.sums) {
         let inverse = s.splat(1.0 / sum);
         let (out, out_tail) = out[..depth].as_chunks_mut();

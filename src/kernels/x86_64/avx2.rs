@@ -284,7 +284,7 @@ impl Simd for Avx2 {
             // SAFETY: the token proves AVX2; the part has the 32 bytes of a register.
             unsafe {
                 let words = |x: Self::F32| _mm256_packs_epi32(_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
-                let bytes = _mm256_packs_epi16(words(x[0]), words(x[1]));
+                let bytes = _mm256_max_epi8(_mm256_packs_epi16(words(x[0]), words(x[1])), _mm256_set1_epi8(-127));
                 // Packing works in 128-bit halves, so that each of them holds a part of all registers.
                 let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
                 let bytes = _mm256_permutevar8x32_epi32(bytes, order);

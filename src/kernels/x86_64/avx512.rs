@@ -179,6 +179,7 @@ impl Simd for Avx512 {
         unsafe {
             let words = |a, b| _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
             let bytes = _mm512_packs_epi16(words(x[0], x[1]), words(x[2], x[3]));
+            let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8(-127));
             // Packing works in 128-bit quarters, so that each of them holds a quarter of every vector.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, bytes);
