@@ -101,26 +101,25 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
             }
         }
     }
-    // Four values of `k` at a time: one load per row for all of them.
-    let whole = x.depth / 4;
+    // Four values of `k` at a time where that takes one load per row for all of them.
+    let whole = if S::FOURS { x.depth / 4 * 4 } else { 0 };
     let width = panel_width::<S>();
-    if x.b_stride == width && x.b.len() >= 4 * whole * width {
+    if x.b_stride == width && x.b.len() >= x.depth * width {
         // What the compiler knows here needs no check in the loop, and one pointer.
-        for (i, b) in x.b[..4 * whole * width].chunks_exact(4 * width).enumerate() {
+        let (fours, ones) = x.b[..x.depth * width].split_at(whole * width);
+        for (i, b) in fours.chunks_exact(4 * width).enumerate() {
             add_four::<S, M, V>(s, &mut sums, rows, i, b, width);
         }
+        for (k, b) in (whole..x.depth).zip(ones.chunks_exact(width)) {
+            add_one::<S, M, V>(s, &mut sums, rows, k, b);
+        }
     } else {
-        for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(whole) {
+        for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(whole / 4) {
             add_four::<S, M, V>(s, &mut sums, rows, i, b, x.b_stride);
         }
-    }
-    for k in 4 * whole..x.depth {
-        let mut fours = [s.four(&[0.0; 4]); M];
-        let firsts = rows.map(|row| [row[k], 0.0, 0.0, 0.0]);
-        for (four, first) in fours.iter_mut().zip(&firsts) {
-            *four = s.four(first);
+        for (k, b) in x.b.chunks(x.b_stride).enumerate().take(x.depth).skip(whole) {
+            add_one::<S, M, V>(s, &mut sums, rows, k, b);
         }
-        add::<S, M, V, 0>(s, &mut sums, fours, &x.b[k * x.b_stride..]);
     }
     for (m, sums) in sums.iter().enumerate() {
         let (c, _) = x.c[m * x.c_stride..][..V * LANES].as_chunks_mut();
@@ -158,15 +157,40 @@ fn add<S: Simd, const M: usize, const V: usize, const I: i32>(
     fours: [S::Four<'_>; M],
     b: &[f32],
 ) {
-    let mut vectors = [s.splat(0.0); V];
-    for (vector, b) in vectors.iter_mut().zip(&b.as_chunks().0[..V]) {
-        *vector = s.load(b);
-    }
+    let vectors = vectors::<S, V>(s, b);
     for (sums, four) in sums.iter_mut().zip(fours) {
         for (sum, vector) in sums.iter_mut().zip(vectors) {
             *sum = s.mul_add_of_four::<I>(four, vector, *sum);
         }
     }
+}
+
+/// Adds the products of value `k` of every row with the first `V` vectors of `b`.
+#[inline(always)]
+fn add_one<S: Simd, const M: usize, const V: usize>(
+    s: S,
+    sums: &mut [[S::F32; V]; M],
+    rows: [&[f32]; M],
+    k: usize,
+    b: &[f32],
+) {
+    let vectors = vectors::<S, V>(s, b);
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        let factor = s.splat(row[k]);
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = s.mul_add(factor, vector, *sum);
+        }
+    }
+}
+
+/// The first `V` vectors of `b`.
+#[inline(always)]
+fn vectors<S: Simd, const V: usize>(s: S, b: &[f32]) -> [S::F32; V] {
+    let mut vectors = [s.splat(0.0); V];
+    for (vector, b) in vectors.iter_mut().zip(&b.as_chunks().0[..V]) {
+        *vector = s.load(b);
+    }
+    vectors
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(super) trait Simd: Copy {
     /// Rows and vectors of a tile of an `f32` product whose sums stay in registers: at most 12 and 2.
     const TILE: (usize, usize);
 
+    /// Whether [`Simd::mul_add_of_four`] takes no more instructions than [`Simd::mul_add`].
+    const FOURS: bool;
     /// Whether a vector is four registers, which can be worked on at the same time.
     const NARROW: bool;
     /// Whether [`Simd::min`] and [`Simd::max`] are NaN if either operand is.
@@ -184,6 +186,7 @@ impl Simd for Portable {
     type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (2, 1);
+    const FOURS: bool = false;
     const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 

@@ -89,6 +89,7 @@ impl Simd for Neon {
     type Four<'a> = float32x4_t;
 
     const TILE: (usize, usize) = (5, 1);
+    const FOURS: bool = true;
     const NARROW: bool = true;
     const NAN_STAYS: bool = true;
 

@@ -150,6 +150,7 @@ impl Simd for Avx2 {
     type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (6, 1);
+    const FOURS: bool = false;
     const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 

@@ -58,6 +58,7 @@ impl Simd for Avx512 {
     type Four<'a> = &'a [f32; 4];
 
     const TILE: (usize, usize) = (12, 2);
+    const FOURS: bool = false;
     const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 
