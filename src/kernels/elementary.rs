@@ -19,39 +19,32 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let n = s.sub(shifted, s.splat(MAGIC));
     let r = s.mul_add(n, s.splat(-LN_2_HIGH), x);
     let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
-    let square = s.mul(r, r);
-    let p = s.mul_add(s.splat(C[4]), square, line(s, [C[2], C[3]], r));
-    let p = s.mul_add(p, square, line(s, [C[0], C[1]], r));
-    let p = s.mul_add(p, square, s.add(r, s.splat(1.0)));
+    let mut p = s.splat(C[4]);
+    for c in [C[3], C[2], C[1], C[0]] {
+        p = s.mul_add(p, r, s.splat(c));
+    }
+    let p = s.mul_add(s.mul(p, r), r, s.add(r, s.splat(1.0)));
     s.mul(p, s.bits_add_shl23(shifted, 127))
-}
-
-/// `c_0 + c_1 x`.
-#[inline(always)]
-fn line<S: Simd>(s: S, c: [f32; 2], x: S::F32) -> S::F32 {
-    s.mul_add(s.splat(c[1]), x, s.splat(c[0]))
 }
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`: GELU in its exact form, as DeBERTa's `hidden_act = "gelu"`. The error is below
 /// `1e-6 * max(1, x)`. NaN stays NaN.
 ///
-/// `erf` is an odd rational function of `x`, fitted on `[-5.2, 5.2]` and evaluated in pairs of terms, which wait for each other less
-/// than one after the other would. Beyond, it is 1.
+/// `erf` is an odd rational function of `x`, fitted on `[-5.5, 5.5]`; beyond, it is 1 to the last digit.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const END: f32 = 5.2;
-    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2), where the last coefficient of Q, x^10's, is 1.
-    const P: [f32; 5] = [645_086.3, 92_360.23, 9_779.12, 648.726_1, 11.969_557];
-    const Q: [f32; 5] = [1_617_000.6, 500_974.94, 67_636.734, 5_149.876, 235.861_28];
+    const END: f32 = 5.5;
+    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)
+    const P: [f32; 6] = [0.398_942_18, 3.446_137e-2, 4.716_505_3e-3, 1.752_767_1e-4, 6.418_363e-6, 2.240_592e-8];
+    const Q: [f32; 6] = [1.0, 0.253_047_13, 2.899_938e-2, 1.920_744_4e-3, 7.583_439e-5, 1.192_401e-6];
     let x = s.max(s.splat(-END), x);
     let y = s.min(s.splat(END), x);
     let square = s.mul(y, y);
-    let fourth = s.mul(square, square);
-    let eighth = s.mul(fourth, fourth);
-    let p = s.mul_add(line(s, [P[2], P[3]], square), fourth, line(s, [P[0], P[1]], square));
-    let p = s.mul_add(s.splat(P[4]), eighth, p);
-    let q = s.mul_add(line(s, [Q[2], Q[3]], square), fourth, line(s, [Q[0], Q[1]], square));
-    let q = s.mul_add(s.add(square, s.splat(Q[4])), eighth, q);
+    let (mut p, mut q) = (s.splat(P[5]), s.splat(Q[5]));
+    for i in (0..5).rev() {
+        p = s.mul_add(p, square, s.splat(P[i]));
+        q = s.mul_add(q, square, s.splat(Q[i]));
+    }
     s.mul(x, s.add(s.splat(0.5), s.div(s.mul(y, p), q)))
 }
 
