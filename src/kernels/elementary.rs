@@ -1,6 +1,6 @@
 //! Elementary functions on vectors, with bounds on their errors.
 
-use super::simd::Simd;
+use super::simd::{Polynomials, Simd};
 
 /// `1.5 * 2^23`: at this size the spacing of `f32` is 1, so adding it rounds to an integer, kept in the lowest bits.
 pub(super) const MAGIC: f32 = 12_582_912.0;
@@ -37,14 +37,10 @@ pub(super) fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)
     const P: [f32; 6] = [0.398_942_18, 3.446_137e-2, 4.716_505_3e-3, 1.752_767_1e-4, 6.418_363e-6, 2.240_592e-8];
     const Q: [f32; 6] = [1.0, 0.253_047_13, 2.899_938e-2, 1.920_744_4e-3, 7.583_439e-5, 1.192_401e-6];
+    static COEFFICIENTS: Polynomials = Polynomials::new(P, Q);
     let x = s.max(s.splat(-END), x);
     let y = s.min(s.splat(END), x);
-    let square = s.mul(y, y);
-    let (mut p, mut q) = (s.splat(P[5]), s.splat(Q[5]));
-    for i in (0..5).rev() {
-        p = s.mul_add(p, square, s.splat(P[i]));
-        q = s.mul_add(q, square, s.splat(Q[i]));
-    }
+    let [p, q] = s.polynomials(s.mul(y, y), &COEFFICIENTS);
     s.mul(x, s.add(s.splat(0.5), s.div(s.mul(y, p), q)))
 }
 

@@ -74,6 +74,18 @@ pub(super) trait Simd: Copy {
     /// Transposes in place: lane `c` of vector `r` changes places with lane `r` of vector `c`.
     fn transpose(self, rows: &mut [Self::F32; LANES]);
 
+    /// Two polynomials of `x` by Horner's rule: a [`Simd::mul_add`] for every coefficient but the highest.
+    #[inline(always)]
+    fn polynomials(self, x: Self::F32, of: &Polynomials) -> [Self::F32; 2] {
+        let mut sums = of.0[0].map(|c| self.splat(c[0]));
+        for coefficients in &of.0[1..] {
+            for (sum, c) in sums.iter_mut().zip(coefficients) {
+                *sum = self.mul_add(*sum, x, self.splat(c[0]));
+            }
+        }
+        sums
+    }
+
     /// Combines the lanes in pairs at distance 8, 4, 2, 1 with `f`, which works lane by lane and takes its operands in any order.
     fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32;
 
@@ -93,6 +105,22 @@ pub(super) trait Simd: Copy {
     #[inline(always)]
     fn largest(self, x: Self::F32) -> f32 {
         self.fold(x, |a, b| self.max(a, b))
+    }
+}
+
+/// Coefficients of two polynomials of degree 5, of the highest power first, each in the four lanes of a register.
+pub(super) struct Polynomials(pub [[[f32; 4]; 2]; 6]);
+
+impl Polynomials {
+    /// From the coefficients of `1, x, ..., x^5`.
+    pub const fn new(p: [f32; 6], q: [f32; 6]) -> Self {
+        let mut all = [[[0.0; 4]; 2]; 6];
+        let mut i = 0;
+        while i < 6 {
+            all[5 - i] = [[p[i]; 4], [q[i]; 4]];
+            i += 1;
+        }
+        Self(all)
     }
 }
 
