@@ -14,7 +14,8 @@ pub(super) struct Product<'a> {
     pub a: &'a [f32],
     pub a_stride: usize,
     /// `[depth, columns]`, rows `b_stride` apart, in panels of [`panel_width`] columns, `b_panel` apart. Where panels are matrices
-    /// of their own, so that `b_stride` is their width, products take fewer instructions.
+    /// of their own, so that `b_stride` is their width, products take fewer instructions; in an ordinary matrix, panels lie side by side, and `b_panel`
+    /// is their width.
     pub b: &'a [f32],
     pub b_stride: usize,
     pub b_panel: usize,
@@ -38,6 +39,12 @@ impl Task for Product<'_> {
         const DEPTH: usize = 128;
         let (height, vectors) = S::TILE;
         let width = panel_width::<S>();
+        if self.rows == 0 || self.depth == 0 || self.columns == 0 {
+            return;
+        }
+        let last = (self.columns - 1) / width;
+        let needed = last * self.b_panel + (self.depth - 1) * self.b_stride + self.columns - last * width;
+        assert!(self.b.len() >= needed, "the second matrix has {} values, not {needed}", self.b.len());
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = self.rows.div_ceil(height);
         for k in (0..self.depth).step_by(DEPTH) {
@@ -101,24 +108,18 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
             }
         }
     }
-    // Four values of `k` at a time where that takes one load per row for all of them.
-    let whole = if S::FOURS { x.depth / 4 * 4 } else { 0 };
-    let width = panel_width::<S>();
-    if x.b_stride == width && x.b.len() >= x.depth * width {
-        // What the compiler knows here needs no check in the loop, and one pointer.
-        let (fours, ones) = x.b[..x.depth * width].split_at(whole * width);
-        for (i, b) in fours.chunks_exact(4 * width).enumerate() {
-            add_four::<S, M, V>(s, &mut sums, rows, i, b, width);
+    // Four values at a time where that takes one load per row for all of them.
+    let fours = if S::FOURS { x.depth / 4 } else { 0 };
+    let (width, b_stride) = (panel_width::<S>(), x.b_stride);
+    match x.b.get(..x.depth * width) {
+        // What the compiler knows needs no check in the loop, and one pointer.
+        Some(b) if b_stride == width => {
+            let (first, last) = b.split_at(4 * fours * width);
+            add_all(s, &mut sums, rows, first.chunks_exact(4 * width), last.chunks_exact(width), width);
         }
-        for (k, b) in (whole..x.depth).zip(ones.chunks_exact(width)) {
-            add_one::<S, M, V>(s, &mut sums, rows, k, b);
-        }
-    } else {
-        for (i, b) in x.b.chunks(4 * x.b_stride).enumerate().take(whole / 4) {
-            add_four::<S, M, V>(s, &mut sums, rows, i, b, x.b_stride);
-        }
-        for (k, b) in x.b.chunks(x.b_stride).enumerate().take(x.depth).skip(whole) {
-            add_one::<S, M, V>(s, &mut sums, rows, k, b);
+        _ => {
+            let last = x.b.chunks(b_stride).take(x.depth).skip(4 * fours);
+            add_all(s, &mut sums, rows, x.b.chunks(4 * b_stride).take(fours), last, b_stride);
         }
     }
     for (m, sums) in sums.iter().enumerate() {
@@ -129,29 +130,35 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
     }
 }
 
-/// Adds the products of group `i` of four values of every row with four rows of `b`.
+/// Adds the products of all values of every row with the first `V` vectors of the rows of `b`, of which the first come in fours.
 #[inline(always)]
-fn add_four<S: Simd, const M: usize, const V: usize>(
+fn add_all<'a, S: Simd, const M: usize, const V: usize>(
     s: S,
     sums: &mut [[S::F32; V]; M],
     rows: [&[f32]; M],
-    i: usize,
-    b: &[f32],
+    fours: impl ExactSizeIterator<Item = &'a [f32]>,
+    ones: impl Iterator<Item = &'a [f32]>,
     b_stride: usize,
 ) {
-    let mut fours = [s.four(&[0.0; 4]); M];
-    for (four, row) in fours.iter_mut().zip(rows) {
-        *four = s.four(&row.as_chunks().0[i]);
+    let first = 4 * fours.len();
+    for (i, b) in fours.enumerate() {
+        let mut fours = [s.four(&[0.0; 4]); M];
+        for (four, row) in fours.iter_mut().zip(rows) {
+            *four = s.four(&row.as_chunks().0[i]);
+        }
+        add_of_four::<S, M, V, 0>(s, sums, fours, b);
+        add_of_four::<S, M, V, 1>(s, sums, fours, &b[b_stride..]);
+        add_of_four::<S, M, V, 2>(s, sums, fours, &b[2 * b_stride..]);
+        add_of_four::<S, M, V, 3>(s, sums, fours, &b[3 * b_stride..]);
     }
-    add::<S, M, V, 0>(s, sums, fours, b);
-    add::<S, M, V, 1>(s, sums, fours, &b[b_stride..]);
-    add::<S, M, V, 2>(s, sums, fours, &b[2 * b_stride..]);
-    add::<S, M, V, 3>(s, sums, fours, &b[3 * b_stride..]);
+    for (k, b) in (first..).zip(ones) {
+        add_one::<S, M, V>(s, sums, rows, k, b);
+    }
 }
 
 /// Adds the products of value `I` of four of every row with the first `V` vectors of `b`.
 #[inline(always)]
-fn add<S: Simd, const M: usize, const V: usize, const I: i32>(
+fn add_of_four<S: Simd, const M: usize, const V: usize, const I: i32>(
     s: S,
     sums: &mut [[S::F32; V]; M],
     fours: [S::Four<'_>; M],
@@ -232,8 +239,11 @@ mod tests {
                     let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();
                     let (a, b) = (&a[..a.len() - 3], &b[..b.len() - 5]);
                     let (panels, width) = isa.run(ByPanels { b, b_stride, depth, columns });
-                    let layouts = [(b, b_stride, width), (&panels[..], width, depth * width)];
-                    for (layout, (b_of_layout, stride, b_panel)) in layouts.into_iter().enumerate() {
+                    // The last one without what the last row has beyond the columns.
+                    let cut = panels.len() - (columns.next_multiple_of(width) - columns);
+                    let by_panels = [&panels[..], &panels[..cut]].map(|panels| (panels, width, depth * width));
+                    let layouts = [(b, b_stride, width)].into_iter().chain(by_panels);
+                    for (layout, (b_of_layout, stride, b_panel)) in layouts.enumerate() {
                         let mut c = vec![0.5; rows * c_stride];
                         isa.run(Product {
                             rows,
@@ -258,5 +268,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "the second matrix has 47 values, not 48")]
+    fn a_missing_value_is_refused() {
+        let (a, b, mut c) = ([1.0; 3], [1.0; 47], [0.0; 16]);
+        Isa::Portable.run(Product {
+            rows: 1,
+            depth: 3,
+            columns: 16,
+            a: &a,
+            a_stride: 3,
+            b: &b,
+            b_stride: 16,
+            b_panel: 16,
+            c: &mut c,
+            c_stride: 16,
+        });
     }
 }

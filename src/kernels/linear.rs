@@ -248,12 +248,13 @@ mod tests {
             for rows in [1, 12, 13, 30] {
                 let plain = layer(kernel, rows, Epilogue { gelu: false, residual: None });
                 let residual: Vec<f32> = (0..plain.len()).map(|i| i as f32).collect();
-                for gelu in [false, true] {
+                for (gelu, with_residual) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let epilogue = Epilogue { gelu, residual: with_residual.then_some(&residual[..]) };
                     let mut want = plain.clone();
-                    Epilogue { gelu, residual: None }.apply(&mut want, 0, 0, NR + 3);
-                    let got = layer(kernel, rows, Epilogue { gelu, residual: Some(&residual) });
+                    epilogue.apply(&mut want, 0, 0, NR + 3);
+                    let got = layer(kernel, rows, epilogue);
                     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-                        assert!((got - (want + i as f32)).abs() <= 1e-6 * (2 + i) as f32, "{} {i}", kernel.name);
+                        assert!((got - want).abs() <= 1e-6 * (2 + i) as f32, "{} {i} {epilogue:?}", kernel.name);
                     }
                 }
             }

@@ -277,11 +277,13 @@ mod tests {
     #[test]
     fn rounding_equals_the_standard_library() {
         for isa in Isa::available() {
-            for i in -130 * 64..=130 * 64 {
-                let x = std::array::from_fn(|lane| i as f32 / 64.0 + lane as f32 / 4096.0);
+            let far = [32_767.0, 32_768.0, 40_000.0, 65_536.0, 4e6];
+            let near = (-130 * 64..=130 * 64).map(|i| i as f32 / 64.0);
+            for x in near.chain(far).chain(far.map(|x| -x)) {
+                let x: [f32; BLOCK] = std::array::from_fn(|lane| x + lane as f32 / 4096.0);
                 for flip in [0, -128] {
                     let want = x.map(|x| (x.round_ties_even() as i8).max(-127) ^ flip);
-                    assert_eq!(isa.run(Bytes(&x, flip)), want, "{} {}", isa.name(), i as f32 / 64.0);
+                    assert_eq!(isa.run(Bytes(&x, flip)), want, "{} {}", isa.name(), x[0]);
                 }
             }
         }

@@ -77,7 +77,8 @@ pub(super) trait Simd: Copy {
     /// Two polynomials of `x` by Horner's rule: a [`Simd::mul_add`] for every coefficient but the highest.
     #[inline(always)]
     fn polynomials(self, x: Self::F32, of: &Polynomials) -> [Self::F32; 2] {
-        let mut sums = of.0[0].map(|c| self.splat(c[0]));
+        let [[p, _, _, _], [q, _, _, _]] = of.0[0];
+        let mut sums = [self.splat(p), self.splat(q)];
         for coefficients in &of.0[1..] {
             for (sum, c) in sums.iter_mut().zip(coefficients) {
                 *sum = self.mul_add(*sum, x, self.splat(c[0]));
@@ -109,6 +110,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// Coefficients of two polynomials of degree 5, of the highest power first, each in the four lanes of a register.
+#[repr(align(32))]
 pub(super) struct Polynomials(pub [[[f32; 4]; 2]; 6]);
 
 impl Polynomials {

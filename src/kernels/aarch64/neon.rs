@@ -113,13 +113,13 @@ impl Simd for Neon {
                     "prfm pldl2keep, [{block}, #128]",
                     "prfm pldl2keep, [{block}, #192]",
                     block = in(reg) block.as_ptr(),
-                    options(readonly, nostack, preserves_flags),
+                    options(nomem, nostack, preserves_flags),
                 );
             }
         }
         for line in lines.chunks(LINE) {
             // SAFETY: as above.
-            unsafe { asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags)) }
+            unsafe { asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags)) }
         }
     }
 
@@ -324,7 +324,7 @@ impl Simd for Neon {
                 out("v18") p0, out("v19") q0, out("v20") p1, out("v21") q1,
                 out("v22") p2, out("v23") q2, out("v24") p3, out("v25") q3,
                 out("v16") _, out("v17") _, out("v26") _, out("v27") _,
-                options(pure, readonly, nostack, preserves_flags),
+                options(pure, readonly, nostack),
             );
         }
         [[p0, p1, p2, p3], [q0, q1, q2, q3]]

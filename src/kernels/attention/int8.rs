@@ -362,12 +362,12 @@ fn of_row<T>(window: &[T; WINDOW], row: usize) -> &[T; LANES] {
     window[LANES - 1 - row..].first_chunk().expect("16 entries")
 }
 
-/// Where a tile lies.
+/// Where squares along a diagonal lie.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Its first query.
+    /// The first query of the first one.
     query: usize,
-    /// Its first 16 keys.
+    /// The 16 keys of the first one.
     panel: usize,
     /// The length, rounded up to 16.
     padded: usize,

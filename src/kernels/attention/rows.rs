@@ -106,3 +106,47 @@ pub(super) fn rows_of<'a>(input: &Input<'a>, part: usize, first: usize, head: us
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::cpu::Isa;
+    use crate::kernels::simd::Task;
+
+    struct Bytes<'a>([&'a [f32]; LANES]);
+
+    impl Task for Bytes<'_> {
+        type Output = (Vec<i8>, [i32; LANES]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let width = self.0[0].len();
+            let mut bytes = vec![0; LANES * width];
+            let quantized = quantize(s, width, &self.0, 0, &mut bytes, width);
+            (bytes, quantized.sums)
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_the_bytes_however_large_the_largest_value_is() {
+        let mut state = 1u32;
+        // From where the scale has an inverse up to the largest numbers, with mantissas at random.
+        for exponent in 6..=254u32 {
+            let rows: Vec<Vec<f32>> = (0..LANES)
+                .map(|_| {
+                    state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+                    let largest = f32::from_bits(exponent << 23 | state >> 9);
+                    (0..70).map(|i| largest * [1.0, -1.0, 0.37, -0.011][i % 4]).collect()
+                })
+                .collect();
+            let views: [&[f32]; LANES] = std::array::from_fn(|r| &rows[r][..]);
+            for isa in Isa::available() {
+                let (bytes, sums) = isa.run(Bytes(views));
+                for (bytes, sum) in bytes.chunks_exact(70).zip(sums) {
+                    assert_eq!(bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>(), sum, "{}", isa.name());
+                    assert_eq!((bytes[0], bytes[1]), (127, -127), "{} 2^{exponent}", isa.name());
+                }
+            }
+        }
+    }
+}

@@ -231,6 +231,24 @@ fn results_do_not_depend_on_the_number_of_threads_or_on_what_was_computed_before
     }
 }
 
+/// Widths of heads that leave parts of vectors and of panels unused.
+#[test]
+fn what_was_not_finite_before_leaves_nothing_behind() {
+    for (head_dim, int8) in [(80, false), (27, false), (80, true), (27, true)] {
+        let case = Case::new(40, 2, head_dim, Rows::Shared, TERMS[0], int8);
+        let mut bad = Case::new(40, 2, head_dim, Rows::Shared, TERMS[0], int8);
+        bad.qkv.fill(f32::NAN);
+        for isa in Isa::available() {
+            let mut scratch = Scratch::default();
+            let out = bad.run(isa, &Threads::one(), &mut scratch);
+            assert!(out.iter().all(|x| x.is_nan()), "{}", isa.name());
+            let want = case.run(isa, &Threads::one(), &mut Scratch::default());
+            assert!(want.iter().all(|x| x.is_finite()), "{}", isa.name());
+            assert_eq!(case.run(isa, &Threads::one(), &mut scratch), want, "{} {head_dim} {int8}", isa.name());
+        }
+    }
+}
+
 /// Scores of one head in blocks of queries, as [`int8`] computes them.
 struct IntegerScores<'a>(Input<'a>);
 
