@@ -35,6 +35,9 @@ pub mod qa;
 pub mod replace;
 #[cfg(target_os = "linux")]
 pub mod serve;
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;
 pub mod threads;
 pub mod tokenizer;
 pub mod vocabulary;

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 
 use common::program::{Bench, failure, run, success};
+use common::skip::skipped;
 use serde_json::Value;
 
 /// Few runs of a tiny model.
@@ -136,7 +137,7 @@ fn one_s_own_text_is_read_and_a_table_shown() {
 #[test]
 fn a_limit_is_obeyed_and_named() {
     if !cfg!(target_os = "linux") {
-        println!("SKIPPED a_limit_is_obeyed_and_named: no limits here");
+        skipped("a_limit_is_obeyed_and_named: no limits here");
         return;
     }
     let folder = Bench::new();

@@ -1,9 +1,13 @@
 //! Memory does not grow with the number of questions. One test per run of this program, so that nothing else is measured.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::path::{Path, PathBuf};
 
 use edgeqa::memory::{Usage, usage};
 use edgeqa::qa::{AskOptions, Reader};
+use skip::skipped;
 
 /// What private memory may grow by: the allocator's splinters.
 const SLACK: u64 = 512 << 10;
@@ -52,7 +56,7 @@ fn ask(reader: &Reader, random: &mut Random, count: usize) {
 /// Asks `first` questions and then `rest`, and compares.
 fn check(name: &str, first: usize, rest: usize) {
     if usage().is_none() {
-        println!("SKIPPED {name}: no /proc/self/smaps_rollup");
+        skipped(format!("{name}: no /proc/self/smaps_rollup"));
         return;
     }
     let usage = || usage().expect("as before");
@@ -92,7 +96,7 @@ fn memory_does_not_grow_with_10_000_questions() {
 #[ignore = "takes minutes"]
 fn a_text_of_1_mb_costs_no_more_the_second_time() {
     let Some(start) = usage() else {
-        println!("SKIPPED a_text_of_1_mb_costs_no_more_the_second_time: no /proc/self/smaps_rollup");
+        skipped("a_text_of_1_mb_costs_no_more_the_second_time: no /proc/self/smaps_rollup");
         return;
     };
     let usage = || usage().expect("as before");

@@ -1,5 +1,8 @@
 //! The shipped model on the shipped texts, and what it costs in memory.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +10,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::{AskOptions, Reader};
 use edgeqa::threads::Threads;
+use skip::skipped;
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
@@ -131,7 +135,7 @@ fn weights_are_mapped_and_none_is_private() {
     let session = Session::new(&ModelWeights::from_artifact(&artifact).expect("weights")).expect("session");
     session.logits(&[101, 2040, 102, 3007, 102], None).expect("logits");
     let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
-        println!("SKIPPED weights_are_mapped_and_none_is_private: no /proc/self/smaps");
+        skipped("weights_are_mapped_and_none_is_private: no /proc/self/smaps");
         return;
     };
     let mut lines = maps.lines().skip_while(|line| !line.ends_with("mapped.safetensors"));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::program::{Bench, run, success};
+use common::skip::skipped;
 use edgeqa::memory::{Limited, drop_cached, limit};
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ fn a_model_in_memory_gives_the_same_answer() {
         let allowed = limit::lockable().is_none_or(|bytes| bytes >= size);
         let output = run(bench.command(&args).arg(option), "");
         if option == "--mlock" && !allowed && !output.status.success() {
-            println!("SKIPPED a_model_in_memory_gives_the_same_answer: RLIMIT_MEMLOCK is below the size of the model");
+            skipped("a_model_in_memory_gives_the_same_answer: RLIMIT_MEMLOCK is below the size of the model");
             continue;
         }
         assert_eq!(success(output), plain, "{option}");
@@ -128,7 +129,7 @@ fn a_lock_that_is_not_allowed_says_what_to_do() {
         command
     };
     if !unprivileged().arg("true").output().is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED a_lock_that_is_not_allowed_says_what_to_do: root, and no setpriv");
+        skipped("a_lock_that_is_not_allowed_says_what_to_do: root, and no setpriv");
         return;
     }
     let mut command = unprivileged();

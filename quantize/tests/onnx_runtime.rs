@@ -1,5 +1,8 @@
 //! The fp32 path and the int8 artifact against logits that ONNX Runtime computed (`tests/tools/ort_logits.py`).
 
+#[path = "../../tests/common/skip.rs"]
+mod skip;
+
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::Artifact;
@@ -7,6 +10,7 @@ use edgeqa::model::{ModelWeights, Session};
 use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::{float, import};
+use skip::skipped;
 
 fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -82,7 +86,7 @@ fn shipped_int8_model_is_close_to_onnx_runtime_fp32() {
 fn shipped_model_is_what_the_tool_makes() {
     let demo = repo().join("../shared/demo");
     if !demo.is_dir() {
-        println!("SKIPPED shipped_model_is_what_the_tool_makes: no ../shared/demo");
+        skipped("shipped_model_is_what_the_tool_makes: no ../shared/demo");
         return;
     }
     let temp = tempfile::tempdir().expect("temporary folder");
@@ -118,7 +122,7 @@ fn shipped_model_is_what_the_tool_makes() {
 fn fp32_path_equals_onnx_runtime_on_the_demo_model() {
     let demo = repo().join("../shared/demo");
     if !demo.is_dir() {
-        println!("SKIPPED fp32_path_equals_onnx_runtime_on_the_demo_model: no ../shared/demo");
+        skipped("fp32_path_equals_onnx_runtime_on_the_demo_model: no ../shared/demo");
         return;
     }
     let golden = repo().join("tests/golden/demo_logits.json");
@@ -130,7 +134,7 @@ fn fp32_path_equals_onnx_runtime_on_the_demo_model() {
 #[test]
 fn real_shapes_are_within_the_bars() {
     let Some(folder) = std::env::var_os("EDGEQA_REAL_SHAPES").map(PathBuf::from) else {
-        println!("SKIPPED real_shapes_are_within_the_bars: EDGEQA_REAL_SHAPES names no folder");
+        skipped("real_shapes_are_within_the_bars: EDGEQA_REAL_SHAPES names no folder");
         return;
     };
     for (name, bound) in [("model", 0.08), ("outliers", 0.03)] {

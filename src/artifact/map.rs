@@ -136,6 +136,7 @@ impl Mapping {
 mod tests {
     use super::*;
     use crate::memory::mapped;
+    use crate::skip::skipped;
 
     /// A file of `len` bytes that is mapped.
     fn file(len: usize) -> (tempfile::NamedTempFile, Arc<Mapping>) {
@@ -164,7 +165,7 @@ mod tests {
         let (file, map) = file(1 << 20);
         let resident = || mapped(file.path()).map(|mapped| mapped.resident as usize);
         if resident().is_none() {
-            println!("SKIPPED pages_come_and_go_as_asked: no /proc/self/smaps");
+            skipped("pages_come_and_go_as_asked: no /proc/self/smaps");
             return;
         }
         std::hint::black_box(map.bytes().iter().map(|&byte| u64::from(byte)).sum::<u64>());

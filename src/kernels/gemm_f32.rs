@@ -13,9 +13,9 @@ pub(super) struct Product<'a> {
     /// `[rows, depth]`, rows `a_stride` apart.
     pub a: &'a [f32],
     pub a_stride: usize,
-    /// `[depth, columns]`, rows `b_stride` apart, in panels of [`panel_width`] columns, `b_panel` apart. Where panels are matrices
-    /// of their own, so that `b_stride` is their width, products take fewer instructions; in an ordinary matrix, panels lie side by side, and `b_panel`
-    /// is their width.
+    /// `[depth, columns]`, rows `b_stride` apart, in panels of [`panel_width`] columns, `b_panel` apart. In an ordinary matrix,
+    /// panels lie side by side, and `b_panel` is their width. Where they are matrices of their own, so that `b_stride` is their
+    /// width, products take fewer instructions.
     pub b: &'a [f32],
     pub b_stride: usize,
     pub b_panel: usize,

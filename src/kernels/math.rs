@@ -153,7 +153,8 @@ impl Task for Softmax<'_> {
     }
 }
 
-/// Replaces all values, of which none is above `max`, by `exp(x - max)` and returns their sum. The `-inf` that stands for nothing adds less than 1e-37.
+/// Replaces all values, of which none is above `max`, by `exp(x - max)` and returns their sum. The `-inf` that stands for nothing
+/// adds less than 1e-37.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(s: S, x: &mut [[f32; LANES]], max: f32) -> f32 {
     let max = s.splat(max);

@@ -86,12 +86,11 @@ fn window(group: &[u8], entry: usize) -> &[u8; GROUP] {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::super::cpu::Isa;
     use super::super::simd::TaskDot;
     use super::super::tests::EndOfFile;
     use super::*;
+    use crate::skip::skipped;
 
     /// Operands of `T` squares at the ends of files, and the sums that naive loops find.
     struct Case<const T: usize> {
@@ -186,10 +185,7 @@ mod tests {
     #[test]
     fn sums_equal_naive_ones_and_nothing_is_read_beyond_the_operands() {
         if Isa::available().into_iter().all(|isa| isa.dot().is_none()) {
-            // Straight to standard error, which the test harness does not hold back.
-            let skipped =
-                "SKIPPED sums_equal_naive_ones_and_nothing_is_read_beyond_the_operands: this CPU sums no bytes";
-            let _ = writeln!(std::io::stderr(), "{skipped}");
+            skipped("sums_equal_naive_ones_and_nothing_is_read_beyond_the_operands: this CPU sums no bytes");
         }
         for isa in Isa::available() {
             check::<1>(isa);

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, NR, PackedShape};
 use super::pack::{column_sums, pack};
+use crate::skip::skipped;
 
 /// A small deterministic generator (splitmix64).
 struct Random(u64);
@@ -135,12 +136,11 @@ const EXTREMES: [(Fill, Fill); 9] = [
     (Fill::Constant(-128), Fill::Third),
 ];
 
-/// The rows of the table that can run here. The others are named on standard error, which the test harness does not hold back:
-/// what is skipped has not passed.
+/// The rows of the table that can run here. The others are named: what is skipped has not passed.
 fn kernels(test: &str) -> impl Iterator<Item = &'static Kernel> {
     TABLE.iter().filter(move |kernel| {
         if !kernel.is_available() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {} cannot run on this CPU", kernel.name);
+            skipped(format!("{test}: {} cannot run on this CPU", kernel.name));
         }
         kernel.is_available()
     })
@@ -153,9 +153,7 @@ const REQUIRE_VARIABLE: &str = "EDGEQA_REQUIRE_KERNEL";
 fn the_required_kernel_is_the_chosen_one() {
     match std::env::var(REQUIRE_VARIABLE) {
         Ok(name) => assert_eq!(chosen().name, name, "{REQUIRE_VARIABLE} requires it to run here, and to be chosen"),
-        Err(_) => {
-            let _ = writeln!(std::io::stderr(), "SKIPPED the_required_kernel_is_the_chosen_one: no {REQUIRE_VARIABLE}");
-        }
+        Err(_) => skipped(format!("the_required_kernel_is_the_chosen_one: no {REQUIRE_VARIABLE}")),
     }
 }
 

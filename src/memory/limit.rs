@@ -216,6 +216,7 @@ impl Drop for Limited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::skipped;
 
     #[test]
     fn sizes_are_read() {
@@ -269,7 +270,7 @@ Max address space         unlimited            unlimited            bytes
     #[test]
     fn a_program_runs_under_the_limit_and_not_beyond() {
         if !Path::new("/proc/self/limits").exists() {
-            println!("SKIPPED a_program_runs_under_the_limit_and_not_beyond: no /proc");
+            skipped("a_program_runs_under_the_limit_and_not_beyond: no /proc");
             return;
         }
         let bytes = 16 << 20;

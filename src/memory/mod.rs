@@ -186,6 +186,7 @@ const LARGE: libc::c_int = 512 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::skipped;
 
     #[test]
     fn the_high_water_mark_is_found() {
@@ -265,7 +266,7 @@ Size:                400 kB
     #[test]
     fn this_process_is_measured() {
         let (Some(before), Some(faults_before)) = (usage(), faults()) else {
-            println!("SKIPPED this_process_is_measured: no /proc/self/smaps_rollup");
+            skipped("this_process_is_measured: no /proc/self/smaps_rollup");
             return;
         };
         let bytes = 64 << 20;

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod program;
+pub mod skip;
 
 use std::path::{Path, PathBuf};
 

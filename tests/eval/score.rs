@@ -10,6 +10,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::common::skip::skipped;
+
 #[derive(Deserialize)]
 struct Golden {
     normalised: Vec<(String, String)>,
@@ -98,8 +100,8 @@ fn real_predictions_score_as_by_the_official_script() {
     let shared = root().join("../shared");
     let (data, given) = (shared.join("squad2/dev-10-articles.json"), shared.join("golden/squad-eval"));
     if !data.is_file() || !given.is_dir() {
-        println!(
-            "SKIPPED real_predictions_score_as_by_the_official_script: no ../shared/squad2 or no ../shared/golden/squad-eval"
+        skipped(
+            "real_predictions_score_as_by_the_official_script: no ../shared/squad2 or no ../shared/golden/squad-eval",
         );
         return;
     }

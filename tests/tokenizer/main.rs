@@ -9,6 +9,7 @@ mod texts;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use common::skip::skipped;
 use oracle::Pair;
 
 /// A small Unigram tokenizer with the pipeline of DeBERTa-v3.
@@ -55,7 +56,7 @@ fn word_piece_equals_the_library_on_generated_texts() {
     let pair = Pair::new(common::TOKENIZER);
     pair.compare(texts::generate(2, 6_000, &pair.pieces()));
     let Some(json) = demo() else {
-        println!("SKIPPED the shipped model's vocabulary on generated texts: no ../shared/demo/tokenizer.json");
+        skipped("the shipped model's vocabulary on generated texts: no ../shared/demo/tokenizer.json");
         return;
     };
     let pair = Pair::new(&json);
@@ -65,7 +66,7 @@ fn word_piece_equals_the_library_on_generated_texts() {
 #[test]
 fn all_equal_the_library_on_squad() {
     let (Some(json), Some(squad)) = (demo(), squad()) else {
-        println!("SKIPPED vocabularies on SQuAD: no ../shared/squad2 or no ../shared/demo/tokenizer.json");
+        skipped("vocabularies on SQuAD: no ../shared/squad2 or no ../shared/demo/tokenizer.json");
         return;
     };
     assert!(squad.len() > 4000, "{} texts", squad.len());

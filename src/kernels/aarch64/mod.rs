@@ -4,4 +4,5 @@ pub(super) mod gemm_i8mm;
 pub(super) mod gemm_neon;
 pub(super) mod gemm_neon_dot;
 pub(super) mod neon;
+mod polynomials;
 mod scores;

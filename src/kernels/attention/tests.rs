@@ -1,8 +1,7 @@
 //! Attention in blocks equals attention by its formula, in `f64`.
 
-use std::io::Write;
-
 use super::*;
+use crate::skip::skipped;
 
 fn random(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
@@ -273,8 +272,7 @@ impl TaskDot for IntegerScores<'_> {
 #[test]
 fn integer_scores_equal_the_naive_sums() {
     if Isa::available().into_iter().all(|isa| isa.dot().is_none()) {
-        // Straight to standard error, which the test harness does not hold back.
-        let _ = writeln!(std::io::stderr(), "SKIPPED integer_scores_equal_the_naive_sums: this CPU sums no bytes");
+        skipped("integer_scores_equal_the_naive_sums: this CPU sums no bytes");
     }
     let fills: [fn(usize) -> i8; 5] =
         [|_| 127, |_| -127, |i| if i.is_multiple_of(2) { 127 } else { -127 }, |_| 0, |i| (i * 7919 % 255) as u8 as i8];
