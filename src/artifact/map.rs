@@ -62,8 +62,12 @@ impl Mapping {
         &self.map
     }
 
-    /// Tells the system how `bytes` will be read. That it does not listen is no error: only speed is at stake.
+    /// Tells the system how `bytes` will be read, unless they are there and to be kept. That it does not listen is no error: only
+    /// speed is at stake.
     pub fn advise(&self, bytes: Range<usize>, access: Access) {
+        if self.keep.load(Ordering::Relaxed) {
+            return;
+        }
         let advice = match access {
             Access::Random => Advice::Random,
             Access::Sequential => Advice::Sequential,
@@ -101,17 +105,29 @@ impl Mapping {
     /// Reads the whole file into memory and maps its pages; they are not released from then on, but the system can still drop
     /// them where memory is short.
     pub fn prefault(&self) {
-        self.keep.store(true, Ordering::Relaxed);
         // With advice to the contrary, every page would be a read of its own.
         self.advise(0..self.map.len(), Access::Sequential);
-        #[cfg(target_os = "linux")]
-        if self.map.advise(Advice::PopulateRead).is_ok() {
-            return;
+        if !self.populate() {
+            let page = 4096;
+            let sum = self.map.iter().step_by(page).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+            std::hint::black_box(sum);
         }
-        // Linux before 5.14.
-        let page = 4096;
-        let sum = self.map.iter().step_by(page).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        std::hint::black_box(sum);
+        self.keep();
+    }
+
+    /// Has the pages stay as long as the system lets them: of those that are read in order or at random it drops every one that
+    /// it comes across, mapped or not.
+    fn keep(&self) {
+        self.advise(0..self.map.len(), Access::Normal);
+        self.keep.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads and maps all pages, if the system can do that at once: Linux since 5.14.
+    fn populate(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.map.advise(Advice::PopulateRead).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     /// Reads the whole file into memory, where it has to stay.
@@ -121,7 +137,7 @@ impl Mapping {
     pub fn lock(&self) -> io::Result<()> {
         self.advise(0..self.map.len(), Access::Sequential);
         self.map.lock()?;
-        self.keep.store(true, Ordering::Relaxed);
+        self.keep();
         Ok(())
     }
 

@@ -60,14 +60,14 @@ impl Artifact {
             })
             .collect();
         let artifact = Self { map, metadata, data_sha256, data_start, tensors };
-        artifact.advise();
         artifact.check_tensors()?;
         Ok(artifact)
     }
 
     /// Tells the system how the file is read when questions are answered: all of the encoder, and soon; of the word embeddings the
-    /// rows of the tokens present.
-    fn advise(&self) {
+    /// rows of the tokens present. What is read ahead cannot be dropped until it is there, so whoever has to say something of a
+    /// limit on memory does it before.
+    pub fn read_ahead(&self) {
         let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
         let (start, end) = encoder.fold((usize::MAX, 0), |(start, end), b| (start.min(b.start), end.max(b.end)));
         self.map.advise(start..end, Access::Soon);
@@ -132,7 +132,6 @@ impl Artifact {
         self.map.advise(0..self.file_len(), Access::Sequential);
         let result = self.verify_data();
         self.map.advise(0..self.file_len(), Access::Normal);
-        self.advise();
         result
     }
 

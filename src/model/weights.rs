@@ -40,11 +40,12 @@ pub struct LayerWeights {
 }
 
 impl ModelWeights {
-    /// Views of everything in a validated artifact. Nothing is copied.
+    /// Views of everything in a validated artifact. Nothing is copied; the system is told to read ahead what an inference needs.
     ///
     /// # Errors
     /// Those of [`Artifact::view`].
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, ArtifactError> {
+        artifact.read_ahead();
         let config = artifact.metadata().config.clone();
         let parts = Parts { artifact, config: &config };
         let hidden = config.hidden_size;

@@ -103,8 +103,10 @@ impl Reader {
     /// # Errors
     /// [`QaError::Tokenizer`], [`QaError::Weights`] or [`QaError::Model`], for the part that cannot be used.
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, QaError> {
+        // First, so that weights are read while the tokenizer is made.
+        let weights = ModelWeights::from_artifact(artifact)?;
         let tokenizer = QaTokenizer::from_artifact(artifact)?;
-        let session = Session::new(&ModelWeights::from_artifact(artifact)?)?;
+        let session = Session::new(&weights)?;
         Ok(Self::new(tokenizer, session, artifact.metadata().null_threshold.unwrap_or(0.0)))
     }
 
