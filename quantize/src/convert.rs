@@ -182,7 +182,14 @@ pub fn convert(
     stage: impl FnMut(Stage, usize, usize) + Send,
 ) -> anyhow::Result<Summary> {
     let stage = Mutex::new(stage);
-    let stage = |at, done, all| (stage.lock().unwrap_or_else(PoisonError::into_inner))(at, done, all);
+    run(input, out, options, &|at, done, all| (stage.lock().unwrap_or_else(PoisonError::into_inner))(at, done, all))
+}
+
+/// Called with a stage, its finished steps and all of them, from any thread. No parameter of types: the pipeline is compiled once, not
+/// once per caller.
+pub(crate) type OnStage<'a> = dyn Fn(Stage, usize, usize) + Sync + 'a;
+
+fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> anyhow::Result<Summary> {
     check_target(input, out)?;
     let gate = options.gate.as_ref().map(gate::Opened::new).transpose()?;
     stage(Stage::Reading, 0, 0);
@@ -236,7 +243,7 @@ pub fn convert(
         qa: &qa,
         metadata,
         out,
-        stage: &stage,
+        stage,
         pending: None,
         sensitivity: None,
     };
@@ -260,7 +267,7 @@ pub fn convert(
                 graph: graph.as_ref(),
                 weights: &float,
             };
-            let (gated, accuracy, measured) = gate.pass(&fp32, &mut maker, &mut half, &stage)?;
+            let (gated, accuracy, measured) = gate.pass(&fp32, &mut maker, &mut half, stage)?;
             // The scores belong into the header; the tensors are those that were measured.
             maker.metadata.accuracy = Some(accuracy);
             let artifact = maker.make(&half)?;
@@ -310,7 +317,7 @@ pub fn convert(
 }
 
 /// What files are made of.
-struct Maker<'a, S> {
+struct Maker<'a> {
     checkpoint: &'a Checkpoint,
     tokenizer: &'a str,
     float: &'a ModelWeights,
@@ -322,13 +329,13 @@ struct Maker<'a, S> {
     qa: &'a QaTokenizer,
     metadata: Metadata,
     out: &'a Path,
-    stage: &'a S,
+    stage: &'a OnStage<'a>,
     /// The last file that was made.
     pending: Option<Pending>,
     sensitivity: Option<Vec<Sensitivity>>,
 }
 
-impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
+impl Candidate for Maker<'_> {
     /// Writes the artifact beside its name and checks it. What is published is the file itself, so the file is what gets checked and
     /// measured.
     fn make(&mut self, half: &BTreeSet<String>) -> anyhow::Result<Artifact> {
@@ -355,7 +362,7 @@ impl<S: Fn(Stage, usize, usize) + Sync> Candidate for Maker<'_, S> {
     }
 }
 
-impl<S> Maker<'_, S> {
+impl Maker<'_> {
     /// The tokenizer of the artifact must make the same sequences as that of `tokenizer.json`.
     fn prove_tokenizer(&self, found: &QaTokenizer) -> anyhow::Result<()> {
         let own = Texts::own();

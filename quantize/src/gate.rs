@@ -18,7 +18,7 @@ use crate::compare::fp32::{Backend, Model};
 use crate::compare::paired::Side;
 use crate::compare::report::warnings;
 use crate::compare::{Comparison, Reference, Task, compare};
-use crate::convert::Stage;
+use crate::convert::{OnStage, Stage};
 use crate::import::onnx::OnnxModel;
 use crate::original::Original;
 use crate::sensitivity::Sensitivity;
@@ -142,7 +142,7 @@ impl<'a> Opened<'a> {
         float: &Float<'_>,
         candidate: &mut impl Candidate,
         half: &mut BTreeSet<String>,
-        stage: &(impl Fn(Stage, usize, usize) + Sync),
+        stage: &OnStage<'_>,
     ) -> anyhow::Result<(Gated, Accuracy, String)> {
         let options = AskOptions::default();
         let mut artifact = candidate.make(half)?;
@@ -237,12 +237,12 @@ impl<'a> Opened<'a> {
 }
 
 /// Shows the questions of one stage.
-struct Progress<'a, S> {
-    stage: &'a S,
+struct Progress<'a> {
+    stage: &'a OnStage<'a>,
     at: Stage,
 }
 
-impl<S: Fn(Stage, usize, usize) + Sync> Observer for Progress<'_, S> {
+impl Observer for Progress<'_> {
     fn answered(&self, done: usize, all: usize) {
         (self.stage)(self.at, done, all);
     }

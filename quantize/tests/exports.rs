@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use edgeqa::artifact::Artifact;
 use edgeqa::model::Session;
@@ -50,34 +51,42 @@ const PROJECTED: [&str; 6] = ["dynamo4-mix", "dynamo5-mix", "onnxsim", "onnxslim
 
 #[test]
 fn every_variant_converts_to_the_bytes_of_its_folder_or_says_why_not() {
-    let temp = tempfile::tempdir().expect("temporary folder");
-    let mut folders: BTreeMap<String, String> = BTreeMap::new();
-    for (name, variant) in variants() {
+    let folders: Mutex<BTreeMap<String, String>> = Mutex::default();
+    let check = |name: &str, variant: &Variant| {
+        let temp = tempfile::tempdir().expect("temporary folder");
         let out = temp.path().join("onnx.safetensors");
         let result = run(&fixtures().join(&variant.folder).join("model.onnx"), &out);
         assert_eq!(variant.expect == "refuse", REFUSED.iter().any(|(refused, _)| *refused == name), "{name}");
         if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            let error = format!("{:#}", result.expect_err(&name));
+            let error = format!("{:#}", result.expect_err(name));
             assert!(error.contains(reason), "{name}: {error}");
             assert!(!out.exists(), "{name}: a refused model left a file");
-            continue;
+            return;
         }
         let summary = result.unwrap_or_else(|e| panic!("{name}: {e:#}"));
         let proof = summary.proof.as_ref().expect("a graph is proven");
         assert!(proof.max_difference <= 1e-5 && proof.range > 0.1, "{name}: {proof:?}");
-        let folder = folders.entry(variant.hf.clone()).or_insert_with(|| {
+        let known = folders.lock().expect("no panic").get(&variant.hf).cloned();
+        let folder = known.unwrap_or_else(|| {
             let out = temp.path().join("folder.safetensors");
             run(&fixtures().join(&variant.hf), &out).unwrap_or_else(|e| panic!("{}: {e:#}", variant.hf)).data_sha256
         });
-        assert_eq!(
-            summary.data_sha256 == *folder,
-            !PROJECTED.contains(&name.as_str()),
-            "{name} against {}",
-            variant.hf
-        );
-        std::fs::remove_file(&out).expect("the artifact");
-    }
-    assert!(folders.len() >= 20, "only {} folders", folders.len());
+        assert_eq!(summary.data_sha256 == folder, !PROJECTED.contains(&name), "{name} against {}", variant.hf);
+        folders.lock().expect("no panic").insert(variant.hf.clone(), folder);
+    };
+    let variants = Mutex::new(variants().into_iter());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let next = || variants.lock().expect("no panic").next();
+                while let Some((name, variant)) = next() {
+                    check(&name, &variant);
+                }
+            });
+        }
+    });
+    let folders = folders.lock().expect("no panic").len();
+    assert!(folders >= 20, "only {folders} folders");
 }
 
 #[test]
