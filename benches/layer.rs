@@ -1,12 +1,14 @@
 //! Runs one int8 linear layer some times and does nothing else, for programs that count instructions: what one more run costs is what
 //! the layer costs. Prints the kernel and the multiply-adds of one run.
 //!
-//! usage: layer ROWS OUTPUTS INPUTS RUNS
+//! usage: layer [products] ROWS OUTPUTS INPUTS RUNS
+//!
+//! With `products`, only integer products are computed, without the conversion to fp32.
 
 use std::hint::black_box;
 
-use edgeqa::kernels::gemm;
-use edgeqa::kernels::layout::PackedShape;
+use edgeqa::kernels::gemm::{self, Accumulators, Kernel, Tile};
+use edgeqa::kernels::layout::{NR, PackedShape};
 use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::QuantizedRows;
@@ -15,7 +17,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let [rows, n, k, runs] = numbers[..] else {
         // `cargo bench` and `cargo test` run every bench with arguments of their own.
-        println!("usage: layer ROWS OUTPUTS INPUTS RUNS");
+        println!("usage: layer [products] ROWS OUTPUTS INPUTS RUNS");
         return;
     };
     let (kernel, shape) = (gemm::chosen(), PackedShape { n, k });
@@ -30,9 +32,29 @@ fn main() {
     let mut a = QuantizedRows::default();
     a.quantize(&x, k, None, kernel.form);
     let mut out = vec![0.0; rows * n];
+    let products_only = std::env::args().any(|argument| argument == "products");
     for _ in 0..runs {
+        if products_only {
+            products(kernel, black_box(&a), &weights);
+            continue;
+        }
         linear_i8(kernel, black_box(&a), &weights, Epilogue { gelu: false, residual: None }, &mut out);
         black_box(&out);
     }
     println!("{} {}", kernel.name, rows * n * k);
+}
+
+/// Computes the tiles of a product and lets them go.
+fn products(kernel: &Kernel, a: &QuantizedRows, weights: &Int8Weights<'_>) {
+    let padded_k = a.padded_k;
+    let (mut acc, mut notes) = (Accumulators::splat(0), Vec::new());
+    let sums = weights.column_sums.as_chunks::<NR>().0;
+    for (weights, column_sums) in weights.packed.chunks(kernel.panels * NR * padded_k).zip(sums.chunks(kernel.panels)) {
+        kernel.examine(weights, padded_k, &mut notes);
+        for activations in a.values.chunks(kernel.rows * padded_k) {
+            let (rows, panels) = (activations.len() / padded_k, column_sums.len());
+            kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums, notes: &notes }, &mut acc);
+            black_box(&acc);
+        }
+    }
 }

@@ -4,8 +4,8 @@
 usage: instructions.py [--update] --layer PROGRAM --inference PROGRAM
 
 PROGRAMs are benches/layer.rs and benches/inference.rs, built for aarch64 with the profile of boards; cross/instructions.sh builds them
-and calls this. A layer is one int8 layer with the conversion to fp32, an inference is the shipped model on 128 tokens; either costs
-half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0 within the tolerance,
+and calls this. Products are the int8 GEMM alone, a layer is that with the conversion to fp32, an inference is the shipped model on 128
+tokens; each costs half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0 within the tolerance,
 1 if something takes more instructions, a kernel does fewer multiply-adds per instruction than it must, or a count fails.
 """
 import argparse
@@ -18,13 +18,14 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benches/record/instructions-arm.json"
-# CPUs, the kernels that they choose, and the multiply-adds per instruction that a layer must reach.
+# CPUs, the kernels that they choose, and the multiply-adds per instruction that products and layers must reach.
 CPUS = {
-    "cortex-a72": ("gemm_i8_12x64k4_neon", 4),
-    "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11),
-    "max": ("gemm_i8_12x128k4_neon_i8mm", 14),
+    "cortex-a72": ("gemm_i8_12x64k4_neon", 4, 4),
+    "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11, 11),
+    "max": ("gemm_i8_12x128k4_neon_i8mm", 18, 14),
 }
-# Rows, outputs, inputs.
+# Rows, outputs, inputs. Products are those of the longest window of the published model.
+PRODUCTS = [(384, 384, 384), (384, 1536, 384), (384, 384, 1536)]
 LAYERS = [(64, 384, 384), (128, 384, 1536)]
 TOKENS = 128
 # Between compilers, counts move by some percent.
@@ -52,8 +53,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         plugin = pathlib.Path(folder) / "count.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", ROOT / "cross/count.c", "-o", plugin], check=True)
-        for cpu, (kernel, floor) in CPUS.items():
-            commands = {f"layer {'x'.join(map(str, layer))}": [arguments.layer, *layer] for layer in LAYERS}
+        for cpu, (kernel, products_floor, layer_floor) in CPUS.items():
+            shape = lambda numbers: "x".join(map(str, numbers))
+            commands = {f"products {shape(numbers)}": [arguments.layer, "products", *numbers] for numbers in PRODUCTS}
+            commands |= {f"layer {shape(numbers)}": [arguments.layer, *numbers] for numbers in LAYERS}
             commands[f"inference of {TOKENS} tokens"] = [arguments.inference, ROOT / "models/demo/model.safetensors", TOKENS]
             for name, command in commands.items():
                 (once, _), (thrice, printed) = (count(plugin, cpu, [*command, runs]) for runs in (1, 3))
@@ -63,6 +66,7 @@ def main():
                     sys.exit(f"{cpu} chose {printed.strip()} instead of {kernel}")
                 if len(words) > 1:
                     per_instruction = int(words[1]) / now
+                    floor = products_floor if name.startswith("products") else layer_floor
                     note = f", {per_instruction:.2f} multiply-adds each"
                     if per_instruction < floor:
                         note, failed = f"{note}: FEWER THAN {floor}", True
