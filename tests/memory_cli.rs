@@ -68,9 +68,12 @@ fn what_is_missing_is_said_before_it_is_too_late() {
     let plain = bench.command(&question(&model, &text));
     let mut command = limit.command("/usr/bin/timeout");
     command.args(["-s", "KILL", "10"]).arg(plain.get_program()).args(plain.get_args());
-    let output = run(command.current_dir(bench.folder.path()).env_clear(), "");
+    let output = run(command.current_dir(bench.folder.path()).env_clear().env("RUST_LOG", "edgeqa=info"), "");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("the limit of 16.8 MB (") && errors.contains("that are needed"), "{errors}");
+    let warning = errors.find("the limit of 16.8 MB (").unwrap_or_else(|| panic!("no warning: {errors}"));
+    assert!(errors[warning..].contains("that are needed"), "{errors}");
+    let computes = errors.find("int8 kernel: ").unwrap_or_else(|| panic!("no kernel: {errors}"));
+    assert!(warning < computes, "{errors}");
 }
 
 #[test]

@@ -17,6 +17,8 @@
 //! - [`gate`]: nothing is published that answers worse than it may
 //! - [`convert`]: all of it in order, with a summary
 //! - [`compare`]: the answers of the int8 model against those of the fp32 one, question by question
+//!
+//! Beside the flow, [`parallel`] does independent jobs on all cores.
 
 pub mod calibrate;
 pub mod checkpoint;
@@ -32,7 +34,7 @@ pub mod input;
 pub mod linear;
 pub mod noise;
 pub mod original;
-mod parallel;
+pub mod parallel;
 pub mod proof;
 pub mod quantize;
 mod random;

@@ -9,7 +9,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::model::Session;
 use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{Input, Options, Summary, convert};
-use edgeqa_quantize::{float, import};
+use edgeqa_quantize::{float, import, parallel};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
@@ -74,17 +74,7 @@ fn every_variant_converts_to_the_bytes_of_its_folder_or_says_why_not() {
         assert_eq!(summary.data_sha256 == folder, !PROJECTED.contains(&name), "{name} against {}", variant.hf);
         folders.lock().expect("no panic").insert(variant.hf.clone(), folder);
     };
-    let variants = Mutex::new(variants().into_iter());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let next = || variants.lock().expect("no panic").next();
-                while let Some((name, variant)) = next() {
-                    check(&name, &variant);
-                }
-            });
-        }
-    });
+    parallel::for_each(variants().into_iter().collect(), |(name, variant)| check(&name, &variant));
     let folders = folders.lock().expect("no panic").len();
     assert!(folders >= 20, "only {folders} folders");
 }

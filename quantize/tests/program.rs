@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use edgeqa_quantize::parallel;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
@@ -104,31 +106,21 @@ fn a_killed_run_leaves_a_whole_file() {
     let start = Instant::now();
     assert!(whole("cfg-heads2/model.onnx") == old);
     let duration = start.elapsed();
-    // Whether the run that is killed after `delay` has replaced the file.
-    let replaces = |out: &Path, delay: Duration| {
-        std::fs::write(out, &old).expect("write");
+    let (kept, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // From the first moment to well after the last.
+    parallel::for_each((0..40).collect(), |step| {
+        let delay = duration * step / 20;
+        let out = temp.path().join(format!("{step}.safetensors"));
+        std::fs::write(&out, &old).expect("write");
         let mut child =
-            convert("ts4-op17/model.onnx", out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+            convert("ts4-op17/model.onnx", &out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         std::thread::sleep(delay);
         let _ = child.kill(); // it may have ended already
         child.wait().expect("ends");
-        let found = std::fs::read(out).expect("an artifact is always there");
+        let found = std::fs::read(&out).expect("an artifact is always there");
         assert!(found == old || found == new, "a partial file after {delay:?}");
-        found == new
-    };
-    // From the first moment to well after the last, every other one by each thread.
-    let (kept, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for first in 0..2 {
-            let out = temp.path().join(format!("{first}.safetensors"));
-            let (kept, replaced, replaces) = (&kept, &replaced, &replaces);
-            scope.spawn(move || {
-                for step in (first..40).step_by(2) {
-                    let count = if replaces(&out, duration * step / 20) { replaced } else { kept };
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
+        let count = if found == old { &kept } else { &replaced };
+        count.fetch_add(1, Ordering::Relaxed);
     });
     let (kept, replaced) = (kept.into_inner(), replaced.into_inner());
     assert!(kept > 0 && replaced > 0, "{kept} runs left the old file, {replaced} the new one");

@@ -112,12 +112,12 @@ impl Mapping {
             let sum = self.map.iter().step_by(page).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
             std::hint::black_box(sum);
         }
-        self.keep();
+        self.keep_pages();
     }
 
     /// Has the pages stay as long as the system lets them: of those that are read in order or at random it drops every one that
     /// it comes across, mapped or not.
-    fn keep(&self) {
+    fn keep_pages(&self) {
         self.advise(0..self.map.len(), Access::Normal);
         self.keep.store(true, Ordering::Relaxed);
     }
@@ -137,7 +137,7 @@ impl Mapping {
     pub fn lock(&self) -> io::Result<()> {
         self.advise(0..self.map.len(), Access::Sequential);
         self.map.lock()?;
-        self.keep();
+        self.keep_pages();
         Ok(())
     }
 
@@ -194,5 +194,28 @@ mod tests {
         assert_eq!(resident(), Some(1 << 20));
         map.release(0..(1 << 20));
         assert_eq!(resident(), Some(1 << 20), "prefaulted pages are kept");
+    }
+
+    #[test]
+    fn pages_to_be_kept_are_not_those_that_go_first() {
+        // `sr` and `rr` of proc_pid_smaps(5): advice that the system takes as leave to drop pages.
+        let droppable = |file: &Path| {
+            let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+            let (_, ours) = smaps.split_once(file.to_str()?)?;
+            let flags = ours.lines().find_map(|line| line.strip_prefix("VmFlags:"))?;
+            Some(flags.split_whitespace().any(|flag| flag == "sr" || flag == "rr"))
+        };
+        let (file, map) = file(1 << 20);
+        let whole = 0..(1 << 20);
+        map.advise(whole.clone(), Access::Random);
+        if droppable(file.path()).is_none() {
+            skipped("pages_to_be_kept_are_not_those_that_go_first: no flags in /proc/self/smaps");
+            return;
+        }
+        assert_eq!(droppable(file.path()), Some(true));
+        map.prefault();
+        assert_eq!(droppable(file.path()), Some(false));
+        map.advise(whole, Access::Random);
+        assert_eq!(droppable(file.path()), Some(false), "pages are there, and to be kept");
     }
 }

@@ -67,7 +67,7 @@ impl Artifact {
     /// Tells the system how the file is read when questions are answered: all of the encoder, and soon; of the word embeddings the
     /// rows of the tokens present. What is read ahead cannot be dropped until it is there, so whoever has to say something of a
     /// limit on memory does it before.
-    pub fn read_ahead(&self) {
+    pub(crate) fn read_ahead(&self) {
         let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
         let (start, end) = encoder.fold((usize::MAX, 0), |(start, end), b| (start.min(b.start), end.max(b.end)));
         self.map.advise(start..end, Access::Soon);
