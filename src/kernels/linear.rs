@@ -103,7 +103,8 @@ impl Task for LinearI8<'_> {
             kernel.examine(weights, padded_k, &mut notes);
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
-                s.prefetch(&next[next.len() * t / tiles..next.len() * (t + 1) / tiles]);
+                let [start, end] = [t, t + 1].map(|t| (next.len() as u64 * t as u64 / tiles as u64) as usize);
+                s.prefetch(&next[start..end]);
                 let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);

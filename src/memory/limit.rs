@@ -13,8 +13,8 @@ use serde::Serialize;
 
 /// Where control groups are mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// Values of version 1 from here on mean that there is no limit.
-const UNLIMITED: u64 = 1 << 62;
+/// Values of version 1 from here on mean that there is no limit: it counts pages in a `long`, which may have 32 bits.
+const UNLIMITED: u64 = i32::MAX as u64 * 4096;
 
 /// A hard limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -44,14 +44,15 @@ impl Workspace {
 
     /// An `f32` tensor of shape `[rows, width]` that holds anything.
     pub(super) fn tensor(&mut self, rows: usize, width: usize) -> TractResult<Tensor> {
-        let bytes = rows * width * size_of::<f32>();
+        let bytes = rows.checked_mul(width).and_then(|values| values.checked_mul(size_of::<f32>()));
+        let bytes = bytes.with_context(|| format!("a tensor of {rows} x {width} does not fit into memory"))?;
         // The smallest that is large enough, or else the largest, which makes room for a larger one.
         let key = |tensor: &Tensor| (capacity(tensor) < bytes, capacity(tensor).abs_diff(bytes));
         let best = (0..self.tensors.len()).min_by_key(|&i| key(&self.tensors[i]));
         if let Some(mut tensor) = best.map(|best| self.tensors.swap_remove(best))
             && capacity(&tensor) >= bytes
         {
-            // SAFETY: it is of `f32`, of which all bits are values, and its memory has room for as many.
+            // SAFETY: it is of `f32`, of which all bits are values, and its memory has room for as many: `bytes` is exact.
             unsafe { tensor.set_shape_unchecked(&[rows, width]) };
             return Ok(tensor);
         }
@@ -106,6 +107,11 @@ mod tests {
         let larger = workspace.tensor(11, 7).expect("a tensor");
         assert_eq!(larger.len(), 77);
         assert!(workspace.tensors.is_empty(), "the smaller one made room");
+        workspace.recycle(tvec!(larger.into_tvalue()));
+        for (rows, width) in [(1 << (usize::BITS - 3), 2), (usize::MAX, usize::MAX)] {
+            let problem = workspace.tensor(rows, width).expect_err("its bytes cannot be counted").to_string();
+            assert!(problem.contains("does not fit"), "{problem}");
+        }
     }
 
     #[test]
