@@ -11,6 +11,10 @@ const MAX_SIZE: usize = 1 << 22;
 /// `255 * 127 * 2^16 < 2^31`.
 const MAX_INNER: usize = 1 << 16;
 const MAX_LAYERS: usize = 1024;
+/// The most values of a layer for a whole sequence: their bytes can be counted in 32 bits, with a sign.
+const MAX_VALUES: usize = (i32::MAX as usize) / size_of::<f32>();
+/// The largest `layer_norm_eps`; models have 1e-12 to 1e-5.
+const MAX_EPS: f32 = 0.01;
 
 /// The shapes of a DeBERTa-v2/v3 question-answering model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,8 +104,13 @@ impl ModelConfig {
         if !self.hidden_size.is_multiple_of(self.num_heads) {
             return Err(format!("hidden_size {} is not divisible by num_heads {}", self.hidden_size, self.num_heads));
         }
-        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
-            return Err(format!("layer_norm_eps is {}", self.layer_norm_eps));
+        // A variance is near 1; more than this would flatten what is normalised. NaN is in no range.
+        if !(0.0..=MAX_EPS).contains(&self.layer_norm_eps) {
+            return Err(format!("layer_norm_eps is {}, outside 0..={MAX_EPS}", self.layer_norm_eps));
+        }
+        let widest = self.intermediate_size.max(3 * self.hidden_size);
+        if self.max_positions.saturating_mul(widest) > MAX_VALUES {
+            return Err(format!("{} positions of {widest} values are more than {MAX_VALUES}", self.max_positions));
         }
         if let Some(relative) = &self.relative {
             if relative.position_buckets > MAX_INNER || relative.max_relative_positions > MAX_INNER {
@@ -117,10 +126,43 @@ impl ModelConfig {
                     relative.position_buckets, relative.max_relative_positions
                 ));
             }
-            if !relative.content_to_position && !relative.position_to_content {
+            let terms = usize::from(relative.content_to_position) + usize::from(relative.position_to_content);
+            if terms == 0 {
                 return Err("relative attention without any relative term".into());
+            }
+            if self.score_terms < 1 + terms {
+                return Err(format!("score_terms is {}, but scores have {} terms", self.score_terms, 1 + terms));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_a_sequence_can_be_counted_in_32_bits() {
+        let config = |hidden_size, intermediate_size, max_positions| ModelConfig {
+            vocab_size: 10,
+            hidden_size,
+            num_layers: 1,
+            num_heads: 1,
+            intermediate_size,
+            max_positions,
+            type_vocab_size: 0,
+            position_biased_input: false,
+            layer_norm_eps: 1e-7,
+            score_terms: 1,
+            relative: None,
+        };
+        // The largest DeBERTa with the longest sequences.
+        assert_eq!(config(1536, 6144, 1 << 16).validate(), Ok(()));
+        for (hidden, intermediate, positions) in [(16, 1 << 16, 1 << 13), (1 << 16, 16, 1 << 12)] {
+            let problem = config(hidden, intermediate, positions).validate().expect_err("too many");
+            assert!(problem.contains(&format!("{positions} positions of ")), "{problem}");
+            assert_eq!(config(hidden, intermediate, positions / 2).validate(), Ok(()));
+        }
     }
 }
