@@ -1,20 +1,44 @@
 //! Files that are replaced whole: written beside their place and renamed, so that whoever reads one sees the old or the new one.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Writes `content` to the file `target`, replacing what was there. A killed process leaves `.<target>.<random>.tmp` behind.
+/// Writes `content` to the file `target`, replacing what was there; of a link, what it leads to. A pipe or a device is written into. A
+/// killed process leaves `.<target>.<random>.tmp` behind.
 ///
 /// # Errors
 /// If the file cannot be made, written or renamed; what was there before is kept.
 pub fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = beside(target)?;
+    if is_special(target) {
+        return OpenOptions::new().write(true).open(target)?.write_all(content);
+    }
+    let target = behind_links(target);
+    let mut file = beside(&target)?;
     file.write_all(content)?;
-    file.persist(target)?;
+    file.persist(&target)?;
     Ok(())
+}
+
+/// Whether something is there that is no file and no folder: a rename would put a file in its place.
+pub(crate) fn is_special(target: &Path) -> bool {
+    fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// The file that `target` leads to, which may not be there yet: a rename would replace a link, not what it leads to.
+pub(crate) fn behind_links(target: &Path) -> PathBuf {
+    let mut target = target.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        match fs::read_link(&target) {
+            // An absolute one replaces the folder.
+            Ok(next) => target = folder_of(&target).join(next),
+            Err(_) => break,
+        }
+    }
+    target
 }
 
 /// An empty file beside `target`, readable for all, that is removed when dropped.
@@ -55,6 +79,39 @@ mod tests {
         assert!(replace(&folder.path().join("missing/x"), b"").is_err());
         assert!(replace(folder.path(), b"").is_err(), "a folder is no file");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_and_what_is_no_file_is_written_into() {
+        use std::io::Read;
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("results")).expect("a folder");
+        symlink("latest", path("link")).expect("a link");
+        symlink(path("results").join("1.json"), path("latest")).expect("a link");
+        for content in ["new", "newer"] {
+            replace(&path("link"), content.as_bytes()).expect("written");
+            assert_eq!(fs::read_to_string(path("results/1.json")).expect("there"), content);
+        }
+        assert!(path("link").is_symlink() && path("latest").is_symlink());
+        assert_eq!(fs::read_dir(path("results")).expect("a folder").count(), 1);
+        symlink("circle", path("circle")).expect("a link");
+        replace(&path("circle"), b"x").expect("a link to itself leads nowhere");
+
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+        let reader = std::thread::spawn({
+            let pipe = path("pipe");
+            move || {
+                let mut content = String::new();
+                File::open(pipe).and_then(|mut pipe| pipe.read_to_string(&mut content)).map(|_| content)
+            }
+        });
+        replace(&path("pipe"), b"through").expect("written");
+        assert_eq!(reader.join().expect("a reader").expect("read"), "through");
+        assert!(is_special(&path("pipe")));
     }
 
     #[test]

@@ -147,15 +147,16 @@ fn foreign_files_and_versions_are_told_apart() {
         temp.edited(|h| drop(h.as_object_mut().expect("object").remove("__metadata__"))),
         ArtifactError::NotEdgeqa
     ));
-    message(&set("format_version", "1"), &["format version 1", "reads version 2", "convert"]);
+    message(&set("format_version", "1"), &["format version 1", "reads version 3", "convert"]);
     message(&set("layout", "i8-panel8-k4"), &["i8-panel8-k4", "i8-panel16-k4", "convert"]);
-    for key in ["config", "source", "license", "tool", "data_sha256", "layout", "format_version"] {
+    for key in ["config", "source", "license", "tool", "data_sha256", "header_sha256", "layout", "format_version"] {
         let error = remove(key);
         assert!(matches!(&error, ArtifactError::Metadata { key: k, .. } if *k == key), "{key}: {error}");
     }
     message(&set("config", "{}"), &["config", "missing field"]);
     message(&set("null_threshold", "NaN"), &["null_threshold", "finite"]);
     message(&set("data_sha256", "abc"), &["data_sha256", "sha256"]);
+    message(&set("header_sha256", "abc"), &["header_sha256", "sha256"]);
     message(&set("accuracy", "{}"), &["accuracy", "missing field"]);
     let mut accuracy = serde_json::to_value(accuracy()).expect("JSON");
     accuracy["int8"]["f1"] = json!(100.5);
@@ -203,13 +204,15 @@ fn measured_scores_are_kept_and_impossible_ones_are_refused() {
 #[test]
 fn impossible_configurations_are_refused() {
     let temp = Temp::new();
-    let changes: [(&str, Value, &str); 8] = [
+    let changes: [(&str, Value, &str); 10] = [
         ("num_heads", json!(0), "num_heads"),
         ("num_heads", json!(5), "divisible"),
         ("hidden_size", json!(u64::MAX), "config"),
         ("vocab_size", json!(1u64 << 40), "vocab_size"),
         ("num_layers", json!(1_000_000), "num_layers"),
         ("layer_norm_eps", json!(-1.0), "layer_norm_eps"),
+        ("layer_norm_eps", json!(1e7), "layer_norm_eps"),
+        ("score_terms", json!(2), "score_terms"),
         ("unknown", json!(1), "unknown field"),
         (
             "relative",
@@ -227,6 +230,32 @@ fn impossible_configurations_are_refused() {
         });
         message(&error, &[word]);
     }
+}
+
+/// Values that are possible, but not those that the file was written with.
+#[test]
+fn a_changed_header_is_told_from_the_one_that_was_written() {
+    let temp = Temp::new();
+    let with = |from: &str, to: &str| {
+        let at = temp.bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
+        let mut bytes = temp.bytes.clone();
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        temp.open(&bytes).expect_err(to)
+    };
+    for (from, to) in [
+        (r#"\"max_relative_positions\":32"#, r#"\"max_relative_positions\":92"#),
+        (r#"e-7,"#, r#"e-9,"#),
+        ("CC0-1.0", "MIT-1.0"),
+    ] {
+        let error = with(from, to);
+        assert!(matches!(&error, ArtifactError::Header { found: Some(_), .. }), "{to}: {error}");
+        message(&error, &["checksum mismatch", "header", "copy or download it again"]);
+    }
+    // The entry is where no writer of ours puts it.
+    let spaced = temp.edited(|_| ());
+    assert!(matches!(&spaced, ArtifactError::Header { .. }), "another order of entries: {spaced}");
+    let elsewhere = with("\"header_sha256\":\"", "\"header\\u005fsha2");
+    assert!(!matches!(&elsewhere, ArtifactError::Header { found: Some(_), .. }), "{elsewhere}");
 }
 
 #[test]

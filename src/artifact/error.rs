@@ -156,6 +156,17 @@ pub enum ArtifactError {
         /// What the metadata say.
         expected: String,
     },
+    /// The header is not the one the file was written with.
+    #[error(
+        "checksum mismatch: the header has sha256 {}, the file was written with {stated}; copy or download it again, or convert the model again",
+        found.as_deref().unwrap_or("in another place")
+    )]
+    Header {
+        /// What the header has; `None` if the entry does not stand where it should.
+        found: Option<String>,
+        /// What the metadata say.
+        stated: String,
+    },
     /// The tokenizer inside the file cannot be unpacked.
     #[error("tensor {tensor} does not unpack ({problem}); copy or download the file again")]
     Packed {

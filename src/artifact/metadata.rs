@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, ArtifactError, FORMAT_VERSION};
+use super::{Accuracy, ArtifactError, FORMAT_VERSION, seal};
 use crate::config::ModelConfig;
 use crate::kernels::layout::LAYOUT_ID;
 
@@ -40,10 +40,19 @@ pub struct Source {
     pub sha256: BTreeMap<String, String>,
 }
 
+/// The checksums that a header states.
+#[derive(Clone, Debug)]
+pub(super) struct Checksums {
+    /// Of everything after the header.
+    pub data: String,
+    /// Of the header, with zeros in place of this one.
+    pub header: String,
+}
+
 const FORMAT: &str = "edgeqa";
 
 impl Metadata {
-    /// The header entries of a file whose tensor data have the checksum `data_sha256`.
+    /// The header entries of a file whose tensor data have the checksum `data_sha256`; that of the header is blank.
     pub(super) fn to_entries(&self, data_sha256: &str) -> Result<BTreeMap<&'static str, String>, serde_json::Error> {
         let mut entries = BTreeMap::from([
             ("format", FORMAT.to_owned()),
@@ -54,6 +63,7 @@ impl Metadata {
             ("license", self.license.clone()),
             ("tool", self.tool.clone()),
             ("data_sha256", data_sha256.to_owned()),
+            (seal::ENTRY, seal::BLANK.to_owned()),
         ]);
         if let Some(threshold) = self.null_threshold {
             entries.insert("null_threshold", threshold.to_string());
@@ -64,8 +74,8 @@ impl Metadata {
         Ok(entries)
     }
 
-    /// Reads header entries; returns the metadata and the checksum of the tensor data.
-    pub(super) fn from_entries(entries: Option<&HashMap<String, String>>) -> Result<(Self, String), ArtifactError> {
+    /// Reads header entries; returns the metadata and the checksums that they state.
+    pub(super) fn from_entries(entries: Option<&HashMap<String, String>>) -> Result<(Self, Checksums), ArtifactError> {
         let entries =
             entries.filter(|e| e.get("format").is_some_and(|f| f == FORMAT)).ok_or(ArtifactError::NotEdgeqa)?;
         let invalid = |key, problem: String| ArtifactError::Metadata { key, problem };
@@ -95,11 +105,12 @@ impl Metadata {
         if let Some(accuracy) = &accuracy {
             accuracy.validate().map_err(|problem| invalid("accuracy", problem))?;
         }
-        let data_sha256 = get("data_sha256")?.clone();
-        if data_sha256.len() != 64 || !data_sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(invalid("data_sha256", format!("{data_sha256:?} is no sha256")));
-        }
+        let checksum = |key| match get(key)? {
+            digits if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(digits.clone()),
+            other => Err(invalid(key, format!("{other:?} is no sha256"))),
+        };
+        let checksums = Checksums { data: checksum("data_sha256")?, header: checksum(seal::ENTRY)? };
         let (license, tool) = (get("license")?.clone(), get("tool")?.clone());
-        Ok((Self { config, source, license, tool, null_threshold, accuracy }, data_sha256))
+        Ok((Self { config, source, license, tool, null_threshold, accuracy }, checksums))
     }
 }

@@ -10,6 +10,7 @@ pub mod map;
 pub mod metadata;
 pub mod read;
 pub mod schema;
+mod seal;
 pub mod view;
 pub mod write;
 
@@ -22,7 +23,7 @@ pub use view::View;
 /// Every tensor starts at a multiple of this in the file: one cache line, the widest vector register.
 pub const ALIGNMENT: usize = 64;
 /// Version of the tensor names, their meaning and the metadata. Readers accept exactly this one.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Suffix of the filler tensors (fewer than [`ALIGNMENT`] zero bytes) that align the tensor after them. They are needed
 /// because safetensors allows no holes between tensors.
 pub const PADDING_SUFFIX: &str = ".pad";

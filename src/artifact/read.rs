@@ -11,9 +11,9 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::map::{Access, Mapping};
-use super::metadata::Metadata;
+use super::metadata::{Checksums, Metadata};
 use super::schema::{self, Precision, SCORES, SCORES_F64, TRIE, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex, seal};
 use crate::kernels::layout::{KG, NR};
 use crate::vocabulary::{Fault, Trie};
 
@@ -22,7 +22,7 @@ use crate::vocabulary::{Fault, Trie};
 pub struct Artifact {
     map: Arc<Mapping>,
     metadata: Metadata,
-    data_sha256: String,
+    checksums: Checksums,
     data_start: usize,
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -39,8 +39,8 @@ pub struct TensorInfo {
 }
 
 impl Artifact {
-    /// Maps and validates the file: header, metadata, and for every tensor presence, type, shape, place, alignment and the
-    /// finiteness of its `f32` values. Weights and a compiled vocabulary are not read; [`Artifact::verify`] does that.
+    /// Maps and validates the file: header and its checksum, metadata, and for every tensor presence, type, shape, place, alignment and
+    /// the finiteness of its `f32` values. Weights and a compiled vocabulary are not read; [`Artifact::verify`] does that.
     ///
     /// # Errors
     /// One variant of [`ArtifactError`] per kind of fault.
@@ -49,7 +49,7 @@ impl Artifact {
         let bytes = map.bytes();
         let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(bytes, e))?;
         let data_start = 8 + header_len;
-        let (metadata, data_sha256) = Metadata::from_entries(header.metadata().as_ref())?;
+        let (metadata, checksums) = Metadata::from_entries(header.metadata().as_ref())?;
         let tensors: BTreeMap<String, TensorInfo> = header
             .tensors()
             .into_iter()
@@ -59,8 +59,9 @@ impl Artifact {
                 (name, TensorInfo { dtype: info.dtype, shape: info.shape.clone(), bytes })
             })
             .collect();
-        let artifact = Self { map, metadata, data_sha256, data_start, tensors };
+        let artifact = Self { map, metadata, checksums, data_start, tensors };
         artifact.check_tensors()?;
+        artifact.check_header()?;
         Ok(artifact)
     }
 
@@ -88,6 +89,15 @@ impl Artifact {
     /// If the system does not allow it, for `RLIMIT_MEMLOCK` as a rule.
     pub fn lock(&self) -> std::io::Result<()> {
         self.map.lock()
+    }
+
+    /// Comes last: what is wrong with the header itself says more.
+    fn check_header(&self) -> Result<(), ArtifactError> {
+        let stated = &self.checksums.header;
+        match seal::expected(&self.map.bytes()[8..self.data_start], stated) {
+            Some(found) if found.eq_ignore_ascii_case(stated) => Ok(()),
+            found => Err(ArtifactError::Header { found, stated: stated.clone() }),
+        }
     }
 
     fn check_tensors(&self) -> Result<(), ArtifactError> {
@@ -137,8 +147,8 @@ impl Artifact {
 
     fn verify_data(&self) -> Result<(), ArtifactError> {
         let found = hex(&Sha256::digest(self.data()));
-        if !found.eq_ignore_ascii_case(&self.data_sha256) {
-            return Err(ArtifactError::Checksum { found, expected: self.data_sha256.clone() });
+        if !found.eq_ignore_ascii_case(&self.checksums.data) {
+            return Err(ArtifactError::Checksum { found, expected: self.checksums.data.clone() });
         }
         for (name, info) in &self.tensors {
             if name.ends_with(PADDING_SUFFIX) && self.map.bytes()[info.bytes.clone()].iter().any(|&b| b != 0) {
@@ -218,7 +228,7 @@ impl Artifact {
 
     /// The checksum of the tensor data that the metadata state; [`Artifact::verify`] compares it.
     pub fn data_sha256(&self) -> &str {
-        &self.data_sha256
+        &self.checksums.data
     }
 
     /// All bytes after the header: the tensor data.

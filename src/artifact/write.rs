@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
 use super::schema::{self, LinearSpec, Precision, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex};
-use crate::replace::{beside, folder_of, sync_folder};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex, seal};
+use crate::replace::{behind_links, beside, folder_of, is_special, sync_folder};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.
 pub type TensorData = BTreeMap<String, Vec<u8>>;
@@ -41,13 +41,17 @@ impl Pending {
     }
 }
 
-/// Writes a model to a synced temporary file beside `target`; [`Pending::publish`] gives it its name.
+/// Writes a model to a synced temporary file beside `target`, or beside what that links to; [`Pending::publish`] gives it its name.
 ///
 /// # Errors
 /// [`ArtifactError::Missing`], [`ArtifactError::Superfluous`] or [`ArtifactError::Shape`] if `data` are not the tensors that
 /// `metadata.config` implies; [`ArtifactError::Io`] if writing fails.
 pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pending, ArtifactError> {
     let (header, tensors) = layout(metadata, data)?;
+    if is_special(target) {
+        return Err(io_error("replace", target)(io::Error::other("it is neither a file nor a folder")));
+    }
+    let target = &behind_links(target);
     let mut file = beside(target).map_err(io_error("create a file in", folder_of(target)))?;
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     let written = write_all(&mut writer, &header, &tensors);
@@ -112,7 +116,7 @@ fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec
     Ok((header, tensors))
 }
 
-/// The JSON header, padded with spaces so that the data after it start on the alignment.
+/// The JSON header with its checksum, padded with spaces so that the data after it start on the alignment.
 fn header(metadata: &Metadata, tensors: &[Placed<'_>]) -> Result<Vec<u8>, serde_json::Error> {
     let mut digest = Sha256::new();
     for tensor in tensors {
@@ -138,5 +142,6 @@ fn header(metadata: &Metadata, tensors: &[Placed<'_>]) -> Result<Vec<u8>, serde_
     }
     SerializeMap::end(map)?;
     json.resize((8 + json.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
+    seal::close(&mut json);
     Ok(json)
 }
