@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use edgeqa::bench::doubt::warnings;
 use edgeqa::bench::host::Host;
 use edgeqa::bench::record::{FORMAT, Memory, Point, Record, Runs, Starts, VERSION};
 use edgeqa::bench::state::State;
@@ -227,7 +228,7 @@ fn a_difference_must_exceed_the_noise() {
         let other: Vec<&[f64]> = other.iter().map(Vec::as_slice).collect();
         let comparison = compare(record(base, &[32]), record(&other, &[32]));
         let ratio = comparison.rows[0].others[0].expect("a ratio");
-        (ratio.ratio, ratio.exceeds_noise)
+        (ratio.ratio, ratio.exceeds_noise.expect("enough processes"))
     };
     let (ratio, exceeds) = verdict(&scaled(1.3));
     assert!((ratio - 1.3).abs() < 1e-9 && exceeds);
@@ -240,6 +241,11 @@ fn a_difference_must_exceed_the_noise() {
     assert!(ratio > 1.2 && !exceeds);
     let page = compare(record(base, &[32]), record(base, &[32])).page();
     assert!(text::terminal(&page).contains("within the noise"));
+    // Nobody knows how much two processes differ by chance.
+    let few = compare(record(&base[..2], &[32]), record(&[&[3.0, 3.1], &[3.0, 3.2], &[3.1, 3.0]], &[32]));
+    assert_eq!(few.rows[0].others[0].map(|ratio| ratio.exceeds_noise), Some(None));
+    let text = text::terminal(&few.page());
+    assert!(text.contains("too few processes") && !text.contains("slower"), "{text}");
 }
 
 #[test]
@@ -279,6 +285,24 @@ fn a_throttled_run_says_so_in_every_output_and_foreign_text_stays_text() {
     assert!(html.contains("&lt;Board&gt; &amp; co") && !html.contains("<Board>"));
     assert!(!html.contains("<script") && !html.contains("http"), "nothing is fetched or run");
     assert_eq!(html.matches("<svg ").count(), 3);
+}
+
+#[test]
+fn a_flag_that_was_set_before_leaves_doubt() {
+    let mut record = record(&[&[1.0, 1.1]], &[32]);
+    let root = machine(&[("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")]);
+    record.before = State::read(root.path());
+    record.after = record.before.clone();
+    let told = |record: &Record| warnings(record).iter().any(|warning| warning.contains("under-voltage (firmware)"));
+    assert!(told(&record), "{:?}", warnings(&record));
+    let page = text::terminal(&report::page(&record));
+    assert!(page.contains("not seen; see since boot"), "{page}");
+    // What was seen is said already.
+    record.throttled = vec!["under-voltage (firmware)".into()];
+    assert!(!told(&record));
+    record.before = State::default();
+    record.throttled = Vec::new();
+    assert_eq!(warnings(&record), [""; 0]);
 }
 
 #[test]

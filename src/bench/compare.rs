@@ -70,14 +70,17 @@ pub struct Row {
 pub struct Ratio {
     /// The ratio.
     pub ratio: f64,
-    /// Between what it lies with 95 % confidence, as far as the spread of single runs tells.
+    /// Between what it lies with 95 % confidence, as far as the spread of single runs tells; of times only.
     pub interval: Option<(f64, f64)>,
-    /// Whether the difference exceeds the noise; see [`Comparison::rule`].
-    pub exceeds_noise: bool,
+    /// Whether the difference exceeds the noise; see [`Comparison::rule`]. `None` if too few processes were measured to tell.
+    pub exceeds_noise: Option<bool>,
 }
 
 const RULE: &str = "A difference exceeds the noise if the 95 % interval of the ratio of medians (bootstrap of all runs, fixed \
-    seed) excludes 1 and no median of a process of one record lies within those of the other. Memory: more than 2 %.";
+    seed) excludes 1 and no median of a process of one record lies within those of the other. With fewer than three processes on \
+    either side nothing is said. Memory: more than 2 %.";
+/// Processes of each record without which the noise is not known: of two and two, a third are apart by chance alone.
+const LEAST_PROCESSES: usize = 3;
 /// Memory that differs by less is the same.
 const SAME_MEMORY: f64 = 0.02;
 
@@ -222,8 +225,9 @@ impl Row {
         };
         let ratio = |n: usize| {
             let interval = ratio_interval(&flat[0], &flat[n])?;
-            let apart = !overlap(&medians(0), &medians(n));
-            let exceeds_noise = apart && !(interval.0..=interval.1).contains(&1.0);
+            let (base, other) = (medians(0), medians(n));
+            let apart = !overlap(&base, &other) && !(interval.0..=interval.1).contains(&1.0);
+            let exceeds_noise = (base.len().min(other.len()) >= LEAST_PROCESSES).then_some(apart);
             Some(Ratio { ratio: median(&flat[n]) / median(&flat[0]), interval: Some(interval), exceeds_noise })
         };
         Self { name, unit: "s", values, others: (1..times.len()).map(ratio).collect() }
@@ -232,7 +236,7 @@ impl Row {
     fn of_memory(name: String, values: Vec<Option<f64>>) -> Self {
         let ratio = |value: &Option<f64>| {
             let ratio = (*value)? / (*values.first()?)?;
-            Some(Ratio { ratio, interval: None, exceeds_noise: (ratio - 1.0).abs() > SAME_MEMORY })
+            Some(Ratio { ratio, interval: None, exceeds_noise: Some((ratio - 1.0).abs() > SAME_MEMORY) })
         };
         let others = values.iter().skip(1).map(ratio).collect();
         Self { name, unit: "bytes", values, others }
@@ -243,7 +247,8 @@ impl Ratio {
     fn cells(&self, unit: &str) -> [String; 3] {
         let words = if unit == "s" { ["slower", "faster"] } else { ["more", "less"] };
         let verdict = match self.ratio {
-            _ if !self.exceeds_noise => "within the noise".into(),
+            _ if self.exceeds_noise.is_none() => "too few processes to tell".into(),
+            _ if self.exceeds_noise == Some(false) => "within the noise".into(),
             ratio if ratio > 1.0 => format!("{} {:.2}\u{d7}", words[0], ratio),
             ratio => format!("{} {:.2}\u{d7}", words[1], 1.0 / ratio),
         };

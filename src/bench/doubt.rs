@@ -20,6 +20,14 @@ pub fn warnings(record: &Record) -> Vec<String> {
     if let Some(load) = record.before.load.filter(|load| *load > 0.5 * cpus as f64) {
         warnings.push(format!("the load was {load:.1} on {cpus} CPUs before the start"));
     }
+    // Flags that stay set cannot tell of a second time, and the machine is looked at only between processes.
+    let boot = record.before.throttled_since_boot();
+    if !boot.is_empty() && record.throttled.is_empty() {
+        warnings.push(format!(
+            "before this run there was {}: whether it came again between two looks is unknown; start the board anew and measure again",
+            boot.join(", ")
+        ));
+    }
     let mut waited = Vec::new();
     for (name, runs) in all_runs(record) {
         let Some(summary) = &runs.summary else { continue };

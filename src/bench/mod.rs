@@ -5,7 +5,7 @@
 //! and [`html`] with its [`plot`]s write.
 
 pub mod compare;
-mod doubt;
+pub mod doubt;
 mod error;
 pub mod host;
 pub mod html;

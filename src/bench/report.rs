@@ -258,6 +258,7 @@ fn machine(record: &Record) -> Option<Section> {
         "throttled",
         Some(match (record.throttled.is_empty(), asked) {
             (false, _) => record.throttled.join(", "),
+            (true, true) if !boot.is_empty() => "not seen; see since boot".into(),
             (true, true) => "no".into(),
             (true, false) => "unknown: this system does not tell".into(),
         }),
