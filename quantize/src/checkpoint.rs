@@ -31,6 +31,18 @@ pub struct Norm {
     pub bias: Vec<f32>,
 }
 
+impl Dense {
+    fn parameters(&self) -> usize {
+        self.weight.data.len() + self.bias.len()
+    }
+}
+
+impl Norm {
+    fn parameters(&self) -> usize {
+        self.weight.len() + self.bias.len()
+    }
+}
+
 /// Relative positions of one layer and one direction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PositionTerm {
@@ -72,6 +84,22 @@ pub struct Layer {
     pub ffn_out: Dense,
     /// LayerNorm after the feed-forward layers.
     pub ffn_norm: Norm,
+}
+
+impl Layer {
+    fn parameters(&self) -> usize {
+        let term = |term: &Option<PositionTerm>, shared: &Dense| match term {
+            Some(PositionTerm::Projection(projection)) if projection != shared => projection.parameters(),
+            Some(PositionTerm::Projected(table)) => table.data.len(),
+            _ => 0,
+        };
+        let linears = [&self.query, &self.key, &self.value, &self.output, &self.ffn_in, &self.ffn_out];
+        linears.into_iter().map(Dense::parameters).sum::<usize>()
+            + term(&self.position_key, &self.key)
+            + term(&self.position_query, &self.query)
+            + self.attention_norm.parameters()
+            + self.ffn_norm.parameters()
+    }
 }
 
 /// All weights of a model.
@@ -134,6 +162,17 @@ impl Checkpoint {
             self.term(l, "position-to-content", layer.position_query.as_ref(), wanted(|r| r.position_to_content))?;
         }
         dense("span classifier", &self.head, 2, h)
+    }
+
+    /// Number of values in all weights. A layer's key and query projections count once where they also project its relative positions.
+    pub fn parameters(&self) -> usize {
+        let tables = [Some(&self.word), self.position.as_ref(), self.token_type.as_ref()];
+        let relative = |r: &RelativeEmbedding| r.table.data.len() + r.norm.as_ref().map_or(0, Norm::parameters);
+        tables.into_iter().flatten().map(|table| table.data.len()).sum::<usize>()
+            + self.embedding_norm.parameters()
+            + self.relative.as_ref().map_or(0, relative)
+            + self.layers.iter().map(Layer::parameters).sum::<usize>()
+            + self.head.parameters()
     }
 
     fn term(&self, l: usize, what: &str, term: Option<&PositionTerm>, wanted: bool) -> anyhow::Result<()> {

@@ -16,7 +16,8 @@ use edgeqa::replace::replace;
 use edgeqa::tokenizer::QaTokenizer;
 use edgeqa_quantize::compare::cache::{self, Identity};
 use edgeqa_quantize::compare::fp32::Fp32;
-use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report, warnings};
+use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report};
+use edgeqa_quantize::compare::warnings::warnings;
 use edgeqa_quantize::compare::{Reference, Task, compare};
 use indicatif::{ProgressBar, ProgressStyle};
 

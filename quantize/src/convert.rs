@@ -18,12 +18,13 @@ use crate::compare::fp32::Backend;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::gate::{self, Candidate, Gate, Gated};
-use crate::input::{files, import, is_json, size, source};
+use crate::input::{Role, checksums, import, size, source};
 use crate::linear::Choice;
 use crate::noise::{self, Noise};
 use crate::proof::{self, Proof};
 use crate::quantize::{self, Int8Linears};
 use crate::sensitivity::{self, Sensitivity};
+use crate::target;
 
 pub use crate::input::Input;
 
@@ -44,6 +45,14 @@ pub struct Options {
     pub gate: Option<Gate>,
     /// Do everything, but leave no file behind.
     pub dry_run: bool,
+}
+
+impl Options {
+    /// The files that are read beside the model's.
+    fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
+        let text = if let CalibrationText::File(path) = &self.calibration { Some(path) } else { None };
+        text.into_iter().chain(self.gate.as_ref().map(|gate| &gate.squad))
+    }
 }
 
 /// The text that shows what the inputs of the layers look like.
@@ -69,7 +78,7 @@ pub struct Summary {
     pub source: Source,
     /// Encoder layers.
     pub layers: usize,
-    /// Parameters imported.
+    /// Values of all weights; see [`Checkpoint::parameters`].
     pub parameters: usize,
     /// Bytes of the weight file.
     pub source_bytes: u64,
@@ -190,7 +199,8 @@ pub fn convert(
 pub(crate) type OnStage<'a> = dyn Fn(Stage, usize, usize) + Sync + 'a;
 
 fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> anyhow::Result<Summary> {
-    check_target(input, out)?;
+    target::check_inputs(out, input.files(None).iter().map(|file| &file.path).chain(options.inputs()))?;
+    target::check(out)?;
     let gate = options.gate.as_ref().map(gate::Opened::new).transpose()?;
     stage(Stage::Reading, 0, 0);
     let config = SourceConfig::read(&input.config)?;
@@ -198,7 +208,8 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
     let tokenizer = fs::read_to_string(&input.tokenizer)
         .with_context(|| format!("cannot read {} as UTF-8 text", input.tokenizer.display()))?;
     let (checkpoint, graph) = import(input, &config)?;
-    let files = files(input, graph.as_ref());
+    let files = input.files(graph.as_ref());
+    target::check_inputs(out, files.iter().map(|file| &file.path))?;
     let float = float::weights(&checkpoint);
     let proof = match &graph {
         Some(graph) => {
@@ -207,7 +218,8 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         }
         None => None,
     };
-    let source = source(input, &files, graph.is_some())?;
+    let checksums = checksums(&files)?;
+    let source = source(input, &checksums, graph.is_some());
     // A graph for one length cannot run windows of other lengths; its weights can.
     let graph = graph.filter(|_| gate.is_some() && proof.as_ref().is_some_and(|proof| proof.fixed_length.is_none()));
     let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
@@ -254,15 +266,12 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
     let (artifact, gated) = match &gate {
         None => (maker.make(&half)?, None),
         Some(gate) => {
-            let is_tokenizer =
-                |name: &str| input.tokenizer.file_name().is_some_and(|file| file.to_string_lossy() == name);
             let fp32 = gate::Float {
                 backend: if graph.is_some() { Backend::Graph } else { Backend::Imported },
-                sha256: source
-                    .sha256
+                sha256: checksums
                     .iter()
-                    .filter(|(name, _)| !is_tokenizer(name))
-                    .map(|(_, sum)| sum.clone())
+                    .filter(|sum| sum.role != Role::Tokenizer)
+                    .map(|sum| sum.sha256.clone())
                     .collect(),
                 graph: graph.as_ref(),
                 weights: &float,
@@ -279,7 +288,8 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         }
     };
     stage(Stage::Checking, 0, 0);
-    let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)?;
+    let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)
+        .with_context(|| format!("{} cannot be used", input.weights.display()))?;
     let Maker { metadata, pending, sensitivity, .. } = maker;
     if let Some(pending) = pending.filter(|_| !options.dry_run) {
         pending.publish()?;
@@ -289,8 +299,12 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         written: !options.dry_run,
         source,
         layers: metadata.config.num_layers,
-        parameters: parameters(&checkpoint),
-        source_bytes: files.iter().filter(|f| !is_json(f)).map(|f| size(f)).sum::<anyhow::Result<u64>>()?,
+        parameters: checkpoint.parameters(),
+        source_bytes: files
+            .iter()
+            .filter(|file| matches!(file.role, Role::Weights | Role::Data))
+            .map(|file| size(&file.path))
+            .sum::<anyhow::Result<u64>>()?,
         artifact_bytes: artifact.file_len(),
         tokenizer: TokenizerSummary {
             compiled: artifact.tensors().contains_key(schema::TRIE),
@@ -385,28 +399,4 @@ fn check_names(half: &BTreeSet<String>, config: &SourceConfig) -> anyhow::Result
         ensure!(known.contains(name), "there is no linear layer {name:?}; there are {}", known.join(", "));
     }
     Ok(())
-}
-
-/// Before any work is done: the target is a possible file and no input.
-fn check_target(input: &Input, out: &Path) -> anyhow::Result<()> {
-    let same = |path: &Path| fs::canonicalize(path).ok().is_some_and(|p| fs::canonicalize(out).ok() == Some(p));
-    for path in [&input.weights, &input.config, &input.tokenizer] {
-        ensure!(!same(path), "{} is an input; give another file with --out", out.display());
-    }
-    ensure!(!out.is_dir(), "{} is a folder; give a file with --out", out.display());
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(
-        folder.is_dir(),
-        "the folder {} does not exist; make it first, or give another file with --out",
-        folder.display()
-    );
-    Ok(())
-}
-
-fn parameters(c: &Checkpoint) -> usize {
-    let tables = [Some(&c.word), c.position.as_ref(), c.token_type.as_ref(), c.relative.as_ref().map(|r| &r.table)];
-    let layers = c.layers.iter().flat_map(|l| [&l.query, &l.key, &l.value, &l.output, &l.ffn_in, &l.ffn_out]);
-    let dense: usize = layers.chain([&c.head]).map(|d| d.weight.data.len() + d.bias.len()).sum();
-    let norms = 2 * c.config.hidden_size * (1 + 2 * c.layers.len());
-    tables.into_iter().flatten().map(|t| t.data.len()).sum::<usize>() + dense + norms
 }

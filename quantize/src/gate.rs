@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::compare::cache::Identity;
 use crate::compare::fp32::{Backend, Model};
 use crate::compare::paired::Side;
-use crate::compare::report::warnings;
+use crate::compare::warnings::warnings;
 use crate::compare::{Comparison, Reference, Task, compare};
 use crate::convert::{OnStage, Stage};
 use crate::import::onnx::OnnxModel;

@@ -21,9 +21,13 @@
 //!
 //! A transfer that breaks leaves a `.part` file in the cache, and the next attempt, in the same
 //! call or a later one, asks for the rest only. A partial file that cannot be continued is thrown
-//! away and fetched from the start, once per attempt. Connection and answer have time limits; the
-//! transfer of a file's content has none, so a connection that stays open and silent blocks until
-//! the system gives it up.
+//! away and fetched from the start, once per attempt.
+//!
+//! A connection must be made within 30 seconds, an answer begin within
+//! [`HubOptions::answer_timeout`]. The client library, which transfers the content, has no limits of
+//! its own. So the hub and the file store that it redirects to are asked for the first byte of a
+//! file within these just before. A server that falls silent after that blocks until the system
+//! gives the connection up.
 //!
 //! # Integrity
 //!
@@ -32,7 +36,6 @@
 //! that differs is removed from the cache. Small files have no SHA-256: for them, and for servers
 //! that announce none, the length is compared where one is announced. Files that are in the
 //! cache's snapshot already are trusted.
-
 //!
 //! # Token
 //!
@@ -52,6 +55,7 @@ use listing::{CONFIG, Choice, Listing, ONNX, SAFETENSORS, TOKENIZER};
 use session::Session;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The revision that is meant when none is given.
 pub const DEFAULT_REVISION: &str = "main";
@@ -69,13 +73,16 @@ pub struct HubOptions {
     pub progress: bool,
     /// How often a file whose transfer broke is continued before giving up.
     pub retries: u32,
+    /// How long a server may take to begin an answer, and to send all of the file list.
+    pub answer_timeout: Duration,
     /// Whether to use the cache only; `None` stands for `HF_HUB_OFFLINE`.
     pub offline: Option<bool>,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { endpoint: None, cache_dir: None, token: None, progress: true, retries: 3, offline: None }
+        let answer_timeout = Duration::from_secs(60);
+        Self { endpoint: None, cache_dir: None, token: None, progress: true, retries: 3, answer_timeout, offline: None }
     }
 }
 
@@ -88,6 +95,7 @@ impl fmt::Debug for HubOptions {
             .field("token", &self.token.as_ref().map(|_| "set"))
             .field("progress", &self.progress)
             .field("retries", &self.retries)
+            .field("answer_timeout", &self.answer_timeout)
             .field("offline", &self.offline)
             .finish()
     }

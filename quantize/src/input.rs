@@ -50,6 +50,11 @@ impl Input {
         Ok(input)
     }
 
+    /// Every file that is read; `graph` is what the weights are if they are one.
+    pub(crate) fn files(&self, graph: Option<&OnnxModel>) -> Vec<ModelFile> {
+        files(&self.weights, &self.config, Some(&self.tokenizer), graph)
+    }
+
     /// The files that a hub download returned.
     pub fn downloaded(files: Downloaded) -> Self {
         Self {
@@ -120,24 +125,63 @@ pub(crate) fn import(input: &Input, config: &SourceConfig) -> anyhow::Result<(Ch
     }
 }
 
-/// Every file that is read: weights, configuration, tokenizer, and where an ONNX model keeps data outside of itself.
-pub(crate) fn files(input: &Input, graph: Option<&OnnxModel>) -> Vec<PathBuf> {
-    let external = graph.into_iter().flat_map(|g| &g.external);
-    [&input.weights, &input.config, &input.tokenizer].into_iter().chain(external).cloned().collect()
+/// What a file of a model holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Weights,
+    Config,
+    Tokenizer,
+    /// Tensors of an ONNX graph.
+    Data,
 }
 
-pub(crate) fn is_json(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "json")
+impl Role {
+    /// Its name among those of checksums.
+    fn name(self) -> &'static str {
+        match self {
+            Role::Weights => "weights",
+            Role::Config => "config",
+            Role::Tokenizer => "tokenizer",
+            Role::Data => "data",
+        }
+    }
 }
 
-/// Where the weights come from, with the checksums of `files`.
-///
-/// # Errors
-/// If a file cannot be read.
-pub(crate) fn source(input: &Input, files: &[PathBuf], is_graph: bool) -> anyhow::Result<Source> {
-    let (repo, revision) = input.hub.clone().unzip();
-    let kind = if is_graph { "onnx" } else { "safetensors" };
-    Ok(Source { kind: kind.into(), repo, revision, sha256: checksums(files)? })
+/// A file that a model is read from.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelFile {
+    pub(crate) role: Role,
+    pub(crate) path: PathBuf,
+    /// Its file name; of a [`Role::Data`] file, its path in the folder of the weights.
+    place: PathBuf,
+}
+
+impl ModelFile {
+    fn new(role: Role, path: &Path) -> Self {
+        Self { role, path: path.to_owned(), place: path.file_name().unwrap_or_default().into() }
+    }
+
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// The files of a model: weights, configuration, the tokenizer if it is read, and those where `graph` keeps data outside of itself.
+pub(crate) fn files(
+    weights: &Path,
+    config: &Path,
+    tokenizer: Option<&Path>,
+    graph: Option<&OnnxModel>,
+) -> Vec<ModelFile> {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    let data = graph.into_iter().flat_map(|graph| &graph.external).map(|path| {
+        let place = path.strip_prefix(folder).unwrap_or(path).to_owned();
+        ModelFile { place, ..ModelFile::new(Role::Data, path) }
+    });
+    let mut files = vec![ModelFile::new(Role::Weights, weights), ModelFile::new(Role::Config, config)];
+    files.extend(tokenizer.map(|path| ModelFile::new(Role::Tokenizer, path)));
+    files.extend(data);
+    files
 }
 
 /// Bytes of a file.
@@ -148,16 +192,71 @@ pub(crate) fn size(path: &Path) -> anyhow::Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
 }
 
-/// The sha256 of files, by file name.
+/// The checksum of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checksum {
+    pub(crate) role: Role,
+    /// Different for every file of a model.
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+}
+
+/// The sha256 of files, each under its file name, or what it is and its file name, as in `config/c.json`, where another file has the
+/// same.
 ///
 /// # Errors
 /// If one cannot be read.
-pub(crate) fn checksums<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut sums = BTreeMap::new();
-    for path in files {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let sum = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
-        sums.insert(name, sum);
+pub(crate) fn checksums(files: &[ModelFile]) -> anyhow::Result<Vec<Checksum>> {
+    let sum = |file: &ModelFile| -> anyhow::Result<Checksum> {
+        let (role, path, name) = (file.role, &file.path, file.name());
+        let unique = files.iter().filter(|other| other.name() == name).count() == 1;
+        let name = if unique { name } else { format!("{}/{}", role.name(), file.place.display()) };
+        let sha256 = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Checksum { role, name, sha256 })
+    };
+    files.iter().map(sum).collect()
+}
+
+/// The sums by name.
+pub(crate) fn by_name(checksums: &[Checksum]) -> BTreeMap<String, String> {
+    checksums.iter().map(|sum| (sum.name.clone(), sum.sha256.clone())).collect()
+}
+
+/// Where the weights come from, files with these checksums.
+pub(crate) fn source(input: &Input, checksums: &[Checksum], is_graph: bool) -> Source {
+    let (repo, revision) = input.hub.clone().unzip();
+    let kind = if is_graph { "onnx" } else { "safetensors" };
+    Source { kind: kind.into(), repo, revision, sha256: by_name(checksums) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_a_checksum_under_a_name_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let names = |given: &[&str]| -> Vec<String> {
+            for name in given {
+                fs::create_dir_all(path(name).parent().expect("a folder")).expect("a folder");
+                fs::write(path(name), name).expect("written");
+            }
+            let [weights, config, tokenizer, external @ ..] = given else { panic!("too few files") };
+            let external = external.iter().map(|name| path(name)).collect();
+            let graph = OnnxModel { proto: Default::default(), path: path(weights), external };
+            let files = files(&path(weights), &path(config), Some(&path(tokenizer)), Some(&graph));
+            let sums = checksums(&files).expect("checksums");
+            for (file, sum) in files.iter().zip(&sums) {
+                assert_eq!((file.role, checksum::sha256(&file.path).ok()), (sum.role, Some(sum.sha256.clone())));
+            }
+            assert_eq!(by_name(&sums).len(), files.len());
+            sums.into_iter().map(|sum| sum.name).collect()
+        };
+        assert_eq!(names(&["m.onnx", "c.json", "b/t.json", "d/x"]), ["m.onnx", "c.json", "t.json", "x"]);
+        assert_eq!(
+            names(&["m.onnx", "a/c.json", "b/c.json", "x", "d/x", "d/e/x", "y"]),
+            ["m.onnx", "config/c.json", "tokenizer/c.json", "data/x", "data/d/x", "data/d/e/x", "y"]
+        );
     }
-    Ok(sums)
 }

@@ -39,3 +39,4 @@ pub mod proof;
 pub mod quantize;
 mod random;
 pub mod sensitivity;
+mod target;

@@ -36,7 +36,7 @@ pub struct Int8Linear {
 pub struct HalfLinear {
     /// `[n, k]`.
     pub values: Vec<f16>,
-    /// Per output channel, powers of two.
+    /// Per output channel: a power of two, times the factor of the channel where [`crate::quantize::tensors`] moved one there.
     pub scales: Vec<f32>,
     /// Per output channel.
     pub bias: Vec<f32>,

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edgeqa-quantize: error: {}", one_line(error.as_ref()));
+            // The exit code tells where this cannot be written.
+            let _ = writeln!(io::stderr(), "edgeqa-quantize: error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -73,7 +74,9 @@ fn summary_text(args: &Args, summary: &Summary) -> anyhow::Result<String> {
 /// Writes to standard output; a reader that stops reading is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write the result to standard output"))
+        }
         _ => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! How far the int8 model is from the fp32 one, layer by layer.
 
+use anyhow::ensure;
 use edgeqa::model::graph::Taps;
-use edgeqa::model::{ModelError, ModelWeights, Session};
+use edgeqa::model::{ModelWeights, Session};
 use serde::Serialize;
 
 use crate::random::{Random, Sample};
@@ -21,8 +22,8 @@ pub struct Noise {
 /// Evaluates both models on random inputs.
 ///
 /// # Errors
-/// Those of [`Session::run`].
-pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> Result<Noise, ModelError> {
+/// Those of [`Session::run`], and if a logit or an output of a layer is infinite or not a number.
+pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Noise> {
     let max = float.config.max_positions;
     let mut lengths: Vec<usize> = [24, 64, 128].iter().map(|l| (*l).min(max)).collect();
     lengths.dedup();
@@ -33,7 +34,9 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> Result<Noise, Model
     for &length in &lengths {
         let sample = Sample::new(float.config(), length, &mut random);
         let want = float.run(&sample.ids, sample.types.as_deref())?;
+        check(&want, "the fp32 model", "its weights are damaged or too large to compute with; copy or train it again")?;
         let got = int8.run(&sample.ids, sample.types.as_deref())?;
+        check(&got, "the int8 model", "in fp32 they are; keep layers in half precision with --half")?;
         layers.resize(want.len() - 2, (0.0, 0.0));
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
             let (signal, noise) = energies(want, got);
@@ -54,6 +57,19 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> Result<Noise, Model
         layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).map(finite).collect(),
         logit_error: finite((squares / count / variance).sqrt()),
     })
+}
+
+/// Refuses outputs of `model` (both logits, then layers) that are not finite, and tells what `advice` there is.
+fn check(outputs: &[Vec<f32>], model: &str, advice: &str) -> anyhow::Result<()> {
+    // Layers first: what is wrong with one is wrong with all that follows.
+    for (i, output) in outputs.iter().enumerate().skip(2).chain(outputs.iter().enumerate().take(2)) {
+        let what = i.checked_sub(2).map_or_else(|| "logits".into(), |layer| format!("outputs of layer {layer}"));
+        ensure!(
+            output.iter().all(|x| x.is_finite()),
+            "the {what} of {model} are not finite on random tokens, so nothing was written: {advice}"
+        );
+    }
+    Ok(())
 }
 
 fn finite(value: f64) -> Option<f64> {

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use edgeqa::artifact::Artifact;
 use edgeqa::model::Session;
 use edgeqa_quantize::config::SourceConfig;
-use edgeqa_quantize::convert::{Input, Options, Summary, convert};
+use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
+use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::{float, import, parallel};
 
 fn fixtures() -> PathBuf {
@@ -172,8 +173,35 @@ fn dry_run_leaves_nothing_and_an_input_is_never_overwritten() {
     let summary = convert(&input, &out, &options, |_, _, _| {}).expect("converts");
     assert!(!summary.written && summary.proof.is_none());
     assert_eq!(std::fs::read_dir(temp.path()).expect("folder").count(), 0);
-    let error = convert(&input, &folder.join("model.safetensors"), &options, |_, _, _| {}).expect_err("refused");
-    assert!(error.to_string().contains("is an input"), "{error:#}");
+    let refused = |input: &Input, out: &Path, options: &Options, words: &str| {
+        let error = convert(input, out, options, |_, _, _| {}).expect_err("refused");
+        assert!(error.to_string().contains(words), "{words:?} is missing in {error:#}");
+    };
+    for file in [&input.weights, &input.config, &input.tokenizer] {
+        refused(&input, file, &options, "is an input");
+    }
+    // What is read beside the model.
+    let path = |name: &str| temp.path().join(name);
+    std::fs::write(path("text"), "A text. What is it?").expect("written");
+    std::fs::write(path("questions"), "{}").expect("written");
+    let calibrated = Options { calibration: CalibrationText::File(path("text")), ..options.clone() };
+    refused(&input, &path("text"), &calibrated, "is an input");
+    let squad = path("questions");
+    let gate = Gate { squad, limit: None, seed: 0, min_f1_ratio: 0.9, promote: false, threads: None, cache: None };
+    refused(&input, &path("questions"), &Options { gate: Some(gate), ..options.clone() }, "is an input");
+    // Only the graph tells where its tensors are.
+    for name in ["model.onnx", "model.onnx.data", "config.json"] {
+        std::fs::copy(fixtures().join("dynamo4-external").join(name), path(name)).expect("copied");
+    }
+    let external = Input::local(&path("model.onnx"), None, Some(fixtures().join("tokenizer.json"))).expect("input");
+    refused(&external, &path("model.onnx.data"), &options, "is an input");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(path("text"), path("link")).expect("a link");
+        refused(&input, &path("link"), &calibrated, "is an input");
+        refused(&input, Path::new("/dev/null"), &options, "neither a file nor a folder");
+    }
+    refused(&input, temp.path(), &options, "is a folder");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The accuracy gate on a model made hostile to int8. The right answers are those of the fp32 model itself, so that random weights
 //! have something to lose.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::{fixtures, read_tensors, write_tensors};
 use edgeqa::artifact::Artifact;
 use edgeqa::eval::{Dataset, evaluate};
 use edgeqa::model::Session;
@@ -15,7 +17,6 @@ use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{Input, Options, Summary, convert};
 use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::{float, import};
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 /// A threshold that no null odds exceed: every question is answered.
@@ -34,23 +35,14 @@ impl Model {
     /// A model of the fixtures, its tensors changed by `change`, and questions whose right answers are its own.
     fn new(change: impl Fn(&str, &[usize], &mut [f32])) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let exports = repo().join("tests/fixtures/exports");
+        let exports = fixtures();
         std::fs::copy(exports.join("base-hf/config.json"), folder.path().join("config.json")).expect("copy");
         std::fs::copy(exports.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copy");
-        let bytes = std::fs::read(exports.join("base-hf/model.safetensors")).expect("weights");
-        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-        let mut changed: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        for (name, tensor) in tensors.tensors() {
-            assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
-            let mut values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            change(&name, tensor.shape(), &mut values);
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            changed.insert(name, (tensor.shape().to_vec(), bytes));
+        let mut tensors = read_tensors(&exports.join("base-hf/model.safetensors"));
+        for (name, (shape, values)) in &mut tensors {
+            change(name, shape, values);
         }
-        let views = changed.iter().map(|(name, (shape, bytes))| {
-            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
-        });
-        safetensors::serialize_to_file(views, None, &folder.path().join("model.safetensors")).expect("written");
+        write_tensors(&folder.path().join("model.safetensors"), &tensors);
         let squad = folder.path().join("squad.json");
         let model = Self { folder, squad };
         model.write_questions();
@@ -88,10 +80,14 @@ impl Model {
         self.folder.path().join("int8.safetensors")
     }
 
-    fn convert(&self, min_f1_ratio: f64, promote: bool) -> anyhow::Result<Summary> {
+    fn options(&self, min_f1_ratio: f64, promote: bool, cache: Option<PathBuf>) -> Options {
         let squad = self.squad.clone();
-        let gate = Gate { squad, limit: None, seed: 0, min_f1_ratio, promote, threads: None, cache: None };
-        let options = Options { null_threshold: Some(ANSWER_ALL), gate: Some(gate), ..Options::default() };
+        let gate = Gate { squad, limit: None, seed: 0, min_f1_ratio, promote, threads: None, cache };
+        Options { null_threshold: Some(ANSWER_ALL), gate: Some(gate), ..Options::default() }
+    }
+
+    fn convert(&self, min_f1_ratio: f64, promote: bool) -> anyhow::Result<Summary> {
+        let options = self.options(min_f1_ratio, promote, None);
         convert(&Input::local(self.folder.path(), None, None)?, &self.out(), &options, |_, _, _| {})
     }
 
@@ -151,6 +147,31 @@ fn a_harmless_model_passes_without_promotion_and_carries_its_scores() {
     let texts = edgeqa::eval::files::texts(&again);
     let metrics = edgeqa::eval::Metrics::new(&dataset, &texts, None, None).expect("scores").all;
     assert_eq!((metrics.f1, metrics.exact), (accuracy.int8.f1, accuracy.int8.exact));
+}
+
+/// Configurations of the same shapes can still differ in how the weights are read.
+#[test]
+fn kept_logits_are_those_of_one_configuration_also_if_it_has_the_name_of_the_tokenizer() {
+    let model = Model::new(|_, _, _| {});
+    let [config, tokenizer] = ["config.json", "tokenizer.json"].map(|file| {
+        let folder = model.folder.path().join(format!("of-{file}"));
+        std::fs::create_dir(&folder).expect("a folder");
+        std::fs::copy(model.folder.path().join(file), folder.join("same.json")).expect("copied");
+        folder.join("same.json")
+    });
+    let cache = model.folder.path().join("cache");
+    let input = Input::local(model.folder.path(), Some(config), Some(tokenizer)).expect("input");
+    let options = model.options(0.8, false, Some(cache.clone()));
+    let sums = convert(&input, &model.out(), &options, |_, _, _| {}).expect("passes").source.sha256;
+    let files: Vec<PathBuf> = std::fs::read_dir(&cache).expect("kept").map(|f| f.expect("a file").path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let bytes = std::fs::read(&files[0]).expect("logits");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("safetensors");
+    let entries = header.metadata().as_ref().expect("metadata");
+    let identity: serde_json::Value = serde_json::from_str(&entries["identity"]).expect("JSON");
+    let mut expected = [&sums["model.safetensors"], &sums["config/same.json"]];
+    expected.sort_unstable();
+    assert_eq!(identity["model_sha256"], serde_json::json!(expected));
 }
 
 #[test]

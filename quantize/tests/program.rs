@@ -79,6 +79,23 @@ fn failures_exit_1_and_say_what_to_do() {
     fails(program().arg(&folder).arg("--out").arg(&out), &["tokenizer.json"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_no_panic() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let output = convert("ts4-op17/model.onnx", &out).arg("--no-calibration").stdout(full()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot write the result to standard output: No space left"),
+        "{}",
+        stderr(&output)
+    );
+    let output = convert("no-such-file.onnx", &out).stderr(full()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn wrong_usage_exits_2() {
     for arguments in

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::import::{self, onnx::OnnxModel};
-use crate::input::{beside, checksums, is_onnx, weights_file};
+use crate::input::{beside, by_name, checksums, files, is_onnx, weights_file};
 use crate::original::Original;
 
 /// What runs the fp32 model.
@@ -41,7 +41,7 @@ pub struct Fp32 {
     pub weights: PathBuf,
     /// What is to run it.
     pub backend: Backend,
-    /// Checksums of the files it is made of, by file name.
+    /// Checksums of the files it is made of, by name.
     pub sha256: BTreeMap<String, String>,
     config: SourceConfig,
     graph: Option<OnnxModel>,
@@ -64,8 +64,7 @@ impl Fp32 {
         );
         let config = SourceConfig::read(&config_file)?;
         let graph = if is_onnx(&weights) { Some(import::onnx::read(&weights)?) } else { None };
-        let external = graph.iter().flat_map(|graph| &graph.external);
-        let sha256 = checksums([&weights, &config_file].into_iter().chain(external))?;
+        let sha256 = by_name(&checksums(&files(&weights, &config_file, None, graph.as_ref()))?);
         let backend = if imported || graph.is_none() { Backend::Imported } else { Backend::Graph };
         Ok(Self { weights, backend, sha256, config, graph })
     }

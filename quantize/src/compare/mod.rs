@@ -9,6 +9,7 @@
 //! - [`paired`]: both sides question by question
 //! - [`bootstrap`]: how far the figures could be from those of other text of the kind
 //! - [`logits`]: how far apart the logits are
+//! - [`warnings`]: what the questions cannot show
 //! - [`report`]: all of it for people and programs
 //!
 //! ```no_run
@@ -40,6 +41,7 @@ pub mod paired;
 pub mod recording;
 pub mod reference;
 pub mod report;
+pub mod warnings;
 
 use std::num::NonZeroUsize;
 

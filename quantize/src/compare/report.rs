@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::bootstrap::Estimate;
 use super::fp32::Backend;
 use super::paired::{Comparison, Pair};
+use super::warnings::unseen;
 
 /// The gate that is meant if none is named: the stricter of the usual ones.
 pub const DEFAULT_GATE: f64 = 0.999;
@@ -87,59 +88,6 @@ pub struct Gate {
     pub min_f1_ratio: f64,
     /// Whether F1 of int8 is at least this share of that of fp32.
     pub passed: bool,
-}
-
-/// What a gate of `min_f1_ratio` cannot decide with these questions, or nothing can.
-pub fn warnings(comparison: &Comparison, min_f1_ratio: f64) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if comparison.f1_ratio().is_none() {
-        warnings.push(
-            "fp32 has an F1 of 0, so the ratio is undefined and no gate can be passed: give questions that the fp32 model can \
-             answer, or check that it is the right model"
-                .to_owned(),
-        );
-        return warnings;
-    }
-    let Some([low, high]) = comparison.f1.ratio_interval else {
-        warnings.push(
-            "the questions are too few for an interval, so chance cannot be told from loss: give more paragraphs"
-                .to_owned(),
-        );
-        return warnings;
-    };
-    let (width, room) = (high - low, (1.0 - min_f1_ratio).max(0.0));
-    let Comparison { questions, answers, .. } = comparison;
-    if answers.better + answers.worse == 0 && unseen(*questions) > room {
-        warnings.push(format!(
-            "no F1 changed on these {questions} questions, so the interval has no width, but {:.4} of other questions may still \
-             change, and the gate of {min_f1_ratio} leaves {room:.4}",
-            unseen(*questions)
-        ));
-    }
-    if width > room {
-        let mut warning = format!(
-            "the 95 % interval of the ratio spans {width:.4}, the gate of {min_f1_ratio} leaves {room:.4}: chance decides whether \
-             it is passed"
-        );
-        if room > 0.0 {
-            // The width falls with the square root of the number.
-            let needed = comparison.questions as f64 * (width / room).powi(2);
-            let _ = write!(warning, "; about {} questions of this kind would be needed", rounded(needed));
-        }
-        warnings.push(warning);
-    }
-    warnings
-}
-
-/// The share that something may have which did not happen in `trials`: the upper end of its 95 % interval, by the rule of three.
-fn unseen(trials: usize) -> f64 {
-    (3.0 / trials.max(1) as f64).min(1.0)
-}
-
-/// Two digits of a number, and zeros.
-fn rounded(number: f64) -> String {
-    let unit = 10f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
-    format!("{:.0}", (number / unit).ceil() * unit)
 }
 
 impl Report {
@@ -417,12 +365,5 @@ mod tests {
     fn foreign_text_stays_text() {
         assert_eq!(plain("a|b\n\u{1b}[0m *c*"), "a\\|b  \\[0m \\*c\\*");
         assert_eq!((quoted(""), quoted("x_y")), ("no answer".into(), "\"x\\_y\"".into()));
-    }
-
-    #[test]
-    fn rounding_keeps_two_digits() {
-        for (number, expected) in [(7.2, "8"), (84.0, "84"), (85.1, "86"), (1234.0, "1300"), (98_765.0, "99000")] {
-            assert_eq!(rounded(number), expected);
-        }
     }
 }

@@ -42,6 +42,16 @@ pub enum HubError {
         reason: &'static str,
     },
 
+    /// The access token cannot be sent in a header.
+    #[error(
+        "the access token of {origin} is unusable: it has characters other than ASCII letters, \
+         digits and signs; copy it again, set HF_TOKEN to another one, or unset it"
+    )]
+    InvalidToken {
+        /// Where it is from; the token itself is left out.
+        origin: String,
+    },
+
     /// There is no place for the cache.
     #[error(
         "no folder for the hub cache: neither HF_HOME nor a home folder is set; set HF_HOME to a \

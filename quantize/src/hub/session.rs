@@ -13,8 +13,6 @@ use ureq::http::{HeaderMap, Uri};
 pub(super) const INFO: &str = "the list of files";
 /// For a connection to be made.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the headers of an answer, and for the body of a short one.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that requests for one repo at one revision have in common.
 pub(super) struct Session {
@@ -26,6 +24,8 @@ pub(super) struct Session {
     /// Follows no redirects and reports HTTP errors as answers.
     pub agent: ureq::Agent,
     pub token: Option<String>,
+    /// For the headers of an answer, and for the body of a short one.
+    pub answer_timeout: Duration,
     pub repo: String,
     pub revision: String,
     /// Repo, revision and endpoint for error messages.
@@ -47,7 +47,7 @@ pub(super) fn env_text(name: &str) -> Option<String> {
 impl Session {
     pub fn new(repo: &str, revision: &str, options: &HubOptions) -> Result<Self, HubError> {
         let cache = store::open_cache(options.cache_dir.as_deref())?;
-        let token = options.token.clone().or_else(|| env_text("HF_TOKEN")).or_else(|| cache.token());
+        let token = find_token(options, &cache)?;
         let endpoint = match options.endpoint.clone().or_else(|| env_text("HF_ENDPOINT")) {
             Some(endpoint) => Some(check_endpoint(&endpoint)?),
             None => None,
@@ -74,7 +74,8 @@ impl Session {
             .max_redirects(0)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_recv_response(Some(options.answer_timeout))
+            .timeout_recv_body(Some(options.answer_timeout))
             .build()
             .into();
         Ok(Self {
@@ -83,6 +84,7 @@ impl Session {
             cache,
             agent,
             token,
+            answer_timeout: options.answer_timeout,
             repo: repo.to_owned(),
             revision: revision.to_owned(),
             place,
@@ -199,6 +201,18 @@ impl Session {
             }
             other => self.bad_response(file, other.to_string()),
         }
+    }
+}
+
+/// The access token, if there is one, as it can be sent.
+fn find_token(options: &HubOptions, cache: &Cache) -> Result<Option<String>, HubError> {
+    let given = options.token.clone().map(|token| (token, "HubOptions::token".to_owned()));
+    let found = given
+        .or_else(|| Some((env_text("HF_TOKEN")?, "HF_TOKEN".to_owned())))
+        .or_else(|| Some((cache.token()?, cache.token_path().display().to_string())));
+    match found {
+        Some((token, origin)) if !token.bytes().all(|b| b.is_ascii_graphic()) => Err(HubError::InvalidToken { origin }),
+        found => Ok(found.map(|(token, _)| token)),
     }
 }
 

@@ -1,29 +1,34 @@
 //! Requests for the file list and for files.
 
 use super::listing::{FileEntry, Listing, is_lower_hex};
-use super::session::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, INFO, Session, header};
+use super::session::{CONNECT_TIMEOUT, INFO, Session, header};
 use super::{HubError, store};
-use hf_hub::api::sync::ApiRepo;
-use std::fs;
+use edgeqa::guard::guard;
+use hf_hub::api::sync::{ApiError, ApiRepo};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::http::{StatusCode, Uri};
+use ureq::http::{HeaderMap, StatusCode, Uri};
 
 /// The hub's list of a large repo is some hundred kilobytes long.
 const MAX_INFO_BYTES: u64 = 16 << 20;
 const MAX_RELATIVE_REDIRECTS: usize = 5;
+/// As many as the client follows.
+const MAX_STORE_REDIRECTS: u32 = 10;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the hub announces about a file in the headers of its answer.
 struct Announced {
     etag: String,
     size: Option<u64>,
+    /// Where the content is, if the hub does not send it itself.
+    store: Option<Uri>,
 }
 
 /// How a transfer went that did not fail.
 enum Outcome {
     Good,
-    /// The content differs from what was announced, and has been removed.
+    /// The content differs from what was announced or has no rest to fetch, and has been removed.
     Damaged {
         detail: String,
         /// Whether a part of it was from an earlier attempt.
@@ -42,8 +47,8 @@ impl Session {
             .config()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_recv_body(Some(ANSWER_TIMEOUT))
+            .timeout_recv_response(Some(self.answer_timeout))
+            .timeout_recv_body(Some(self.answer_timeout))
             .build()
             .call()
             .map_err(|error| self.request_error(INFO, &error))?;
@@ -93,6 +98,10 @@ impl Session {
 
     fn fetch_once(&self, commit: &str, entry: &FileEntry, pointer: &Path) -> Result<Outcome, HubError> {
         let (repo, announced) = self.access(commit, &entry.name)?;
+        // Another process may have been faster.
+        if pointer.is_file() {
+            return Ok(Outcome::Good);
+        }
         let expected = FileEntry {
             name: entry.name.clone(),
             size: entry.size.or(announced.size),
@@ -101,27 +110,39 @@ impl Session {
         };
         let in_cache = |source| self.cache_error(&entry.name, source);
         let blob = self.cache_at(commit).blob_path(&announced.etag);
-        // A link whose target is gone stands in the way of a new one.
-        if fs::symlink_metadata(pointer).is_ok() {
-            fs::remove_file(pointer).map_err(in_cache)?;
-        }
+        let link = || store::link(&blob, pointer, &entry.name);
         if blob.is_file() {
-            if store::difference(&blob, &expected).map_err(in_cache)?.is_none()
-                && store::link(&blob, pointer, &entry.name).is_ok()
-            {
+            if store::difference(&blob, &expected).map_err(in_cache)?.is_none() && link().is_ok() {
                 return Ok(Outcome::Good);
             }
             // What the client puts there does not depend on what was there before.
             log::debug!("{} is transferred again", entry.name);
         }
-        let continued = store::keep_part(&blob.with_extension("part"), expected.size).map_err(in_cache)?;
+        let in_store = match &announced.store {
+            Some(store) => self.size_in_store(store, &entry.name)?,
+            None => None,
+        };
+        let part = blob.with_extension("part");
+        let continued = store::keep_part(&part, expected.size.or(in_store)).map_err(in_cache)?;
         log::info!("downloading {} of {}", entry.name, self.place);
         // The client asserts what this module has just checked of the same server; a server that
         // changes its mind in between must not end the program.
-        let client = std::panic::AssertUnwindSafe(|| repo.download(&entry.name));
-        let path = std::panic::catch_unwind(client)
-            .map_err(|_| self.bad_response(&entry.name, "the headers make no sense"))?
-            .map_err(|error| self.api_error(&entry.name, error))?;
+        let path = match guard(|| repo.download(&entry.name)) {
+            Ok(Ok(path)) => path,
+            // The blob is there, and so is a link: one to nothing, or that of another process.
+            Ok(Err(ApiError::IoError(error))) if error.kind() == ErrorKind::AlreadyExists && blob.is_file() => {
+                link().map_err(in_cache)?;
+                pointer.to_owned()
+            }
+            Ok(Err(error)) if continued && has_no_rest(&error) => {
+                store::remove_part(&part).map_err(in_cache)?;
+                return Ok(Outcome::Damaged { detail: error.to_string(), continued });
+            }
+            Ok(Err(error)) => return Err(self.api_error(&entry.name, error)),
+            Err(panic) => {
+                return Err(self.bad_response(&entry.name, format!("the headers make no sense: {panic}")));
+            }
+        };
         let found = match path == pointer {
             true => store::difference(pointer, &expected).map_err(in_cache)?,
             false => Some("the server changed the commit".to_owned()),
@@ -130,9 +151,7 @@ impl Session {
             return Ok(Outcome::Good);
         };
         for file in [pointer, &blob] {
-            if fs::symlink_metadata(file).is_ok() {
-                fs::remove_file(file).map_err(in_cache)?;
-            }
+            store::remove(file).map_err(in_cache)?;
         }
         Ok(Outcome::Damaged { detail, continued })
     }
@@ -163,7 +182,7 @@ impl Session {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
             let answer = request.call().map_err(|error| self.request_error(file, &error))?;
-            let (status, headers) = (answer.status(), answer.headers());
+            let (status, headers, mut store) = (answer.status(), answer.headers(), None);
             if status.is_redirection() {
                 let location: Uri = header(headers, "location")
                     .and_then(|text| text.parse().ok())
@@ -174,6 +193,7 @@ impl Session {
                     target = Uri::from_parts(parts).map_err(|_| bad("a redirect without a usable Location"))?;
                     continue;
                 }
+                store = Some(location);
             } else if !status.is_success() {
                 return Err(self.status_error(file, status.as_u16(), headers));
             }
@@ -185,12 +205,35 @@ impl Session {
                 .map(|text| text.replace('"', ""))
                 .filter(|text| store::is_usable_etag(text))
                 .ok_or_else(|| bad("the header ETag is missing or unusable"))?;
-            let range_total = header(headers, "content-range")
-                .and_then(|text| text.rsplit('/').next())
-                .and_then(|text| text.parse().ok());
             let size = header(headers, "x-linked-size").and_then(|text| text.parse().ok());
-            return Ok(Announced { etag, size: size.or(range_total) });
+            return Ok(Announced { etag, size: size.or_else(|| size_of_range(headers)), store });
         }
         Err(bad("too many redirects"))
+    }
+
+    /// Asks the file store for the first byte, and returns the length of the file if the answer tells.
+    ///
+    /// The client has no time limits; a store that does not answer is noticed here. What else may be
+    /// wrong with its answer shows in the transfer.
+    fn size_in_store(&self, store: &Uri, file: &str) -> Result<Option<u64>, HubError> {
+        let request = self.agent.get(store).config().max_redirects(MAX_STORE_REDIRECTS).build();
+        let answer = request.header("Range", "bytes=0-0").call().map_err(|error| self.request_error(file, &error))?;
+        Ok(size_of_range(answer.headers()))
+    }
+}
+
+/// The length of a file of which a range was sent.
+fn size_of_range(headers: &HeaderMap) -> Option<u64> {
+    header(headers, "content-range")?.rsplit('/').next()?.parse().ok()
+}
+
+/// Whether client or server says that there is nothing to fetch after the end of the partial file.
+fn has_no_rest(error: &ApiError) -> bool {
+    match error {
+        ApiError::InvalidResume => true,
+        ApiError::RequestError(error) => {
+            matches!(**error, ureq::Error::StatusCode(status) if status == StatusCode::RANGE_NOT_SATISFIABLE)
+        }
+        _ => false,
     }
 }

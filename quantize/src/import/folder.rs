@@ -1,31 +1,58 @@
 //! Weights of a Hugging Face folder (`model.safetensors`), found by their names.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use edgeqa::artifact::map::Mapping;
+use edgeqa::config::ModelConfig;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::checkpoint::{Checkpoint, Dense, Layer, Matrix, Norm, PositionTerm, RelativeEmbedding};
 use crate::config::SourceConfig;
 
+/// What the names of the weights of a question-answering model begin with. Heads of other tasks may be there, too.
+const PREFIXES: [&str; 2] = ["deberta.", "qa_outputs."];
+/// Names in an error message beyond this number are counted only.
+const NAMES_SHOWN: usize = 3;
+
 /// Reads all weights of the model that `config` describes. Values of type F16 and BF16 are widened to `f32`.
 ///
 /// # Errors
-/// If the file is no safetensors file, a weight is missing, or has another type or shape; the message names it.
+/// If the file is no safetensors file, a weight is missing, has another type or shape, or belongs to a model that `config` does not
+/// describe; the message names it.
 pub fn import(path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
     let map = Mapping::open(path)?;
     let tensors =
         SafeTensors::deserialize(map.bytes()).with_context(|| format!("{} is no safetensors file", path.display()))?;
-    let reader = Reader { tensors };
-    let checkpoint = reader.checkpoint(config).with_context(|| format!("cannot import {}", path.display()))?;
-    checkpoint.validate().with_context(|| format!("cannot import {}", path.display()))?;
-    Ok(checkpoint)
+    let reader = Reader { tensors, used: RefCell::default() };
+    let import = || {
+        let checkpoint = reader.checkpoint(config)?;
+        checkpoint.validate()?;
+        reader.refuse_unused(&config.model)?;
+        Ok::<_, anyhow::Error>(checkpoint)
+    };
+    import().with_context(|| format!("cannot import {}", path.display()))
+}
+
+/// Whether transformers saves this tensor with a model that computes without it.
+fn is_spare(name: &str, model: &ModelConfig) -> bool {
+    match name {
+        "deberta.embeddings.position_ids" => true,
+        "deberta.embeddings.position_embeddings.weight" => !model.position_biased_input,
+        "deberta.encoder.rel_embeddings.weight"
+        | "deberta.encoder.LayerNorm.weight"
+        | "deberta.encoder.LayerNorm.bias" => model.relative.is_none(),
+        _ => false,
+    }
 }
 
 struct Reader<'a> {
     tensors: SafeTensors<'a>,
+    /// Names of the tensors that were read.
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Reader<'_> {
@@ -49,6 +76,27 @@ impl Reader<'_> {
             head: self.dense("qa_outputs").context("the model has no span classifier: is it fine-tuned for QA?")?,
             config: model.clone(),
         })
+    }
+
+    /// Without a weight that nobody asked for, the model would be another one.
+    fn refuse_unused(&self, model: &ModelConfig) -> anyhow::Result<()> {
+        let used = self.used.borrow();
+        let mut unused = self.tensors.names();
+        unused.retain(|name| {
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !used.contains(*name) && !is_spare(name, model)
+        });
+        unused.sort_unstable();
+        let shown = unused.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = match unused.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        ensure!(
+            unused.is_empty(),
+            "the model that config.json describes does not have the weights {shown}{more}; give the config.json that was saved with \
+             them (--config)"
+        );
+        Ok(())
     }
 
     fn layer(&self, config: &SourceConfig, layer: usize) -> anyhow::Result<Layer> {
@@ -100,6 +148,7 @@ impl Reader<'_> {
 
     fn values(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
         let Ok(tensor) = self.tensors.tensor(name) else { bail!("tensor {name} is missing") };
+        self.used.borrow_mut().insert(name.to_owned());
         let bytes = tensor.data();
         let data = match tensor.dtype() {
             Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),

@@ -3,6 +3,7 @@
 use crate::fake_hub::{Answer, FakeHub, Request, sha256};
 use crate::*;
 use edgeqa_quantize::hub::{HubError, Weights, download};
+use std::path::PathBuf;
 
 #[test]
 fn fresh_download_then_nothing_more() {
@@ -14,8 +15,7 @@ fn fresh_download_then_nothing_more() {
     check(&found, &repo, WEIGHTS);
     assert!(matches!(found.weights, Weights::Safetensors(_)));
     assert_eq!(found.requested_revision, "main");
-    let folder = cache.path().join("hub/models--owner--model-squad2");
-    assert_eq!(fs::read_to_string(folder.join("refs/main")).ok().as_deref(), Some(FIRST));
+    assert_eq!(fs::read_to_string(cached(&cache).join("refs/main")).ok().as_deref(), Some(FIRST));
     let log = hub.take_log();
     assert_eq!(log[0].path, format!("/api/models/{ID}/revision/main?blobs=true"));
     assert!(!log.iter().any(|r| r.path.contains("README") || r.path.contains(".bin")));
@@ -110,30 +110,95 @@ fn broken_transfer_is_continued_in_the_same_call() {
     assert!(matches!(starts[..], [0, start] if start > 100_000), "{starts:?}");
 }
 
+/// Where the repo is in the cache.
+fn cached(cache: &TempDir) -> PathBuf {
+    cache.path().join("hub/models--owner--model-squad2")
+}
+
+/// Leaves `part` of the weights in the cache, as a transfer does that broke.
+fn leave_part(cache: &TempDir, repo: &Repo, part: &[u8]) {
+    let blobs = cached(cache).join("blobs");
+    fs::create_dir_all(&blobs).expect("a folder");
+    fs::write(blobs.join(format!("{}.part", sha256(repo.data(WEIGHTS)))), part).expect("a file");
+}
+
 #[test]
 fn partial_files_that_cannot_be_continued_are_replaced() {
     let repo = model();
     let right = repo.data(WEIGHTS);
-    // Complete, too long, of other content, and continued by a server without ranges.
-    for (part, ranges) in [
-        (right.to_vec(), true),
-        (vec![1; right.len() + 1], true),
-        (vec![1; 1000], true),
-        (right[..1000].to_vec(), false),
+    // Complete, too long, of other content, and continued by servers that send all or refuse.
+    for (part, status) in [
+        (right.to_vec(), None),
+        (vec![1; right.len() + 1], None),
+        (vec![1; 1000], None),
+        (right[..1000].to_vec(), Some(200)),
+        (right[..1000].to_vec(), Some(416)),
     ] {
         let cache = temp();
-        let blobs = cache.path().join("hub/models--owner--model-squad2/blobs");
-        fs::create_dir_all(&blobs).expect("a folder");
-        fs::write(blobs.join(format!("{}.part", sha256(right))), &part).expect("a file");
+        leave_part(&cache, &repo, &part);
         let whole = right.to_vec();
-        let hub = FakeHub::with_twist(&repo, move |request, answer| match request.open_range() {
-            Some(1..) if !ranges => Answer::new(200, whole.clone()),
+        let hub = FakeHub::with_twist(&repo, move |request, answer| match (request.open_range(), status) {
+            (Some(1..), Some(200)) => Answer::new(200, whole.clone()),
+            (Some(1..), Some(status)) => Answer::new(status, ""),
             _ => answer,
         });
         let found = download(ID, None, &options(&hub, &cache)).expect("the download");
         check(&found, &repo, WEIGHTS);
         assert!(starts(&hub).contains(&0));
     }
+}
+
+#[test]
+fn complete_partial_file_is_replaced_where_only_the_store_knows_the_size() {
+    let (repo, cache) = (model(), temp());
+    leave_part(&cache, &repo, repo.data(WEIGHTS));
+    let hub = FakeHub::with_twist(&repo, |request, mut answer| {
+        if !request.is_for_file() {
+            let mut info: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+            for file in info["siblings"].as_array_mut().expect("files") {
+                *file = serde_json::json!({"rfilename": file["rfilename"]});
+            }
+            answer.body = info.to_string().into_bytes();
+        }
+        answer.without("X-Linked-Size")
+    });
+    check(&download(ID, None, &options(&hub, &cache)).expect("the download"), &repo, WEIGHTS);
+    assert_eq!(starts(&hub), [0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn link_to_nothing_is_replaced() {
+    let (repo, cache) = (model(), temp());
+    let snapshot = cached(&cache).join("snapshots").join(FIRST);
+    fs::create_dir_all(&snapshot).expect("a folder");
+    for name in ["config.json", WEIGHTS] {
+        std::os::unix::fs::symlink("../../blobs/gone", snapshot.join(name)).expect("a link");
+    }
+    let hub = FakeHub::new(&repo);
+    check(&download(ID, None, &options(&hub, &cache)).expect("the download"), &repo, WEIGHTS);
+}
+
+#[cfg(unix)]
+#[test]
+fn file_of_a_faster_process_is_taken_and_its_link_left_alone() {
+    let (repo, cache) = (model(), temp());
+    let blob = cached(&cache).join("blobs").join(sha256(repo.data(WEIGHTS)));
+    let pointer = cached(&cache).join("snapshots").join(FIRST).join(WEIGHTS);
+    let hub = FakeHub::with_twist(&repo, {
+        let (data, blob, pointer) = (repo.data(WEIGHTS).to_vec(), blob.clone(), pointer.clone());
+        move |request: &Request, answer: Answer| {
+            // After this process has looked into the cache; an absolute link, unlike its own.
+            if request.path.ends_with(WEIGHTS) {
+                fs::write(&blob, &data).expect("a blob");
+                std::os::unix::fs::symlink(&blob, &pointer).expect("a link");
+            }
+            answer
+        }
+    });
+    check(&download(ID, None, &options(&hub, &cache)).expect("the download"), &repo, WEIGHTS);
+    assert_eq!(fs::read_link(&pointer).expect("a link"), blob);
+    assert!(hub.take_log().iter().all(|r| !r.path.starts_with("/store/")));
 }
 
 #[test]
@@ -155,7 +220,7 @@ fn onnx_is_taken_with_its_external_data() {
             assert!(fs::read(found.dir.join(name)).expect("the data") == repo.data(name));
         }
         assert!(!found.dir.join("onnx/other.onnx").exists());
-        assert_eq!(files.iter().any(|name| name.ends_with("data")), data);
+        assert_eq!(hub.take_log().iter().any(|r| r.path.ends_with("data")), data);
         drop(hub);
         assert_eq!(download(ID, Some(FIRST), &options).expect("the cache"), found);
     }

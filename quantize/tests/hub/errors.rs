@@ -3,7 +3,9 @@
 use crate::fake_hub::{Answer, Request};
 use crate::*;
 use edgeqa_quantize::hub::{HubError, download};
+use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
 
 /// What one download from a hub with a `twist` ends in, into an empty cache.
 fn failure(repo: &Repo, twist: impl FnMut(&Request, Answer) -> Answer + Send + 'static) -> (HubError, String) {
@@ -117,6 +119,29 @@ fn server_that_changes_its_mind_ends_no_program() {
         }
     });
     assert!(matches!(error, HubError::BadResponse { .. }), "{text}");
+    assert!(text.contains("location header in redirect"), "the words of the client: {text}");
+}
+
+#[test]
+fn servers_that_never_answer_are_given_up() {
+    // The system makes connections to it; nobody reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let (repo, cache, store) = (model(), temp(), address.clone());
+    let hub = FakeHub::with_twist(&repo, move |_, mut answer| {
+        for (_, value) in answer.headers.iter_mut().filter(|(name, _)| *name == "Location") {
+            value.clone_from(&store);
+        }
+        answer
+    });
+    let limited = HubOptions { answer_timeout: Duration::from_secs(1), ..options(&hub, &cache) };
+    let silent_hub = HubOptions { endpoint: Some(address), ..limited.clone() };
+    for (options, what) in [(limited, WEIGHTS), (silent_hub, "the list of files")] {
+        let error = download(ID, None, &options).expect_err("given up");
+        assert!(matches!(error, HubError::Network { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(what) && text.contains("timeout"), "{text}");
+    }
 }
 
 #[test]
@@ -149,7 +174,7 @@ fn damaged_files_do_not_stay() {
 }
 
 #[test]
-fn ids_revisions_and_endpoints_are_checked() {
+fn ids_revisions_endpoints_and_tokens_are_checked() {
     let offline = HubOptions {
         cache_dir: Some(Path::new("never-made").to_owned()),
         offline: Some(true),
@@ -172,5 +197,11 @@ fn ids_revisions_and_endpoints_are_checked() {
         let error = download(ID, None, &options).expect_err(endpoint);
         assert!(matches!(error, HubError::InvalidEndpoint { .. }), "{endpoint:?}: {error}");
         assert!(!error.to_string().contains("pw"), "{error}");
+    }
+    for token in ["hf_a\nhf_b", "hf_\u{7f}", "hf_\u{e4}", "hf a"] {
+        let options = HubOptions { token: Some(token.to_owned()), ..offline.clone() };
+        let error = download(ID, None, &options).expect_err(token);
+        assert!(matches!(error, HubError::InvalidToken { .. }), "{token:?}: {error}");
+        assert!(!error.to_string().contains(token), "{error}");
     }
 }

@@ -43,6 +43,7 @@ fn options(hub: &FakeHub, cache: &TempDir) -> HubOptions {
         progress: false,
         retries: 0,
         offline: Some(false),
+        ..HubOptions::default()
     }
 }
 

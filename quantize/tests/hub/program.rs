@@ -66,3 +66,18 @@ fn a_repo_without_a_tokenizer_is_refused_with_the_way_out() {
     assert!(error.contains("tokenizer.json") && error.contains("save_pretrained"), "{error}");
     assert!(!out.exists());
 }
+
+#[test]
+fn a_token_of_the_environment_that_cannot_be_sent_is_named() {
+    let home = temp();
+    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
+        .args(["--hub", ID])
+        .env("HF_HOME", home.path())
+        .env("HF_TOKEN", "hf_of\nthe environment")
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .expect("the program runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("the access token of HF_TOKEN is unusable") && !error.contains("hf_of"), "{error}");
+}

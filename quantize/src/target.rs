@@ -1,0 +1,45 @@
+//! The file that a conversion writes: possible, and none of those that it reads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure};
+
+/// Refuses what cannot be replaced by a file.
+///
+/// # Errors
+/// If `out` is no file, or its folder does not exist; the message says what to do.
+pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
+    match fs::metadata(out) {
+        Ok(found) if found.is_dir() => bail!("{} is a folder; give a file with --out", out.display()),
+        Ok(found) if !found.is_file() => bail!(
+            "{} is neither a file nor a folder, so no file can take its place; give another one with --out",
+            out.display()
+        ),
+        _ => {}
+    }
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir(),
+        "the folder {} does not exist; make it first, or give another file with --out",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// Refuses a target that is one of `inputs`, also under another name.
+///
+/// # Errors
+/// If it is one; the message says what to do.
+pub(crate) fn check_inputs<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+    // What does not exist yet is no input.
+    let Ok(target) = fs::canonicalize(out) else { return Ok(()) };
+    for input in inputs {
+        ensure!(
+            fs::canonicalize(input).ok().as_ref() != Some(&target),
+            "{} is an input; give another file with --out",
+            out.display()
+        );
+    }
+    Ok(())
+}
