@@ -36,7 +36,7 @@ pub struct Source {
     /// Commit of the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// sha256 of every input file, by file name.
+    /// sha256 of every input file, by name.
     pub sha256: BTreeMap<String, String>,
 }
 

@@ -12,16 +12,12 @@ use super::locate;
 const PORT: u16 = 8017;
 
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let mut listen = args.listen.clone();
-    let inherits = std::env::var_os("LISTEN_FDS").is_some();
-    if listen.is_empty() && args.socket.is_empty() && !args.stdio && !inherits {
-        listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-    }
     let named = args.model.clone();
     serve(Options {
-        listen,
+        listen: args.listen.clone(),
         sockets: args.socket.clone(),
         stdio: args.stdio,
+        fallback: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
         documents: args.docs.clone(),
         passages: args.passages,
         config: args.config.clone(),

@@ -20,14 +20,10 @@ pub struct Shelf {
     folder: PathBuf,
     options: LibraryOptions,
     current: RwLock<Arc<Library>>,
-    state: Mutex<State>,
-}
-
-/// What was said about the folder; locked while it is looked at.
-#[derive(Debug, Default)]
-struct State {
-    skipped: Vec<Skipped>,
-    problem: Option<String>,
+    skipped: Mutex<Vec<Skipped>>,
+    /// Why the folder could not be listed the last time. Locked while it is looked at, so that this is done once at a time; nobody
+    /// who asks needs it.
+    problem: Mutex<Option<String>>,
 }
 
 /// What [`Shelf::refresh`] found.
@@ -51,9 +47,14 @@ impl Shelf {
     /// As [`Library::open`].
     pub fn open(folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
         let (library, skipped) = Library::open(folder, options)?;
-        let state = Mutex::new(State { skipped: skipped.clone(), problem: None });
-        let (folder, options) = (folder.to_owned(), options.clone());
-        Ok((Self { folder, options, current: RwLock::new(Arc::new(library)), state }, skipped))
+        let shelf = Self {
+            folder: folder.to_owned(),
+            options: options.clone(),
+            current: RwLock::new(Arc::new(library)),
+            skipped: Mutex::new(skipped.clone()),
+            problem: Mutex::default(),
+        };
+        Ok((shelf, skipped))
     }
 
     /// The folder.
@@ -66,31 +67,33 @@ impl Shelf {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is not in the library, or not in its newest version.
+    /// What is not in the library, or not in its newest version. The lock is held for no longer than that takes to copy.
     pub fn skipped(&self) -> Vec<Skipped> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).skipped.clone()
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at the folder once. What was not skipped before, or for another reason, is logged as a warning.
     pub fn refresh(&self) -> Refresh {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
         let (new, skipped) = match old.renewed(&self.folder, &self.options) {
             Ok(renewed) => renewed,
             Err(error) => {
-                let problem = one_line(&error);
-                if state.problem.as_ref() != Some(&problem) {
-                    log::warn!("{problem}; answering from what was read before");
+                let error = one_line(&error);
+                if problem.as_ref() != Some(&error) {
+                    log::warn!("{error}; answering from what was read before");
                 }
-                state.problem = Some(problem);
+                *problem = Some(error);
                 return Refresh::Failed;
             }
         };
-        for skipped in skipped.iter().filter(|skipped| !state.skipped.contains(skipped)) {
+        *problem = None;
+        let known = self.skipped();
+        for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
             let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
             log::warn!("{skipped}{stays}");
         }
-        *state = State { skipped, problem: None };
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let same = new.is_same(&old);
         if !same {
             let (passages, files) = (new.passage_count(), new.file_count());
@@ -131,5 +134,23 @@ impl Drop for Watch {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_while_the_folder_is_read() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("picture.gif"), "GIF").expect("written");
+        std::fs::write(folder.path().join("a.txt"), "A.").expect("written");
+        let (shelf, skipped) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+        // As it is while somebody else refreshes it.
+        let reading = shelf.problem.lock().expect("no panic");
+        assert_eq!((shelf.skipped(), shelf.library().file_count()), (skipped, 1));
+        drop(reading);
+        assert_eq!(shelf.refresh(), Refresh::Same);
     }
 }

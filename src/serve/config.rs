@@ -10,6 +10,8 @@ const MAX_BYTES: u64 = 64 << 10;
 /// Most example questions, and the longest text of a setting in bytes.
 const MAX_EXAMPLES: usize = 20;
 const MAX_TEXT: usize = 500;
+/// Longest idle time, in seconds: browsers count the milliseconds of a timer in 32 bits, with a sign.
+const MAX_IDLE: u32 = i32::MAX as u32 / 1000;
 
 /// Why a settings file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub struct PageSettings {
     pub logo: Option<PathBuf>,
     /// Questions to touch.
     pub examples: Vec<String>,
-    /// After how many seconds without a touch the page returns to its start.
+    /// After how many seconds without a touch the page returns to its start; 0 for never.
     pub idle_seconds: u32,
 }
 
@@ -120,6 +122,10 @@ impl PageSettings {
         if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
             return Err(format!("a text of page has more than {MAX_TEXT} bytes"));
         }
+        if self.idle_seconds > MAX_IDLE {
+            let seconds = self.idle_seconds;
+            return Err(format!("page.idle_seconds is {seconds}, but {MAX_IDLE} is the most; write 0 for never"));
+        }
         Ok(())
     }
 }
@@ -157,10 +163,12 @@ mod tests {
             ("[page]\naccent = 'red'\n", &["page.accent", "#rgb"]),
             ("[page]\naccent_dark = '#12345'\n", &["page.accent_dark"]),
             ("[page]\nlanguage = '\"'\n", &["page.language"]),
+            ("[page]\nidle_seconds = 2147484\n", &["page.idle_seconds", "2147483 is the most", "0"]),
         ] {
             let problem = Config::parse(text.as_bytes()).unwrap_err();
             assert!(parts.iter().all(|part| problem.contains(part)), "{text}: {problem}");
         }
+        assert_eq!(Config::parse(b"[page]\nidle_seconds = 2147483\n").unwrap().page.idle_seconds, MAX_IDLE);
         assert!(Config::parse(b"\xff").unwrap_err().contains("UTF-8"));
         assert!(Config::parse(format!("[page]\ntitle='{}'", "x".repeat(501)).as_bytes()).is_err());
     }

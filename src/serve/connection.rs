@@ -126,36 +126,33 @@ impl Connection {
     }
 
     /// Reads what has come.
-    pub fn receive(&mut self, limits: &Limits) -> Fate {
+    pub fn receive(&mut self) -> Fate {
         let mut chunk = [0; CHUNK];
         let len = match self.stream.read(&mut chunk) {
             Ok(0) => return Fate::Over,
             Ok(len) => len,
             Err(error) => return fate(&error),
         };
-        match &mut self.state {
-            State::Lingering(left) => {
-                *left = left.saturating_sub(len);
-                return if *left == 0 { Fate::Over } else { Fate::Open };
-            }
-            State::Idle => {
-                self.state = State::Reading;
-                self.deadline = Instant::now() + limits.client;
-            }
-            _ => {}
+        if let State::Lingering(left) = &mut self.state {
+            *left = left.saturating_sub(len);
+            return if *left == 0 { Fate::Over } else { Fate::Open };
         }
         self.input.extend_from_slice(&chunk[..len]);
         Fate::Open
     }
 
     /// Hands the next complete request, or what is wrong with it, to `handle` and does what that says; does nothing if there is
-    /// none yet or another one has to be finished first. Returns whether there was one.
+    /// none yet or another one has to be finished first. Returns whether there was one. Empty lines between requests are nothing.
     pub fn next_request(
         &mut self,
         limits: &Limits,
         handle: impl FnOnce(Result<&http::Request<'_>, ApiError>, &Stream) -> Next,
     ) -> bool {
-        if !matches!(self.state, State::Idle | State::Reading) || self.input.is_empty() {
+        if matches!(self.state, State::Idle) {
+            let empty = http::empty_lines(&self.input);
+            self.input.drain(..empty);
+        }
+        if !matches!(self.state, State::Idle | State::Reading) || matches!(self.input.as_slice(), [] | [b'\r']) {
             return false;
         }
         match http::parse_request(&self.input, limits.body) {

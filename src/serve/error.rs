@@ -93,6 +93,8 @@ pub struct ApiError {
     pub message: String,
     /// Seconds after which another attempt makes sense.
     pub retry_after: Option<u64>,
+    /// The methods that the path takes, where another one was used.
+    pub allow: Option<&'static str>,
 }
 
 /// The body of a refusal.
@@ -111,7 +113,13 @@ impl ApiError {
     /// A refusal of this kind.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = (code.status() == 503).then_some(1);
-        Self { code, message: message.into(), retry_after }
+        Self { code, message: message.into(), retry_after, allow: None }
+    }
+
+    /// A path that takes other methods: these, as the header `Allow` names them.
+    pub fn not_allowed(path: &str, allow: &'static str) -> Self {
+        let message = format!("{path} takes {}", allow.replace(", ", " and "));
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
     /// The same, with another time to wait.

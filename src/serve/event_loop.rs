@@ -109,6 +109,8 @@ impl<'a> EventLoop<'a> {
     /// If `poll` fails, which it does not for any client's sake.
     pub fn run(mut self) -> io::Result<()> {
         while !self.is_over() {
+            // Later ones may have sent something that nobody has looked for.
+            let known = self.next;
             let (woken, listening, ready) = self.wait()?;
             if woken {
                 let _ = rustix::io::read(&self.bell.wake, &mut [0; 8]);
@@ -123,7 +125,7 @@ impl<'a> EventLoop<'a> {
                 self.attend(id, flags);
             }
             for index in listening {
-                self.accept(index);
+                self.accept(index, known);
             }
             self.expire();
             self.daemon.connections.store(self.connections.len(), Relaxed);
@@ -207,7 +209,7 @@ impl<'a> EventLoop<'a> {
             }
             return;
         }
-        if connection.interest().contains(PollFlags::IN) && connection.receive(&self.daemon.limits) == Fate::Over {
+        if connection.interest().contains(PollFlags::IN) && connection.receive() == Fate::Over {
             self.connections.remove(&id);
             return;
         }
@@ -230,7 +232,8 @@ impl<'a> EventLoop<'a> {
         self.unfinished.push(id);
     }
 
-    fn accept(&mut self, index: usize) {
+    /// Takes new connections; one of those before `known` may be closed for each.
+    fn accept(&mut self, index: usize, known: u64) {
         let daemon = self.daemon;
         for _ in 0..AT_ONCE {
             let Some(listener) = self.listeners.get(index) else { return };
@@ -249,14 +252,14 @@ impl<'a> EventLoop<'a> {
             };
             Metrics::count(&daemon.metrics.accepted);
             let mut connection = Connection::new(stream, &daemon.limits);
-            if self.connections.len() >= daemon.limits.connections && !self.close_an_idle_one() {
+            if self.connections.len() >= daemon.limits.connections && !self.close_an_idle_one(known) {
                 daemon.metrics.reject(Code::TooManyConnections);
                 let message = format!("{} connections are open already; try again", daemon.limits.connections);
                 let error = ApiError::new(Code::TooManyConnections, message);
                 connection.respond(&(&error).into(), Manner::LAST, &daemon.limits);
                 // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
                 let _ = connection.send(&daemon.limits);
-                let _ = connection.receive(&daemon.limits);
+                let _ = connection.receive();
                 continue;
             }
             self.connections.insert(self.next, connection);
@@ -264,9 +267,9 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Closes the connection that has been idle for the longest time.
-    fn close_an_idle_one(&mut self) -> bool {
-        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
+    /// Closes the connection before `known` that has been idle for the longest time.
+    fn close_an_idle_one(&mut self, known: u64) -> bool {
+        let idle = self.connections.range(..known).filter(|(_, connection)| connection.is_idle());
         match idle.min_by_key(|(_, connection)| connection.deadline()).map(|(id, _)| *id) {
             Some(id) => self.connections.remove(&id).is_some(),
             None => false,

@@ -25,11 +25,11 @@ pub enum Parsed<'a> {
 pub struct Request<'a> {
     /// As the client spells it.
     pub method: &'a str,
-    /// Without query.
+    /// Without query, and without the host that a target of the form `http://host/path` names.
     pub path: &'a str,
     /// Whether another request may follow on the connection.
     pub keep_alive: bool,
-    /// The host that the client believes to talk to.
+    /// The host that the client believes to talk to: that of the target, else that of the header.
     pub host: Option<&'a str>,
     /// The site whose page made a browser send this.
     pub origin: Option<&'a str>,
@@ -71,17 +71,42 @@ pub fn parse_request(bytes: &[u8], max_body: usize) -> Result<Parsed<'_>, ApiErr
     let Some(body) = bytes.get(head_len..end) else {
         return Ok(Parsed::Partial { expects_continue: fields.expects_continue && http_1_1 });
     };
-    let target = head.path.unwrap_or_default();
+    let (host, path) = split_target(head.path.unwrap_or_default());
     let request = Request {
         method: head.method.unwrap_or_default(),
-        path: target.split(['?', '#']).next().unwrap_or_default(),
+        path,
         keep_alive: fields.keep_alive,
-        host: fields.host,
+        host: host.or(fields.host),
         origin: fields.origin,
         content_type: fields.content_type,
         body,
     };
     Ok(Parsed::Complete(request, end))
+}
+
+/// How many of the first bytes are empty lines, which may stand before a request: some clients send one after a body.
+pub fn empty_lines(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    loop {
+        match &bytes[len..] {
+            [b'\r', b'\n', ..] => len += 2,
+            [b'\n', ..] => len += 1,
+            _ => return len,
+        }
+    }
+}
+
+/// The host, if it is named, and the path of a target, without query.
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    const SCHEME: &str = "http://";
+    let (host, path) = match target.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+            let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            (Some(host), if path.starts_with('/') { path } else { "/" })
+        }
+        _ => (None, target),
+    };
+    (host, path.split(['?', '#']).next().unwrap_or_default())
 }
 
 /// The headers that matter.
@@ -212,7 +237,10 @@ impl Response {
 
 impl From<&ApiError> for Response {
     fn from(error: &ApiError) -> Self {
-        let headers = error.retry_after.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
+        let mut headers = error.retry_after.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
+        if let Some(methods) = error.allow {
+            let _ = write!(headers, "Allow: {methods}\r\n");
+        }
         Self { status: error.code.status(), content_type: JSON, headers, body: error.json().into() }
     }
 }
@@ -257,6 +285,31 @@ mod tests {
             let Ok(Parsed::Complete(request, used)) = parse(&text[..cut]) else { panic!("{cut}") };
             assert_eq!((request.method, request.path, request.body, used), ("POST", "/v1/ask", &b"{ }"[..], end));
             assert_eq!((request.host, request.origin, request.keep_alive), (Some("a"), Some("http://a"), true));
+        }
+    }
+
+    #[test]
+    fn a_target_may_name_the_host_which_counts_then() {
+        for (target, host, path) in [
+            ("/healthz?x=http://b/", "a", "/healthz"),
+            ("http://localhost:80/healthz?x#y", "localhost:80", "/healthz"),
+            ("HTTP://b", "b", "/"),
+            ("http://b?x=/y", "b", "/"),
+            ("http:/b", "a", "http:/b"),
+            ("*", "a", "*"),
+        ] {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let Ok(Parsed::Complete(request, _)) = parse(&text) else { panic!("{text}") };
+            assert_eq!((request.host, request.path), (Some(host), path), "{target}");
+        }
+    }
+
+    #[test]
+    fn empty_lines_are_counted_when_they_are_complete() {
+        for (text, len) in
+            [("", 0), ("\r", 0), ("\r\n", 2), ("\n\r\n\r", 3), ("\r\n\r\nGET /", 4), ("\rGET", 0), ("GET\r\n", 0)]
+        {
+            assert_eq!(empty_lines(text.as_bytes()), len, "{text:?}");
         }
     }
 

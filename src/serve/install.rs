@@ -3,8 +3,9 @@
 //! Whatever happens in between (the power goes, the process is killed), the file's name always leads to the old or the new
 //! model, complete and on disk.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -59,7 +60,7 @@ pub enum Installed {
 /// [`InstallError`].
 pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, InstallError> {
     let folder = folder_of(to);
-    fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+    make_folder(folder).map_err(io_error("make the folder", folder))?;
     let _lock = lock(to)?;
     clean(to);
     let refused = |source| InstallError::Model { path: from.to_owned(), source };
@@ -112,6 +113,24 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     }
     sync_folder(folder_of(to));
     Ok(sha256)
+}
+
+/// Makes a folder and those above it, readable for the daemon, whoever installs; those that are there stay as they are.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    // The working directory may be one that cannot be looked into.
+    let above = folder_of(folder);
+    if above != folder {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
+        // Somebody else made it meanwhile.
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> InstallError {
@@ -192,8 +211,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
     fs::copy(from, to).map_err(io_error("copy to", to))?;
     let file = File::open(to).map_err(io_error("open", to))?;
     // Readable for the daemon, whoever has installed it.
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.set_permissions(readable).and_then(|()| file.sync_all()).map_err(io_error("write", to))
+    file.set_permissions(Permissions::from_mode(0o644)).and_then(|()| file.sync_all()).map_err(io_error("write", to))
 }
 
 /// Another name, beside `to`, for the file `path`, or a copy where the file system has no links.

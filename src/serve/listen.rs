@@ -46,7 +46,7 @@ impl Listener {
         Self::Tcp(TcpListener::bind(address)?).prepared()
     }
 
-    /// Listens on a path. A socket there that nobody listens on any more is replaced.
+    /// Listens on a path. A socket there that no program has any more is replaced.
     ///
     /// # Errors
     /// If something else is there, or the system refuses.
@@ -55,10 +55,15 @@ impl Listener {
             if !metadata.file_type().is_socket() {
                 return Err(io::Error::other("there is a file of that name that is no socket"));
             }
-            if UnixStream::connect(path).is_ok() {
-                return Err(io::Error::other("another program listens there"));
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                Ok(_) => return Err(io::Error::other("another program listens there")),
+                Err(error) => {
+                    let problem =
+                        format!("a socket is there that another program may use ({error}); name another path");
+                    return Err(io::Error::other(problem));
+                }
             }
-            fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;
         let made = Made { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
@@ -147,6 +152,11 @@ impl AsFd for Listener {
     }
 }
 
+/// The address of a machine: of IPv4 also where a socket for both protocols writes it as one of IPv6.
+fn ip(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
 /// A connection.
 #[derive(Debug)]
 pub enum Stream {
@@ -160,14 +170,14 @@ impl Stream {
     /// Whose turn it is when clients take turns: that of the other machine, or of this connection if that is this machine.
     pub fn other_machine(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback()),
+            Self::Tcp(stream) => stream.peer_addr().ok().map(ip).filter(|ip| !ip.is_loopback()),
             Self::Unix(_) => None,
         }
     }
 
     /// Whether it goes to an address that only this machine has.
     pub fn is_loopback(&self) -> bool {
-        matches!(self, Self::Tcp(stream) if stream.local_addr().is_ok_and(|address| address.ip().is_loopback()))
+        matches!(self, Self::Tcp(stream) if stream.local_addr().is_ok_and(|address| ip(address).is_loopback()))
     }
 
     /// Says that nothing more will be sent.

@@ -69,6 +69,8 @@ pub struct Options {
     pub sockets: Vec<PathBuf>,
     /// Whether to answer the lines of standard input, until its end.
     pub stdio: bool,
+    /// The network address to listen on if nothing of the above is asked for and systemd has opened no socket.
+    pub fallback: SocketAddr,
     /// The folder of documents to answer from.
     pub documents: Option<PathBuf>,
     /// How many passages are read per question.
@@ -191,12 +193,15 @@ pub fn previous(path: &Path) -> PathBuf {
     name.into()
 }
 
+fn system(action: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |source| ServeError::System { action, source }
+}
+
 /// Serves until SIGTERM, SIGINT or, with `stdio`, the end of standard input.
 ///
 /// # Errors
-/// [`ServeError`], if it cannot start.
+/// [`ServeError`], if it cannot start or the lines of `stdio` cannot be read or answered.
 pub fn serve(options: Options) -> Result<(), ServeError> {
-    let system = |action| move |source| ServeError::System { action, source };
     // First, so that no signal is lost while the model is read.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("listen for signals"))?;
     let notify = Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?;
@@ -237,14 +242,13 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
             move || pool::work(&daemon)
         }),
     )?;
+    let (send, lines) = channel();
     if options.stdio {
         let (daemon, bell) = (Arc::clone(&daemon), bell.clone());
         spawn(
             "stdio",
             Box::new(move || {
-                if let Err(error) = stdio::serve(&daemon, io::stdin().lock(), io::stdout().lock()) {
-                    log::warn!("standard input or output failed: {error}");
-                }
+                let _ = send.send(stdio::serve(&daemon, io::stdin().lock(), io::stdout().lock()));
                 bell.ring(Event::Stop);
             }),
         )?;
@@ -259,7 +263,9 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     let _ = commands.send(Command::End);
     daemon.line.close();
     let _ = care.join();
-    ended.map_err(system("wait for clients"))
+    ended.map_err(system("wait for clients"))?;
+    // Nothing is there if a signal was the end and not the lines.
+    lines.try_recv().unwrap_or(Ok(()))
 }
 
 /// Does what signals say. A second signal to stop ends the process at once.
@@ -281,7 +287,8 @@ fn obey(mut signals: Signals, daemon: &Daemon, bell: &Bell, commands: &Sender<Co
 fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
     let error = |at: String| move |source| ServeError::Listen { at, source };
     let mut listeners = Listener::inherited().map_err(error("the sockets of systemd".into()))?;
-    for address in &options.listen {
+    let nothing = listeners.is_empty() && options.listen.is_empty() && options.sockets.is_empty() && !options.stdio;
+    for address in options.listen.iter().chain(nothing.then_some(&options.fallback)) {
         listeners.push(Listener::tcp(*address).map_err(error(address.to_string()))?);
     }
     for path in &options.sockets {

@@ -16,6 +16,9 @@ use crate::threads::Threads;
 const QUESTION: &str = "Who kept the light?";
 const TEXT: &str = "Ada Morrow kept the light.";
 
+/// How often a model is opened at most, if each time another one takes its name meanwhile.
+const OPENINGS: usize = 3;
+
 /// Why a file is not used as the model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelProblem {
@@ -95,20 +98,16 @@ impl Proven {
     /// [`ModelProblem`], for the first thing that is wrong.
     pub fn open(path: &Path, threads: &Threads) -> Result<Self, ModelProblem> {
         let unusable = |source| QaError::Artifact { path: path.to_owned(), source };
-        let artifact = Artifact::open(path).map_err(unusable)?;
-        let opened = File::open(path).and_then(|file| Ok((Identity::of(&file.metadata()?), file)));
-        let (identity, file) =
-            opened.map_err(|source| unusable(ArtifactError::Io { action: "open", path: path.to_owned(), source }))?;
-        if identity.len != artifact.file_len() as u64 {
-            return Err(ModelProblem::Changed(path.to_owned()));
-        }
+        let changed = || ModelProblem::Changed(path.to_owned());
+        let opened = (0..OPENINGS).find_map(|_| open_once(path).transpose());
+        let (artifact, file, identity) = opened.ok_or_else(changed)?.map_err(unusable)?;
         artifact.verify().map_err(unusable)?;
         let reader = Reader::from_artifact(&artifact)?.on(threads.clone());
         let expected = probe(&reader)?;
         let model = Self { path: path.to_owned(), artifact, reader, file, identity, expected };
         model.self_test()?;
         if file_identity(&model.file)? != identity {
-            return Err(ModelProblem::Changed(path.to_owned()));
+            return Err(changed());
         }
         Ok(model)
     }
@@ -158,6 +157,17 @@ impl Proven {
     }
 }
 
+/// Maps the model at `path`, and opens its file with it; nothing if that was another one by then, or was written to.
+fn open_once(path: &Path) -> Result<Option<(Artifact, File, Identity)>, ArtifactError> {
+    let io = |source| ArtifactError::Io { action: "open", path: path.to_owned(), source };
+    let before = Identity::at(path).map_err(io)?;
+    let artifact = Artifact::open(path)?;
+    let file = File::open(path).map_err(io)?;
+    let identity = Identity::of(&file.metadata().map_err(io)?);
+    let same = identity == before && identity.len == artifact.file_len() as u64;
+    Ok(same.then_some((artifact, file, identity)))
+}
+
 fn file_identity(file: &File) -> Result<Identity, ModelProblem> {
     let unknown =
         |error: io::Error| ModelProblem::SelfTest(format!("the system does not tell the file's size: {error}"));
@@ -171,6 +181,9 @@ fn probe(reader: &Reader) -> Result<Answer, ModelProblem> {
         guard(|| reader.ask(QUESTION, TEXT, &options)).map_err(failed)?.map_err(|error| failed(one_line(&error)))?;
     if ![answer.score, answer.null_score, answer.probability].iter().all(|value| value.is_finite()) {
         return Err(failed("a score is not finite".into()));
+    }
+    if answer.score == answer.null_score {
+        return Err(failed("an answer scores exactly as much as none".into()));
     }
     match &answer.bytes {
         Some(bytes) if TEXT.get(bytes.clone()) == Some(&*answer.text) => Ok(answer),

@@ -76,7 +76,8 @@ impl Ticket {
     }
 }
 
-/// Hands a question over. `reply` is called with the question's number and what became of it, unless it is taken back.
+/// Hands a question over. `reply` is called with the question's number and what became of it, unless it is taken back. Another
+/// client's question that has to give way has [`Code::QueueFull`] as its outcome.
 ///
 /// # Errors
 /// [`Code::QueueFull`] or [`Code::Stopping`].
@@ -99,16 +100,24 @@ pub fn submit(
         reply: Box::new(move |outcome| reply(number, outcome)),
     };
     match daemon.line.push(client, Work::Ask(job)) {
-        Ok(()) => Ok(ticket),
-        Err(Refused::Closed) => Err(stopping()),
-        Err(Refused::Full) => {
-            let waiting = daemon.limits.queue;
-            let mean = daemon.metrics.inference.mean().unwrap_or(Duration::from_millis(100));
-            let seconds = mean.saturating_mul(waiting as u32).as_secs_f64().ceil().clamp(1.0, 60.0);
-            let message = format!("{waiting} questions wait already; ask again in {seconds} s");
-            Err(ApiError::new(Code::QueueFull, message).retry_after(seconds as u64))
+        Ok(dropped) => {
+            if let Some(Work::Ask(job)) = dropped {
+                (job.reply)(Err(queue_full(daemon)));
+            }
+            Ok(ticket)
         }
+        Err(Refused::Closed) => Err(stopping()),
+        Err(Refused::Full) => Err(queue_full(daemon)),
     }
+}
+
+/// Why a question finds no place in the line, or loses it to somebody who has none.
+fn queue_full(daemon: &Daemon) -> ApiError {
+    let waiting = daemon.limits.queue;
+    let mean = daemon.metrics.inference.mean().unwrap_or(Duration::from_millis(100));
+    let seconds = mean.saturating_mul(waiting as u32).as_secs_f64().ceil().clamp(1.0, 60.0);
+    let message = format!("{waiting} questions wait already; ask again in {seconds} s");
+    ApiError::new(Code::QueueFull, message).retry_after(seconds as u64)
 }
 
 /// Why nothing is taken any more.
@@ -162,10 +171,7 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
         return Err(too_late(daemon));
     }
     let model = daemon.model.get();
-    model.check_file().map_err(|problem| {
-        daemon.set_healthy(false);
-        ApiError::new(Code::ModelDamaged, problem.to_string()).retry_after(5)
-    })?;
+    model.check_file().map_err(|problem| ApiError::new(Code::ModelDamaged, problem.to_string()).retry_after(5))?;
     let started = Instant::now();
     let outcome = match (&job.ask.context, &daemon.documents) {
         (Some(context), _) => from_text(&model, job, context),

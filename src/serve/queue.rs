@@ -35,6 +35,17 @@ impl<K: PartialEq, T> Turns<K, T> {
         }
     }
 
+    /// Takes the newest entry from the client who has most, if that is more than one and `client` has none.
+    pub fn make_room(&mut self, client: &K) -> Option<T> {
+        if self.lines.iter().any(|(other, _)| other == client) {
+            return None;
+        }
+        let (_, longest) = self.lines.iter_mut().max_by_key(|(_, line)| line.len())?;
+        let entry = if longest.len() > 1 { longest.pop_back() } else { None };
+        self.len -= usize::from(entry.is_some());
+        entry
+    }
+
     /// The oldest entry of the client whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
         let (client, mut line) = self.lines.pop_front()?;
@@ -108,22 +119,27 @@ impl<K: PartialEq, T> Queue<K, T> {
         self.len() == 0
     }
 
-    /// Adds an entry of a client.
+    /// Adds an entry of a client. If the queue is full and the client has nothing in it, [`Turns::make_room`] takes out another
+    /// entry, which is returned: nobody can keep the others out.
     ///
     /// # Errors
     /// If the queue is full or closed.
-    pub fn push(&self, client: K, entry: T) -> Result<(), Refused> {
+    pub fn push(&self, client: K, entry: T) -> Result<Option<T>, Refused> {
         let mut state = self.state();
         if state.closed {
             return Err(Refused::Closed);
         }
+        let mut dropped = None;
         if state.turns.len() >= self.capacity {
-            return Err(Refused::Full);
+            dropped = state.turns.make_room(&client);
+            if dropped.is_none() {
+                return Err(Refused::Full);
+            }
         }
         state.turns.push(client, entry);
         drop(state);
         self.changed.notify_one();
-        Ok(())
+        Ok(dropped)
     }
 
     /// Adds an entry that goes before all others.
@@ -186,12 +202,29 @@ mod tests {
     #[test]
     fn a_queue_is_bounded_and_urgent_entries_go_first() {
         let queue = Queue::new(2);
-        assert_eq!(queue.push('a', 1), Ok(()));
-        assert_eq!(queue.push('a', 2), Ok(()));
-        assert_eq!(queue.push('b', 3), Err(Refused::Full));
+        assert_eq!(queue.push('a', 1), Ok(None));
+        assert_eq!(queue.push('a', 2), Ok(None));
+        assert_eq!(queue.push('a', 3), Err(Refused::Full));
         queue.push_urgent(4);
         assert_eq!((queue.pop(), queue.pop(), queue.len()), (Some(4), Some(1), 1));
         queue.close();
         assert_eq!((queue.pop(), queue.push('a', 5)), (None, Err(Refused::Closed)));
+    }
+
+    #[test]
+    fn who_fills_a_queue_keeps_nobody_out() {
+        let queue = Queue::new(4);
+        for (client, entry) in [('a', "a1"), ('b', "b1"), ('a', "a2"), ('a', "a3")] {
+            assert_eq!(queue.push(client, entry), Ok(None));
+        }
+        assert_eq!(queue.push('a', "a4"), Err(Refused::Full));
+        assert_eq!(queue.push('b', "b2"), Err(Refused::Full), "who has something waits for a place");
+        assert_eq!(queue.push('c', "c1"), Ok(Some("a3")), "the newest of the longest line");
+        assert_eq!(queue.push('c', "c2"), Err(Refused::Full));
+        assert_eq!(queue.push('d', "d1"), Ok(Some("a2")));
+        assert_eq!(queue.push('e', "e1"), Err(Refused::Full), "nobody gives away the only one");
+        let order: Vec<_> = (0..queue.len()).filter_map(|_| queue.pop()).collect();
+        assert_eq!(order, ["a1", "b1", "c1", "d1"]);
+        assert!(queue.is_empty());
     }
 }

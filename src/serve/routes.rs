@@ -53,8 +53,7 @@ pub fn route(daemon: &Daemon, request: &Request<'_>, loopback: bool) -> Result<R
             respond(Response::json(json.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
         }
         path if PATHS.contains(&path) => {
-            let allowed = if path == ASK { "POST" } else { "GET and HEAD" };
-            Err(ApiError::new(Code::MethodNotAllowed, format!("{path} takes {allowed}")))
+            Err(ApiError::not_allowed(path, if path == ASK { "POST" } else { "GET, HEAD" }))
         }
         _ => Err(ApiError::new(Code::NotFound, format!("there is no such path; there are {}", PATHS.join(", ")))),
     }

@@ -1,11 +1,16 @@
 //! The request for an answer, as HTTP bodies and lines of `--stdio` carry it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 use super::Limits;
 use super::error::{ApiError, Code};
 use crate::qa::AskOptions;
+
+/// Longest `id` of a line, in bytes: it waits with the question.
+const MAX_ID: usize = 256;
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +22,7 @@ pub struct Ask {
     /// How to answer.
     pub options: AskOptions,
     /// What the reply repeats; lines of `--stdio` may have one.
-    pub id: Option<serde_json::Value>,
+    pub id: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +36,30 @@ struct Body {
     max_answer_len: Option<usize>,
     max_seq_len: Option<usize>,
     doc_stride: Option<usize>,
-    id: Option<serde_json::Value>,
+    /// As it stands there, `null` too: as values it could take many times its length.
+    #[serde(default, deserialize_with = "present")]
+    id: Option<Box<RawValue>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        Category::Data => ApiError::new(Code::InvalidRequest, format!("the request does not fit the schema: {error}")),
+        _ => ApiError::new(Code::InvalidJson, format!("the request is not JSON: {error}")),
+    })
+}
+
+impl Body {
+    fn read(bytes: &[u8]) -> Result<Self, ApiError> {
+        // A list would be taken for the values in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
+        }
+        read(bytes)
+    }
 }
 
 impl Ask {
@@ -41,16 +69,30 @@ impl Ask {
     /// [`Code::InvalidJson`], [`Code::InvalidRequest`], [`Code::InvalidOption`], [`Code::EmptyQuestion`],
     /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
-        // A list would be taken for the values in their order.
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
+        let body = Body::read(bytes)?;
+        if body.id.is_some() {
+            let message = "the request has an id, which only lines of --stdio may have; leave it out";
+            return Err(ApiError::new(Code::InvalidRequest, message));
         }
-        let body: Body = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-            Category::Data => {
-                ApiError::new(Code::InvalidRequest, format!("the request does not fit the schema: {error}"))
-            }
-            _ => ApiError::new(Code::InvalidJson, format!("the request is not JSON: {error}")),
-        })?;
+        Self::of(body, None, limits)
+    }
+
+    /// Reads a line of `--stdio`, which may have an `id`.
+    ///
+    /// # Errors
+    /// As [`Ask::parse`].
+    pub fn parse_line(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
+        let body = Body::read(bytes)?;
+        let id = body.id.as_ref().map_or("null", |id| id.get());
+        if id.len() > MAX_ID {
+            let message = format!("the id has {} bytes, but {MAX_ID} is the most; shorten it", id.len());
+            return Err(ApiError::new(Code::InvalidRequest, message));
+        }
+        let id: Option<Value> = read(id.as_bytes())?;
+        Self::of(body, id, limits)
+    }
+
+    fn of(body: Body, id: Option<Value>, limits: &Limits) -> Result<Self, ApiError> {
         let defaults = AskOptions::default();
         let refuse = |code, message: String| Err(ApiError::new(code, message));
         if body.question.trim().is_empty() {
@@ -87,7 +129,7 @@ impl Ask {
             null_threshold: body.null_threshold,
             always_answer: body.always_answer.unwrap_or(defaults.always_answer),
         };
-        Ok(Self { question: body.question, context: body.context, options, id: body.id })
+        Ok(Self { question: body.question, context: body.context, options, id })
     }
 }
 
@@ -95,8 +137,12 @@ impl Ask {
 mod tests {
     use super::*;
 
+    fn limits() -> Limits {
+        Limits { question: 20, context: 30, ..Limits::default() }
+    }
+
     fn parse(text: &str) -> Result<Ask, ApiError> {
-        Ask::parse(text.as_bytes(), &Limits { question: 20, context: 30, ..Limits::default() })
+        Ask::parse(text.as_bytes(), &limits())
     }
 
     #[test]
@@ -105,7 +151,7 @@ mod tests {
         assert_eq!((ask.question.as_str(), &ask.context, &ask.options), ("Who?", &None, &AskOptions::default()));
         let ask = parse(
             r#"{"question":"Who?","context":"Ada.","top_k":3,"null_threshold":-1.5,"max_answer_len":4,"max_seq_len":90,
-                "doc_stride":8,"always_answer":false,"id":[7]}"#,
+                "doc_stride":8,"always_answer":false}"#,
         );
         let options = AskOptions {
             max_seq_len: Some(90),
@@ -115,8 +161,27 @@ mod tests {
             null_threshold: Some(-1.5),
             always_answer: false,
         };
-        let id = Some(serde_json::json!([7]));
-        assert_eq!(ask, Ok(Ask { question: "Who?".into(), context: Some("Ada.".into()), options, id }));
+        assert_eq!(ask, Ok(Ask { question: "Who?".into(), context: Some("Ada.".into()), options, id: None }));
+    }
+
+    #[test]
+    fn lines_may_have_a_short_id() {
+        let with = |id: &str| format!(r#"{{"id":{id},"question":"Who?"}}"#);
+        let line = |id: &str| Ask::parse_line(with(id).as_bytes(), &limits());
+        for id in [r#""a \u00e9""#, "7", "-1.5", "true", r#"[7,{"n":[]}]"#] {
+            let want: Value = serde_json::from_str(id).unwrap();
+            assert_eq!(line(id).map(|ask| ask.id), Ok(Some(want)), "{id}");
+            let error = parse(&with(id)).unwrap_err();
+            assert!(error.code == Code::InvalidRequest && error.message.contains("leave it out"), "{id}: {error}");
+        }
+        assert_eq!(line("null").map(|ask| ask.id), Ok(None));
+        assert_eq!(parse(&with("null")).map_err(|error| error.code), Err(Code::InvalidRequest));
+        assert_eq!(Ask::parse_line(br#"{"question":"Who?"}"#, &limits()), parse(r#"{"question":"Who?"}"#));
+        let zeros = |count| format!("[{}0]", "0,".repeat(count));
+        assert!(line(&zeros(126)).is_ok());
+        let error = line(&zeros(127)).unwrap_err();
+        assert!(error.code == Code::InvalidRequest && error.message.contains("257 bytes"), "{error}");
+        assert_eq!(line(r#""\ud800""#).map_err(|error| error.code), Err(Code::InvalidJson));
     }
 
     #[test]

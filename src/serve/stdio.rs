@@ -7,15 +7,19 @@ use std::sync::mpsc::channel;
 use super::error::{ApiError, Code};
 use super::pool::{self, Client, Outcome};
 use super::schema::Ask;
-use super::{Daemon, Limits};
+use super::{Daemon, Limits, ServeError, system};
 
-/// Answers every line of `input` until it ends.
+/// Answers every line of `input` until it ends or the daemon is to stop.
 ///
 /// # Errors
-/// If reading or writing fails.
-pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+/// [`ServeError::System`] if reading or writing fails.
+pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -> Result<(), ServeError> {
+    let (unreadable, unwritable) = (system("read standard input"), system("write to standard output"));
     let mut line = Vec::new();
-    while let Some(complete) = read_line(&mut input, &mut line, daemon.limits.body)? {
+    while let Some(complete) = read_line(&mut input, &mut line, daemon.limits.body).map_err(&unreadable)? {
+        if daemon.stopping.load(Relaxed) {
+            break;
+        }
         if complete && line.trim_ascii().is_empty() {
             continue;
         }
@@ -28,13 +32,13 @@ pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -
         reply.push('\n');
         let written = output.write_all(reply.as_bytes()).and_then(|()| output.flush());
         daemon.busy_lines.fetch_sub(1, Relaxed);
-        written?;
+        written.map_err(&unwritable)?;
     }
     Ok(())
 }
 
 fn answer(daemon: &Daemon, line: &[u8]) -> Outcome {
-    let ask = Ask::parse(line, &daemon.limits)?;
+    let ask = Ask::parse_line(line, &daemon.limits)?;
     let (send, receive) = channel();
     let done = move |_, outcome| {
         let _ = send.send(outcome);

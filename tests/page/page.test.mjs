@@ -305,6 +305,11 @@ on("the page has a keyboard of its own for a bare touch screen", { hash: "#keybo
   }
   await page.tap('#keyboard [aria-label="Delete a letter"]');
   assert.equal(await page.inputValue("#question"), "Who cast the");
+  await page.fill("#question", "Who cast the 🔔");
+  for (const left of ["Who cast the ", "Who cast the"]) {
+    await page.tap('#keyboard [aria-label="Delete a letter"]');
+    assert.equal(await page.inputValue("#question"), left, "a character of two units goes at once");
+  }
   for (const letter of " bell?") await page.tap(letter === " " ? "#keyboard .space" : `#keyboard button:text-is("${letter}")`);
   assert.equal(await focused(page), "question", "keys leave the focus where it is");
   await shot(page, "keyboard-1280-light");

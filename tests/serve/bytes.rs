@@ -36,12 +36,14 @@ fn damaged_input_is_read_without_a_panic() {
     let config = b"[page]\ntitle = \"x\"\nexamples = ['a', 'b']\nidle_seconds = 5\naccent = '#abc'\n";
     let request = post(&short().to_string()).replace("Host:", "Connection: close\r\nExpect: 100-continue\r\nHost:");
     let mut random = Random(1);
-    let (mut complete, mut asks, mut configs) = (0, 0, 0);
+    let (mut complete, mut asks, mut lines, mut configs) = (0, 0, 0, 0);
     for _ in 0..20_000 {
         let bytes = damaged(&mut random, request.as_bytes());
         properties::http(&bytes);
         complete += usize::from(matches!(parse_request(&bytes, limits.body), Ok(Parsed::Complete(..))));
         asks += usize::from(Ask::parse(&damaged(&mut random, short().to_string().as_bytes()), &limits).is_ok());
+        let line = damaged(&mut random, br#"{"question":"Who kept the light?","id":["a",{"b":[-1e2,null]}]}"#);
+        lines += usize::from(Ask::parse_line(&line, &limits).is_ok());
         let bytes = damaged(&mut random, config);
         properties::config(&bytes);
         configs += usize::from(Config::parse(&bytes).is_ok());
@@ -49,5 +51,6 @@ fn damaged_input_is_read_without_a_panic() {
         properties::lines(&damaged(&mut random, b"\x01one\ntwo\r\n\nthree and more"));
     }
     // Some of the damage does no harm, or nothing would have been tested.
-    assert!([complete, asks, configs].iter().all(|count| (100..19_900).contains(count)), "{complete} {asks} {configs}");
+    let harmless = [complete, asks, lines, configs];
+    assert!(harmless.iter().all(|count| (100..19_900).contains(count)), "{harmless:?}");
 }

@@ -1,7 +1,7 @@
 //! A daemon of the test's own, and a client that says exactly what it is told to.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,22 +9,36 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// The model that ships with the source.
 pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/model.safetensors")
 }
 
-/// The demo model with another threshold, by which replies tell which one has answered. The header has no checksum.
+/// The demo model with another threshold, by which replies tell which one has answered.
 pub fn variant(path: &Path, threshold: &str) {
     let mut bytes = fs::read(demo()).expect("the demo model");
-    let (old, new) = (br#""null_threshold":"-3.3""#, format!(r#""null_threshold":"{threshold}""#));
+    let len: [u8; 8] = bytes[..8].try_into().expect("8 bytes");
+    let header = &mut bytes[8..][..u64::from_le_bytes(len) as usize];
+    let (old, new) = (r#""null_threshold":"-3.3""#, format!(r#""null_threshold":"{threshold}""#));
     assert_eq!(old.len(), new.len());
-    let at = bytes.windows(old.len()).position(|window| window == old).expect("a threshold");
-    bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+    let at = end_of(header, old) - new.len();
+    header[at..][..new.len()].copy_from_slice(new.as_bytes());
+    // The checksum of the header is computed with zeros in its place.
+    let at = end_of(header, r#""header_sha256":""#);
+    header[at..][..64].fill(b'0');
+    let sha256: String = Sha256::digest(&*header).iter().map(|byte| format!("{byte:02x}")).collect();
+    header[at..][..64].copy_from_slice(sha256.as_bytes());
     let beside = path.with_extension("new");
     fs::write(&beside, bytes).expect("written");
     fs::rename(beside, path).expect("renamed");
+}
+
+/// Where `text` ends in the header of a model.
+fn end_of(header: &[u8], text: &str) -> usize {
+    let at = header.windows(text.len()).position(|window| window == text.as_bytes());
+    at.unwrap_or_else(|| panic!("no {text} in the demo model")) + text.len()
 }
 
 pub fn edgeqa() -> Command {
@@ -48,6 +62,15 @@ impl Daemon {
 
     /// What `command` starts. Returns when it listens.
     pub fn of(command: &mut Command) -> Self {
+        let mut daemon = Self::spawn(command);
+        let line = daemon.wait_for_log("listening on ");
+        let port = line.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        daemon.port = port.unwrap_or(0);
+        daemon
+    }
+
+    /// What `command` starts, which may not listen yet.
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("started");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (errors, lines) = (child.stderr.take().expect("piped"), Arc::clone(&log));
@@ -56,10 +79,7 @@ impl Daemon {
                 lines.lock().expect("no panic").push(line);
             }
         });
-        let mut daemon = Self { child, port: 0, log };
-        let line = daemon.wait_for_log("listening on ");
-        daemon.port = line.rsplit_once("127.0.0.1:").map_or(0, |(_, port)| port.trim_end_matches('/').parse().unwrap());
-        daemon
+        Self { child, port: 0, log }
     }
 
     pub fn log(&self) -> String {
@@ -191,11 +211,13 @@ impl<S: Read + Write> Client<S> {
     fn more(&mut self) -> Option<()> {
         let mut chunk = [0; 4096];
         match self.stream.read(&mut chunk) {
-            Ok(0) | Err(_) => None,
+            Ok(0) => None,
             Ok(len) => {
                 self.rest.extend_from_slice(&chunk[..len]);
                 Some(())
             }
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) => panic!("neither a reply nor the end of the connection: {error}"),
         }
     }
 
@@ -231,7 +253,10 @@ pub fn short() -> Value {
     json!({ "question": "Who kept the light?", "context": "Jonas Ekdahl kept the light until 1968." })
 }
 
-/// A question that takes seconds: hundreds of windows.
+/// A sentence that answers nothing.
+pub const EMPTY: &str = "The ships went by and nobody wrote it down. ";
+
+/// A question that takes one thread a quarter of a minute and more: about a thousand windows.
 pub fn long() -> Value {
-    json!({ "question": "Who kept the light?", "context": "The ships went by and nobody wrote it down. ".repeat(4500) })
+    json!({ "question": "Who kept the light?", "context": EMPTY.repeat(4500), "doc_stride": 330 })
 }

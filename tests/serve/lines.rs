@@ -1,11 +1,14 @@
 //! JSON lines on standard input and output.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::thread;
 
 use serde_json::{Value, json};
 
-use super::common::program::run;
-use super::daemon::{edgeqa, short};
+use super::common::program::{failure, run};
+use super::daemon::{Daemon, edgeqa, long, short, wait};
 
 fn replies(args: &[&str], input: &str) -> Vec<Value> {
     let output = run(edgeqa().args(["serve", "--stdio"]).args(args), input);
@@ -30,9 +33,8 @@ fn every_line_has_its_reply_in_order() {
 
 #[test]
 fn a_line_has_limited_length_and_time() {
-    let long = super::daemon::long();
-    let lines = format!("{}\n{long}\n{}\n", "x".repeat(300_000), short());
-    let replies = replies(&["--request-timeout", "0.3"], &lines);
+    let lines = format!("{}\n{}\n{}\n", "x".repeat(300_000), long(), short());
+    let replies = replies(&["--request-timeout", "2", "--threads", "1"], &lines);
     let codes = [&replies[0]["error"]["code"], &replies[1]["error"]["code"]];
     assert_eq!(
         (codes, &replies[2]["answer"]),
@@ -51,6 +53,43 @@ fn a_reader_that_goes_ends_it() {
         .unwrap();
     drop(child.stdout.take());
     let mut input = child.stdin.take().unwrap();
-    let _ = std::io::Write::write_all(&mut input, format!("{}\n", short()).as_bytes());
-    super::daemon::wait("the end", || child.try_wait().unwrap());
+    let _ = writeln!(input, "{}", short());
+    assert!(wait("the end", || child.try_wait().unwrap()).success());
+}
+
+#[test]
+fn input_and_output_that_fail_are_errors() {
+    let fails = |stdin: Stdio, stdout: Stdio| {
+        let mut command = edgeqa();
+        let command = command.args(["serve", "--stdio"]).stdin(stdin).stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if let Some(mut input) = child.stdin.take() {
+            writeln!(input, "{}", short()).unwrap();
+        }
+        failure(child.wait_with_output().unwrap(), 1)
+    };
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let errors = fails(Stdio::piped(), full.into());
+    assert!(errors.contains("error: cannot write to standard output: No space left"), "{errors}");
+    let folder = File::open(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let errors = fails(folder.into(), Stdio::null());
+    assert!(errors.contains("error: cannot read standard input: Is a directory"), "{errors}");
+}
+
+#[test]
+fn lines_that_keep_coming_do_not_put_off_the_end() {
+    let mut daemon = Daemon::of(
+        edgeqa()
+            .args(["serve", "--stdio", "--listen", "127.0.0.1:0", "--stop-timeout", "100"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped()),
+    );
+    let (mut input, output) = (daemon.child.stdin.take().unwrap(), daemon.child.stdout.take().unwrap());
+    let writer = thread::spawn(move || while writeln!(input, "{}", short()).is_ok() {});
+    let mut lines = BufReader::new(output).lines().map(Result::unwrap);
+    lines.next().expect("a reply");
+    let reader = thread::spawn(move || lines.for_each(|line| assert!(line.ends_with('}'), "{line}")));
+    assert!(daemon.terminate().success());
+    writer.join().unwrap();
+    reader.join().unwrap();
 }
