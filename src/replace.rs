@@ -101,7 +101,8 @@ mod tests {
         symlink("circle", path("circle")).expect("a link");
         replace(&path("circle"), b"x").expect("a link to itself leads nowhere");
 
-        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("a pipe");
         let reader = std::thread::spawn({
             let pipe = path("pipe");
             move || {

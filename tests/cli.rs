@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use common::program::{Bench, failure, json_lines, run, success};
+use edgeqa::artifact::schema;
+use edgeqa::artifact::write::write;
 use serde_json::Value;
 
 const TEXT: &str = "Ada Morrow — the keeper ☕ — kept the light.\nShe kept a log of ships.\n";
@@ -132,6 +134,8 @@ fn wrong_usage_has_its_exit_code() {
         &["Who?", "--context", TEXT, "--max-seq-len", "97"],
         &["Who?", "--context", TEXT, "--null-threshold", "nan"],
         &["Who?", "--context", TEXT, "--null-threshold", "1", "--always-answer"],
+        &["Who?", "--context", TEXT, "--threads", "0"],
+        &["Who?", "--context", TEXT, "--threads", "1025"],
         &["Who?", "--context", TEXT, "--frobnicate"],
     ] {
         let error = failure(bench.ask(args, ""), 2);
@@ -146,7 +150,15 @@ fn help_has_defaults_and_examples() {
     let bench = Bench::new();
     let help = success(run(&mut bench.command(&["ask", "--help"]), ""));
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in ["Examples:", "[default: 128", "[default: 30]", "384", "EDGEQA_MODEL", "[default: standard input]"] {
+    for part in [
+        "Examples:",
+        "[default: 128",
+        "[default: 30]",
+        "384",
+        "EDGEQA_MODEL",
+        "/var/lib/edgeqa/model.safetensors",
+        "[default: standard input]",
+    ] {
         assert!(help.contains(part), "{part:?} in {help}");
     }
     assert!(success(run(&mut bench.command(&["inspect", "--help"]), "")).contains("Example:"));
@@ -216,7 +228,7 @@ fn inspect_shows_and_checks() {
     assert!(success(inspect(&["--tensors"])).contains("encoder.0.attention.qkv.weight I8 ["));
 
     let report: Value = serde_json::from_str(&success(inspect(&["--json"]))).expect("JSON");
-    assert_eq!(report["verified"], true);
+    assert_eq!((&report["verified"], &report["problem"]), (&true.into(), &Value::Null));
     assert_eq!(report["config"]["vocab_size"], 101);
     let size = fs::metadata(&bench.model).expect("a file").len();
     assert_eq!(report["file_bytes"], size);
@@ -244,7 +256,8 @@ fn damaged_models_are_refused() {
     let error = failure(output, 1);
     assert!(error.contains("checksum mismatch") && error.contains(model), "{error}");
     let output = run(&mut bench.command(&["inspect", "--json", model]), "");
-    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["verified"], false);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["verified"], &report["problem"]), (&false.into(), &Value::Null));
     let error = failure(bench.ask(&["Who?", "--context", TEXT, "--verify"], ""), 1);
     assert!(error.contains("checksum mismatch"), "{error}");
 
@@ -255,6 +268,26 @@ fn damaged_models_are_refused() {
     fs::remove_file(&bench.model).expect("removed");
     let error = failure(bench.ask(&["Who?", "--context", TEXT], ""), 1);
     assert_eq!(error.matches("No such file").count(), 1, "{error}");
+}
+
+#[test]
+fn a_sound_model_whose_tokenizer_cannot_be_used_has_its_checksum() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let metadata = common::metadata();
+    let mut data = common::tensors(&metadata.config);
+    data.insert(schema::PIPELINE.into(), b"{".to_vec());
+    write(&bench.model, &metadata, &data).and_then(|pending| pending.publish()).expect("written");
+    let output = run(&mut bench.command(&["inspect", model]), "");
+    let text = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    assert!(row("checksum").contains(" verified (sha256 ") && row("problem").contains("tokenizer.json"), "{text}");
+    let error = failure(output, 1);
+    assert!(error.contains(model) && error.contains("tokenizer.json"), "{error}");
+    let output = run(&mut bench.command(&["inspect", "--json", model]), "");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verified"], true);
+    assert!(report["problem"].as_str().is_some_and(|problem| problem.contains(model)), "{}", report["problem"]);
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn chosen(report: &Value) -> Vec<&str> {
 fn doctor_says_what_runs_here() {
     let bench = Bench::new();
     let report = doctor(&bench, &["--threads", "3"], None);
-    assert_eq!(report["threads"], 3);
+    assert_eq!((&report["threads"], &report["problem"]), (&3.into(), &Value::Null));
+    assert_eq!(report["model"], bench.model.to_str().expect("UTF-8"));
+    assert!(report["load_ms"].as_f64() > Some(0.0) && report["answer_ms"].as_f64() > Some(0.0), "{report}");
     assert_eq!(chosen(&report), [report["kernel"].as_str().expect("a name")]);
     let available = |kernel: &&Value| kernel["available"] == true;
     let kernels = report["kernels"].as_array().expect("kernels");
@@ -60,9 +62,41 @@ fn the_override_is_obeyed_and_shown() {
 #[test]
 fn doctor_fails_where_nothing_can_be_answered() {
     let bench = Bench::new();
-    let missing = bench.file("broken.safetensors", "no model");
-    failure(run(&mut bench.command(&["doctor", "--model", &missing]), ""), 1);
-    failure(run(&mut bench.command(&["doctor", "--threads", "0"]), ""), 2);
+    let broken = bench.file("broken.safetensors", "no model");
+    let args = ["doctor", "--model", &broken, "--threads", "2"];
+    let output = run(&mut bench.command(&args), "");
+    let page = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    let row = |name: &str| page.lines().find(|line| line.starts_with(name));
+    for name in ["edgeqa", "features", "kernels", "threads", "page size", "memory"] {
+        assert!(row(name).is_some() || !cfg!(target_os = "linux"), "{name}: {page}");
+    }
+    assert!(row("model").is_some_and(|line| line.ends_with("(none can be used)")), "{page}");
+    assert!(
+        row("problem").is_some_and(|line| line.contains(&broken) && line.contains("not a safetensors file")),
+        "{page}"
+    );
+    assert!(row("weights").is_none() && row("answer").is_none(), "{page}");
+    let error = failure(output, 1);
+    assert!(error.contains(&broken) && error.contains("not a safetensors file"), "{error}");
+
+    let output = run(bench.command(&args).arg("--json"), "");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for key in ["model", "memory_need", "weights_are_mapped", "load_ms", "answer_ms"] {
+        assert_eq!(report.get(key), Some(&Value::Null), "{key}");
+    }
+    assert_eq!((&report["threads"], chosen(&report).len()), (&2.into(), 1));
+    assert!(report["problem"].as_str().is_some_and(|problem| problem.contains(&broken)), "{report}");
+    failure(output, 1);
+
+    // Nor where there is no model.
+    let output = run(&mut bench.command(&["doctor", "--json"]), "");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["model"], Value::Null);
+    assert!(report["problem"].as_str().is_some_and(|problem| problem.starts_with("found no model")), "{report}");
+    failure(output, 1);
+    for count in ["0", "1025"] {
+        failure(run(&mut bench.command(&["doctor", "--threads", count]), ""), 2);
+    }
 }
 
 #[test]

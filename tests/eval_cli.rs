@@ -123,6 +123,24 @@ fn the_files_score_as_the_run_did() {
 }
 
 #[test]
+fn figures_are_printed_where_files_cannot_be_written() {
+    let eval = Eval::new();
+    let out = eval.bench.folder.path().join("results");
+    // It can be made and written to, but there is something else in the place of a file.
+    fs::create_dir_all(out.join("null_odds.json/x")).expect("made");
+    let out = out.to_str().expect("UTF-8");
+    let output = eval.run(&["--out", out]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("\nexact ") && text.contains("\nbest_f1 ") && !text.contains("written to"), "{text}");
+    let error = failure(output, 1);
+    assert!(error.contains(&format!("cannot write {out}/null_odds.json")), "{error}");
+    let output = eval.run(&["--out", out, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["metrics"]["total"], &report["run"]["out"]), (&4.into(), &Value::Null));
+    failure(output, 1);
+}
+
+#[test]
 fn given_files_are_scored_without_a_model() {
     let eval = Eval::new();
     let predictions = eval.bench.file(
@@ -184,8 +202,16 @@ fn files_that_cannot_be_used_are_named() {
     assert_eq!(error.matches("No such file").count(), 1, "{error}");
     let error = failure(run(&mut eval.bench.command(&["eval", "--squad", &eval.data]), ""), 1);
     assert!(error.contains("found no model"), "{error}");
-    let error = failure(eval.run(&["--out", &format!("{}/results", eval.data)]), 1);
+    // Before a model is read, which may not be there either.
+    let out = |folder: &str| {
+        let args = ["eval", "--squad", &eval.data, "--model", "absent.safetensors", "--out", folder];
+        failure(run(&mut eval.bench.command(&args), ""), 1)
+    };
+    let error = out(&format!("{}/results", eval.data));
     assert!(error.contains("cannot make the folder"), "{error}");
+    if cfg!(target_os = "linux") {
+        assert!(out("/proc/self").contains("cannot write /proc/self/predictions.json"), "nobody writes there");
+    }
 
     let blank = eval.bench.file("blank.json", DATA.replace("Why?", " "));
     let model = eval.bench.model.to_str().expect("UTF-8");
@@ -199,6 +225,7 @@ fn wrong_usage_has_its_exit_code() {
     let eval = Eval::new();
     for args in [
         &["--threads", "0"][..],
+        &["--threads", "1025"],
         &["--limit", "0"],
         &["--seed", "1"],
         &["--max-answer-len", "0"],

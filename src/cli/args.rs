@@ -58,7 +58,8 @@ RUST_LOG sets the log level (default: warn), NO_COLOR turns colours off.";
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// Model file [default: $EDGEQA_MODEL, else model.safetensors or models/demo/model.safetensors beside the program,
-    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory, that of the package]
+    /// models/demo/model.safetensors here, edgeqa/model.safetensors in the user's data directory,
+    /// /var/lib/edgeqa/model.safetensors, that of the package]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
@@ -79,7 +80,7 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
     /// Threads that work on a question [default: the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    #[arg(long, value_name = "N", value_parser = number_of_threads())]
     pub threads: Option<usize>,
 
     /// Keep each thread on a CPU of its own
@@ -146,7 +147,9 @@ Examples:
 An answer is a piece of the text, or none if the text does not seem to hold one.
 Offsets count from the beginning of the text, after a byte order mark if there is one;
 \"chars\" are Unicode scalar values. With --docs they count in the file that the answer is from,
-a byte order mark included.";
+a byte order mark included. Passages that share no word with a question are not read for it,
+unless there are no more than --passages; where that leaves none, there is no answer, not even
+with --always-answer, \"windows\" is 0, and so are the scores.";
 
 /// Arguments of `edgeqa ask`.
 #[derive(Debug, Args)]
@@ -249,7 +252,7 @@ pub struct EvalArgs {
     pub json: bool,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    #[arg(long, value_name = "N", value_parser = number_of_threads())]
     pub threads: Option<usize>,
 
     /// How to answer.
@@ -278,8 +281,8 @@ const INSPECT_EXAMPLES: &str = "\
 Example:
   edgeqa inspect models/demo/model.safetensors
 
-The file is read completely. The exit code is 1 if it is no valid model,
-or if its data do not have the stated checksum.";
+The file is read completely. The exit code is 1 if it is no valid model, if its data do not
+have the stated checksum, or if nothing can be asked of it all the same.";
 
 /// Arguments of `edgeqa inspect`.
 #[derive(Debug, Args)]
@@ -301,7 +304,8 @@ const DOCTOR_EXAMPLES: &str = "\
 Example:
   EDGEQA_KERNEL=gemm_i8_4x16k4_portable edgeqa doctor --json
 
-The exit code is 1 if no question can be answered here. EDGEQA_KERNEL names another kernel to use.";
+The exit code is 1 if no question can be answered here; the report then says why, and that there
+is no model. EDGEQA_KERNEL names another kernel to use.";
 
 /// Arguments of `edgeqa doctor`.
 #[derive(Debug, Args)]
@@ -340,8 +344,7 @@ pub struct BenchArgs {
     pub lengths: Vec<usize>,
 
     /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N,...", value_delimiter = ',',
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = number_of_threads())]
     pub threads: Vec<usize>,
 
     /// Keep each thread on a CPU of its own
@@ -438,6 +441,10 @@ fn seconds(text: &str) -> Result<f64, String> {
     finite::<f64>(text).and_then(|value| {
         if (0.0..=86400.0).contains(&value) { Ok(value) } else { Err("not between 0 and 86400".into()) }
     })
+}
+
+fn number_of_threads() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1024)
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {

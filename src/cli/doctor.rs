@@ -1,14 +1,14 @@
 //! `edgeqa doctor`.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Instant;
 
-use edgeqa::artifact::Artifact;
+use anyhow::Context;
+use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen};
 use edgeqa::memory::Need;
-use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::qa::AskOptions;
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
@@ -42,15 +42,27 @@ struct Report {
     physical_cores: usize,
     usable_cpus: usize,
     page_bytes: usize,
-    model: String,
+    /// `None` if none can be used.
+    model: Option<String>,
+    /// Why.
+    problem: Option<String>,
     /// After the question.
     memory: Memory,
     /// What a window of the default length needs.
-    memory_need: Need,
+    memory_need: Option<Need>,
     weights_are_mapped: Option<bool>,
     /// From opening the model to being ready, in milliseconds.
-    load_ms: f64,
+    load_ms: Option<f64>,
     /// One short question, in milliseconds.
+    answer_ms: Option<f64>,
+}
+
+/// A question, answered.
+struct Trial {
+    model: String,
+    memory: Memory,
+    memory_need: Need,
+    load_ms: f64,
     answer_ms: f64,
 }
 
@@ -67,29 +79,50 @@ struct Kernel {
     chosen: bool,
 }
 
+/// Prints the report, also where no question can be answered.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let path = locate::model(args.model.model.as_deref())?;
     let threads = args.threads.start()?;
-    let started = Instant::now();
-    let (artifact, reader) = load(&path, &args.model, threads.count(), None)?;
-    let reader = reader.on(threads);
-    let load_ms = started.elapsed().as_secs_f64() * 1e3;
-    let started = Instant::now();
-    reader.ask(QUESTION, TEXT, &AskOptions::default())?;
-    let answer_ms = started.elapsed().as_secs_f64() * 1e3;
-    let report = Report::new(&path, &artifact, &reader, load_ms, answer_ms);
+    let count = threads.count();
+    let (trial, error) = match Trial::new(args, threads) {
+        Ok(trial) => (Some(trial), None),
+        Err(error) => (None, Some(error)),
+    };
+    let report = Report::new(count, trial, error.as_ref());
     let text = if args.json { pretty(&report)? } else { report.page()? };
-    print(&text)
+    print(&text)?;
+    error.map_or(Ok(()), Err)
+}
+
+impl Trial {
+    fn new(args: &DoctorArgs, threads: Threads) -> anyhow::Result<Self> {
+        let path = locate::model(args.model.model.as_deref())?;
+        let count = threads.count();
+        let started = Instant::now();
+        let (artifact, reader) = load(&path, &args.model, count, None)?;
+        let reader = reader.on(threads);
+        let load_ms = started.elapsed().as_secs_f64() * 1e3;
+        let started = Instant::now();
+        let answer = reader.ask(QUESTION, TEXT, &AskOptions::default());
+        answer.with_context(|| format!("cannot ask the model {}", path.display()))?;
+        let answer_ms = started.elapsed().as_secs_f64() * 1e3;
+        Ok(Self {
+            model: path.to_string_lossy().into_owned(),
+            memory: Memory::now(Some(&path)),
+            memory_need: need(&artifact, count, None),
+            load_ms,
+            answer_ms,
+        })
+    }
 }
 
 impl Report {
-    fn new(path: &Path, artifact: &Artifact, reader: &Reader, load_ms: f64, answer_ms: f64) -> Self {
+    /// With `threads` threads; without a trial, because of `error`.
+    fn new(threads: usize, trial: Option<Trial>, error: Option<&anyhow::Error>) -> Self {
         let kernel = |kernel: &edgeqa::kernels::gemm::Kernel| Kernel {
             name: kernel.name,
             available: kernel.is_available(),
             chosen: std::ptr::eq(kernel, chosen()),
         };
-        let memory = Memory::now(path);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
@@ -99,17 +132,18 @@ impl Report {
             kernel: chosen().name,
             kernel_override: std::env::var(OVERRIDE_VARIABLE).ok(),
             vectors: Isa::chosen().name(),
-            threads: reader.model().threads().count(),
+            threads,
             default_threads: Threads::default_count().get(),
             physical_cores: num_cpus::get_physical(),
             usable_cpus: std::thread::available_parallelism().map_or(1, usize::from),
             page_bytes: rustix::param::page_size(),
-            model: path.to_string_lossy().into_owned(),
-            weights_are_mapped: memory.is_mapped(),
-            memory,
-            memory_need: need(artifact, reader.model().threads().count(), None),
-            load_ms,
-            answer_ms,
+            model: trial.as_ref().map(|trial| trial.model.clone()),
+            problem: error.map(|error| one_line(error.as_ref())),
+            memory_need: trial.as_ref().map(|trial| trial.memory_need),
+            weights_are_mapped: trial.as_ref().and_then(|trial| trial.memory.is_mapped()),
+            load_ms: trial.as_ref().map(|trial| trial.load_ms),
+            answer_ms: trial.as_ref().map(|trial| trial.answer_ms),
+            memory: trial.map_or_else(|| Memory::now(None), |trial| trial.memory),
         }
     }
 
@@ -140,12 +174,19 @@ impl Report {
         let default = self.default_threads;
         row("threads", &format!("{} (default {default}; {cores} physical cores, {cpus} usable CPUs)", self.threads))?;
         row("page size", &format!("{} bytes", self.page_bytes))?;
-        row("model", &self.model)?;
-        for (name, value) in self.memory.rows().into_iter().chain(need_rows(&self.memory_need, &self.memory.limits)) {
+        row("model", self.model.as_deref().unwrap_or("(none can be used)"))?;
+        if let Some(problem) = &self.problem {
+            row("problem", problem)?;
+        }
+        let weights = self.model.as_ref().map(|_| self.memory.weights_row());
+        let needed = self.memory_need.iter().flat_map(|need| need_rows(need, &self.memory.limits));
+        for (name, value) in weights.into_iter().chain(self.memory.rows()).chain(needed) {
             row(name, &value)?;
         }
-        row("load", &format!("{:.1} ms", self.load_ms))?;
-        row("answer", &format!("{:.1} ms for a short question", self.answer_ms))?;
+        if let (Some(load), Some(answer)) = (self.load_ms, self.answer_ms) {
+            row("load", &format!("{load:.1} ms"))?;
+            row("answer", &format!("{answer:.1} ms for a short question"))?;
+        }
         Ok(text)
     }
 }

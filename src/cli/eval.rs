@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use edgeqa::eval::score::Figure;
-use edgeqa::eval::{Dataset, Metrics, Prediction, Subset, evaluate, files};
+use edgeqa::eval::{Dataset, EvalError, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
 use edgeqa::memory;
 use serde::Serialize;
@@ -58,7 +58,7 @@ struct Run {
     windows: usize,
     seconds: Seconds,
     peak_memory_bytes: Option<u64>,
-    /// Where the files are.
+    /// Where the files are, if they could be written.
     out: Option<String>,
 }
 
@@ -83,8 +83,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(limit) = args.limit {
         dataset = dataset.sample(limit, args.seed);
     }
-    let report = match &args.predictions {
-        Some(predictions) => score(args, &dataset, predictions)?,
+    let (report, written) = match &args.predictions {
+        Some(predictions) => (score(args, &dataset, predictions)?, Ok(())),
         None => answer(args, &dataset)?,
     };
     let text = if args.json {
@@ -94,7 +94,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         report.write(&mut text)?;
         text
     };
-    print(&text)
+    print(&text)?;
+    Ok(written?)
 }
 
 /// Scores given answers.
@@ -110,9 +111,11 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
     Ok(Report { data: Data::of(dataset), run: None, files: Some(files), metrics })
 }
 
-/// Runs a model and scores its answers.
-fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
+/// Runs a model and scores its answers. A run can take hours: its figures are there also if its files cannot be written, which is the
+/// second result.
+fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<(), EvalError>)> {
     let path = locate::model(args.model.model.as_deref())?;
+    args.out.as_deref().map_or(Ok(()), files::prepare)?;
     let threads = args.threads.and_then(NonZeroUsize::new);
     let threads = threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let (artifact, reader) = load(&path, &args.model, threads.get(), args.answer.max_seq_len)?;
@@ -132,9 +135,7 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
     let total = started.elapsed().as_secs_f64();
     let null_odds = files::null_odds(&predictions);
     let metrics = Metrics::new(dataset, &files::texts(&predictions), Some(&null_odds), None)?;
-    if let Some(folder) = &args.out {
-        files::write(folder, &predictions, &metrics)?;
-    }
+    let written = args.out.as_ref().map_or(Ok(()), |folder| files::write(folder, &predictions, &metrics));
     let run = Run {
         model: path.display().to_string(),
         model_data_sha256: artifact.data_sha256().to_owned(),
@@ -148,9 +149,9 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<Report> {
         windows: predictions.iter().map(|prediction| prediction.windows).sum(),
         seconds: Seconds::of(total, &predictions),
         peak_memory_bytes: memory::peak(),
-        out: args.out.as_ref().map(|folder| folder.display().to_string()),
+        out: args.out.as_ref().filter(|_| written.is_ok()).map(|folder| folder.display().to_string()),
     };
-    Ok(Report { data: Data::of(dataset), run: Some(run), files: None, metrics })
+    Ok((Report { data: Data::of(dataset), run: Some(run), files: None, metrics }, written))
 }
 
 impl Data {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use unicode_segmentation::UnicodeSegmentation;
+use edgeqa::documents::sentences::sentence_starts;
 
 /// How much text before and after a span is looked at for the ends of its sentence, in bytes.
 const REACH: usize = 1000;
@@ -31,13 +31,13 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     let to = breaks.iter().filter_map(|b| Some(span.end + after.find(b)?)).min().unwrap_or(to);
     let paragraph = whole(from..to).replace(['\n', '\r'], " ");
     let (mut start, mut end) = (0, paragraph.len());
-    for (at, sentence) in paragraph.split_sentence_bound_indices() {
+    for at in sentence_starts(&paragraph) {
+        if at > 0 && at >= span.end - from {
+            end = at;
+            break;
+        }
         if at <= span.start - from {
             start = at;
-        }
-        if at + sentence.len() >= span.end - from {
-            end = at + sentence.len();
-            break;
         }
     }
     let before = clean(whole(from + start..span.start));
@@ -116,6 +116,15 @@ mod tests {
         let shown = around(&text, "needle");
         assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
         assert_eq!(shown.chars().count(), "needle".len() + 2 + 2 * SHOWN + 3);
+    }
+
+    /// In the square of the time, this would take hours.
+    #[test]
+    fn a_long_span_and_a_long_gap_take_no_longer_than_their_text() {
+        let gap = " ".repeat(2_000_000);
+        let text = format!("It is here. {gap}She kept{gap}a log. It is lost.");
+        assert_eq!(around(&text, "She kept"), "[She kept]");
+        assert_eq!(around(&text, &format!("kept{gap}a")), "She [kept a] log.");
     }
 
     #[test]

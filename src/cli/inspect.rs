@@ -5,15 +5,16 @@ use std::fmt::Write;
 use std::path::Path;
 
 use edgeqa::artifact::schema::TOKENIZER_TENSORS;
-use edgeqa::artifact::{Accuracy, Artifact, FORMAT_VERSION, PADDING_SUFFIX, Source};
+use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
-use edgeqa::qa::Reader;
+use edgeqa::errors::one_line;
+use edgeqa::qa::QaError;
 use serde::Serialize;
 
 use super::args::InspectArgs;
 use super::excerpt::clean;
 use super::memory::Memory;
-use super::{locate, open, pretty, print, verify};
+use super::{locate, open, pretty, print, reader, verify};
 
 /// What is known about a model file.
 #[derive(Serialize)]
@@ -32,6 +33,8 @@ struct Report<'a> {
     data_sha256: &'a str,
     /// Whether the data have that checksum.
     verified: bool,
+    /// Why nothing can be asked of the model although they do.
+    problem: Option<String>,
     /// Bytes per part of the model; they add up to the file.
     bytes: BTreeMap<&'static str, usize>,
     /// Of this process, after the whole file was read.
@@ -49,12 +52,15 @@ struct Tensor<'a> {
     bytes: usize,
 }
 
-/// Prints the report, also of a file whose checksum is wrong.
+/// Prints the report, also of a file whose checksum is wrong, or of which nothing can be asked.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let path = locate::model(args.model.as_deref())?;
     let artifact = open(&path)?;
-    let verified = verify(&artifact, &path).and_then(|()| Reader::from_artifact(&artifact).map(drop));
-    let report = Report::new(&artifact, &path, verified.is_ok());
+    let sound = verify(&artifact, &path);
+    let verified = !matches!(&sound, Err(QaError::Artifact { source: ArtifactError::Checksum { .. }, .. }));
+    let usable = sound.map_err(anyhow::Error::from).and_then(|()| reader(&artifact, &path).map(drop));
+    let problem = usable.as_ref().err().filter(|_| verified).map(|error| one_line(error.as_ref()));
+    let report = Report::new(&artifact, &path, verified, problem);
     let text = if args.json {
         pretty(&report)?
     } else {
@@ -63,11 +69,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         text
     };
     print(&text)?;
-    Ok(verified?)
+    usable
 }
 
 impl<'a> Report<'a> {
-    fn new(artifact: &'a Artifact, path: &Path, verified: bool) -> Self {
+    fn new(artifact: &'a Artifact, path: &Path, verified: bool, problem: Option<String>) -> Self {
         let metadata = artifact.metadata();
         let mut tensors: Vec<Tensor<'a>> = artifact
             .tensors()
@@ -97,8 +103,9 @@ impl<'a> Report<'a> {
             accuracy: metadata.accuracy.as_ref(),
             data_sha256: artifact.data_sha256(),
             verified,
+            problem,
             bytes,
-            memory: Memory::now(path),
+            memory: Memory::now(Some(path)),
             tensors,
         }
     }
@@ -170,7 +177,7 @@ impl<'a> Report<'a> {
         for (n, (part, bytes)) in self.bytes.iter().enumerate() {
             row(if n == 0 { "bytes" } else { "" }, &format!("{part:<20}{:>12}", bytes))?;
         }
-        for (name, value) in self.memory.rows() {
+        for (name, value) in std::iter::once(self.memory.weights_row()).chain(self.memory.rows()) {
             row(name, &value)?;
         }
         row("tensors", &self.tensors.len().to_string())?;
@@ -180,7 +187,11 @@ impl<'a> Report<'a> {
             }
         }
         let state = if self.verified { "verified" } else { "NOT VERIFIED" };
-        row("checksum", &format!("{state} (sha256 {})", self.data_sha256))
+        row("checksum", &format!("{state} (sha256 {})", self.data_sha256))?;
+        match &self.problem {
+            Some(problem) => row("problem", problem),
+            None => Ok(()),
+        }
     }
 }
 

@@ -23,10 +23,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// As it is now, with the model at `path`.
-    pub fn now(path: &Path) -> Self {
+    /// As it is now, with the model at `path` if there is one.
+    pub fn now(path: Option<&Path>) -> Self {
         Self {
-            weights: memory::mapped(path),
+            weights: path.and_then(memory::mapped),
             process: memory::usage(),
             peak_resident: memory::peak(),
             limits: limit::limits(),
@@ -38,17 +38,22 @@ impl Memory {
         self.weights.map(|weights| weights.bytes > 0 && weights.private_dirty == 0)
     }
 
-    /// Names and values of the rows of a page.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let mut rows = Vec::new();
-        match (self.weights, self.is_mapped()) {
+    /// Name and value of the row of a page that says what becomes of the weights.
+    pub fn weights_row(&self) -> (&'static str, String) {
+        let value = match (self.weights, self.is_mapped()) {
             (Some(weights), Some(mapped)) => {
                 let how = if mapped { "mapped" } else { "NOT mapped without copies" };
                 let (all, resident, dirty) = (mb(weights.bytes), mb(weights.resident), mb(weights.private_dirty));
-                rows.push(("weights", format!("{how}: {all} MB, {resident} MB resident, {dirty} MB private")));
+                format!("{how}: {all} MB, {resident} MB resident, {dirty} MB private")
             }
-            _ => rows.push(("weights", "mapped; the system does not tell how much is resident".into())),
-        }
+            _ => "mapped; the system does not tell how much is resident".into(),
+        };
+        ("weights", value)
+    }
+
+    /// Names and values of the other rows.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
         if let (Some(process), Some(peak)) = (self.process, self.peak_resident) {
             let (resident, dirty) = (mb(process.resident), mb(process.private_dirty));
             rows.push(("memory", format!("{resident} MB resident, {dirty} MB private dirty, {} MB at most", mb(peak))));

@@ -109,7 +109,11 @@ fn load(
     if args.verify {
         verify(&artifact, path)?;
     }
-    let reader =
-        Reader::from_artifact(&artifact).with_context(|| format!("cannot use the model {}", path.display()))?;
+    let reader = reader(&artifact, path)?;
     Ok((artifact, reader))
+}
+
+/// What answers with the model that was opened at `path`.
+fn reader(artifact: &Artifact, path: &Path) -> anyhow::Result<Reader> {
+    Reader::from_artifact(artifact).with_context(|| format!("cannot use the model {}", path.display()))
 }

@@ -82,6 +82,8 @@ impl Page {
                 (Some(odds), Some(threshold)) => {
                     writeln!(page, "  null odds {odds:.2} are above the threshold {threshold:.2}")?;
                 }
+                // A text is read in one window at least.
+                _ if answer.windows == 0 => writeln!(page, "  no passage shares a word with the question")?,
                 _ => writeln!(page, "  there is no candidate")?,
             }
         }

@@ -24,6 +24,7 @@ pub mod index;
 pub mod library;
 pub mod passages;
 mod reading;
+pub mod sentences;
 pub mod shelf;
 mod stem;
 pub mod words;

@@ -1,24 +1,28 @@
 //! Cutting a text into passages, each short enough to be read in one window.
 //!
-//! - A text is cut at empty lines. Markdown is also cut before each heading, `#` or underlined, outside of code blocks.
+//! - A text is cut at empty lines. Markdown is also cut before each heading, `#` or underlined, outside of code: blocks between fences,
+//!   and lines that are indented by four spaces or a tab.
 //! - Passages are at most [`LONGEST`] bytes, about 270 tokens of English, which fit into a window of 384 with the question.
 //!   Longer paragraphs are cut at ends of sentences, else at white space, into parts of about the same length.
 //! - A paragraph shorter than [`SHORTEST`] bytes is joined with its neighbour if they fit into one passage, but never over a
 //!   heading: a heading stays with the text below it.
-//! - The title of a passage is the last heading that is not below its text: the nearest above, or the one it starts with. In a
-//!   plain text it is the first line, if that stands alone, is short and ends no sentence.
+//! - The title of a passage is the last heading that is not below its text: the nearest above, or the one it starts with; no more than
+//!   the first [`HEADING`] bytes of it, in whole words. In a plain text it is the first line, if that stands alone, is short and
+//!   ends no sentence.
 //!
 //! Passages are exact pieces of the text, without white space at both ends, and hold everything else of it.
 
 use std::ops::Range;
 use std::path::Path;
 
-use unicode_segmentation::UnicodeSegmentation;
+use super::sentences::sentence_starts;
 
 /// The longest passage, in bytes.
 pub const LONGEST: usize = 1200;
 /// A shorter paragraph is joined with its neighbour, in bytes.
 pub const SHORTEST: usize = 240;
+/// How much of a heading is a title, in bytes.
+pub const HEADING: usize = 200;
 /// The longest first line of a plain text that is taken for its title, in bytes.
 const TITLE: usize = 80;
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -58,6 +62,8 @@ struct Block {
     heading: Option<Range<usize>>,
     /// Whether there is nothing but the heading.
     bare: bool,
+    /// Whether it is one line of text: no heading and no code.
+    single: bool,
 }
 
 /// Cuts `text`.
@@ -105,6 +111,7 @@ impl Block {
             bytes: self.bytes.start..next.bytes.end,
             heading: next.heading.or(self.heading),
             bare: self.bare && next.bare,
+            single: false,
         }
     }
 }
@@ -112,7 +119,7 @@ impl Block {
 fn blocks(text: &str, format: Format) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
-    // Whether the last line was not empty; what closes a code block.
+    // Whether the last line was not empty; what has opened a block of code.
     let (mut in_block, mut fence) = (false, None);
     for line in text[start..].split_inclusive('\n') {
         let bytes = trimmed(text, start..start + line.len());
@@ -122,45 +129,67 @@ fn blocks(text: &str, format: Format) -> Vec<Block> {
             continue;
         }
         let content = &text[bytes.clone()];
-        let heading = match format {
-            Format::Plain => None,
-            Format::Markdown if toggles(&mut fence, content) || fence.is_some() => None,
-            Format::Markdown => hashed(content).map(|range| bytes.start + range.start..bytes.start + range.end),
-        };
+        let is_markdown = format == Format::Markdown;
+        let is_code = is_markdown && (is_indented(line) || is_fenced(&mut fence, content));
+        let heading = if is_markdown && !is_code { hashed(content) } else { None };
+        let heading = heading.map(|range| title(text, bytes.start + range.start..bytes.start + range.end));
         match blocks.last_mut() {
             Some(block) if in_block && heading.is_none() => {
                 // A line below a single one makes that a heading.
-                if format == Format::Markdown && fence.is_none() && underlines(content) && block.single_line(text) {
-                    (block.heading, block.bare) = (Some(block.bytes.clone()), true);
+                if is_markdown && !is_code && block.single && underlines(content) {
+                    (block.heading, block.bare) = (Some(title(text, block.bytes.clone())), true);
                 } else {
                     block.bare = false;
                 }
+                block.single = false;
                 block.bytes.end = bytes.end;
             }
-            _ => blocks.push(Block { bytes, bare: heading.is_some(), heading }),
+            _ => {
+                let (bare, single) = (heading.is_some(), heading.is_none() && !is_code);
+                blocks.push(Block { bytes, heading, bare, single });
+            }
         }
         in_block = true;
     }
     blocks
 }
 
-impl Block {
-    fn single_line(&self, text: &str) -> bool {
-        self.heading.is_none() && !text[self.bytes.clone()].contains('\n')
-    }
+/// What has opened a block of code: so many backticks, or tildes.
+struct Fence {
+    mark: char,
+    length: usize,
 }
 
-/// Opens or closes a code block if `line` does.
-fn toggles(fence: &mut Option<&'static str>, line: &str) -> bool {
+/// Whether Markdown takes `line` for code, or for a part of the line before, because of its indent.
+fn is_indented(line: &str) -> bool {
+    let spaces = line.bytes().take_while(|&byte| byte == b' ').count();
+    spaces > 3 || line.as_bytes().get(spaces) == Some(&b'\t')
+}
+
+/// Whether `line` is in a block of code, or opens or closes one. What closes it are at least as many of the same marks as have opened it,
+/// and nothing else.
+fn is_fenced(fence: &mut Option<Fence>, line: &str) -> bool {
+    let Some(mark) = line.chars().next().filter(|first| matches!(first, '`' | '~')) else { return fence.is_some() };
+    let rest = line.trim_start_matches(mark);
+    let length = line.len() - rest.len();
     match fence {
-        Some(mark) if line.starts_with(*mark) => *fence = None,
-        Some(_) => return false,
-        None => match ["```", "~~~"].into_iter().find(|mark| line.starts_with(mark)) {
-            Some(mark) => *fence = Some(mark),
-            None => return false,
-        },
+        Some(open) if mark == open.mark && length >= open.length && rest.is_empty() => *fence = None,
+        Some(_) => {}
+        // Backticks with others behind them are code within a line.
+        None if length >= 3 && !(mark == '`' && rest.contains(mark)) => *fence = Some(Fence { mark, length }),
+        None => return false,
     }
     true
+}
+
+/// The title that a heading is: a long one is cut between two words.
+fn title(text: &str, heading: Range<usize>) -> Range<usize> {
+    if heading.len() <= HEADING {
+        return heading;
+    }
+    let limit = text.floor_char_boundary(heading.start + HEADING);
+    let space = text[heading.start..limit].rfind(char::is_whitespace);
+    trimmed(text, heading.start..space.map_or(limit, |at| heading.start + at))
 }
 
 /// The text of a heading that starts with `#`.
@@ -184,7 +213,7 @@ fn plain_title(text: &str, blocks: &[Block]) -> Option<Range<usize>> {
     let [first, _, ..] = blocks else { return None };
     let line = &text[first.bytes.clone()];
     let ends_sentence = line.ends_with(['.', '!', '?', ':', ';', ',', '\u{2026}', '"', '\u{201d}', '\u{3002}']);
-    (line.len() <= TITLE && first.single_line(text) && !ends_sentence).then(|| first.bytes.clone())
+    (line.len() <= TITLE && first.single && !ends_sentence).then(|| first.bytes.clone())
 }
 
 /// `bytes` in parts of at most [`LONGEST`].
@@ -194,7 +223,7 @@ fn split(text: &str, bytes: Range<usize>, mut take: impl FnMut(Range<usize>)) {
         return take(start..end);
     }
     let first = start;
-    let sentences: Vec<usize> = text[start..end].split_sentence_bound_indices().map(|(at, _)| first + at).collect();
+    let sentences: Vec<usize> = sentence_starts(&text[start..end]).map(|at| first + at).collect();
     while end - start > LONGEST {
         let parts = (end - start).div_ceil(LONGEST);
         let ideal = start + (end - start).div_ceil(parts);

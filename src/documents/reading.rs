@@ -79,7 +79,7 @@ impl<'a> Reading<'a> {
         let answer = best.filter(|(_, found)| threshold.is_none_or(|threshold| found.null_odds <= threshold));
         let null_score = match best {
             Some((read, _)) => read.null_score,
-            None => self.passages.first().map_or(f32::INFINITY, |read| read.null_score),
+            None => self.passages.first().map_or(0.0, |read| read.null_score),
         };
         let candidate = answer.map(|(_, found)| &found.candidate);
         let source = answer.map(|(read, found)| Source::new(&read.passage, Some(&found.candidate.chars)));

@@ -1,5 +1,8 @@
 //! What a question and a passage are compared by.
 
+use indexmap::IndexSet;
+use unicode_normalization_alignments::UnicodeNormalization;
+use unicode_normalization_alignments::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::stem::stem;
@@ -14,8 +17,8 @@ const EMPTY: [&str; 43] = [
     "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "with",
 ];
 
-/// The words of `text`, one after the other: words as Unicode has them (UAX 29), in lower case, without a possessive `'s` and
-/// without English endings.
+/// The words of `text`, one after the other: words as Unicode has them (UAX 29), in the same characters however they are written (NFKD), in
+/// lower case, without accents, without a possessive `'s` and without English endings.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     let mut lower = String::new();
     for word in text.unicode_words() {
@@ -24,27 +27,37 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
             lower.push_str(word);
             lower.make_ascii_lowercase();
         } else {
-            lower.extend(word.chars().flat_map(char::to_lowercase));
+            let plain = word.nfkd().map(|(c, _)| c).filter(|&c| !is_accent(c));
+            lower.extend(plain.flat_map(char::to_lowercase));
         }
         let length = ["'s", "\u{2019}s"].iter().find_map(|end| lower.strip_suffix(end)).map_or(lower.len(), str::len);
         lower.truncate(lower.floor_char_boundary(length.min(LONGEST)));
         stem(&mut lower);
-        take(&lower);
+        // Nothing is left of a sign that is but an accent.
+        if !lower.is_empty() {
+            take(&lower);
+        }
     }
+}
+
+/// Whether `c` is a mark that leaves its letter the same: no vowel sign (0), dot (7) or virama (9) of Indian scripts, and no voicing of
+/// kana (8).
+fn is_accent(c: char) -> bool {
+    !matches!(canonical_combining_class(c), 0 | 7..=9)
 }
 
 /// The distinct words of a question that say something about its topic; all, if none does.
 pub fn question_words(question: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
+    let mut words: IndexSet<String> = IndexSet::new();
     each_word(question, |word| {
-        if words.iter().all(|seen| seen != word) {
-            words.push(word.to_owned());
+        if !words.contains(word) {
+            words.insert(word.to_owned());
         }
     });
     if words.iter().any(|word| !is_empty(word)) {
         words.retain(|word| !is_empty(word));
     }
-    words
+    words.into_iter().collect()
 }
 
 fn is_empty(word: &str) -> bool {

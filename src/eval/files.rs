@@ -33,13 +33,23 @@ pub fn null_odds(predictions: &[Prediction]) -> NullOdds {
     predictions.iter().map(|p| (p.id.clone(), f64::from(p.null_odds))).collect()
 }
 
+/// Makes `folder` if it does not exist, and sees whether files can be written there. Best done before there is anything to write.
+///
+/// # Errors
+/// [`EvalError::Io`] with the folder that cannot be made, or the file that could not be written.
+pub fn prepare(folder: &Path) -> Result<(), EvalError> {
+    fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
+    let target = folder.join(PREDICTIONS);
+    beside(&target).map(drop).map_err(|source| io_error("write", &target, source))
+}
+
 /// Writes all files to `folder`, which is made if it does not exist. Each is written beside its place and renamed, so
 /// whoever reads one sees the old or the new one, whole.
 ///
 /// # Errors
 /// [`EvalError::Io`] with the file that cannot be written.
 pub fn write(folder: &Path, predictions: &[Prediction], metrics: &Metrics) -> Result<(), EvalError> {
-    fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
+    prepare(folder)?;
     let n_best: IndexMap<&str, &[NBestEntry]> =
         predictions.iter().map(|p| (p.id.as_str(), p.n_best.as_slice())).collect();
     write_one(folder, PREDICTIONS, &texts(predictions))?;

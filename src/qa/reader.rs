@@ -149,13 +149,13 @@ impl<M: Scorer> Reader<M> {
         (!options.always_answer).then(|| options.null_threshold.unwrap_or(self.null_threshold))
     }
 
-    /// Checks `options`, and that `question` is one.
+    /// Checks `options`, and that `question` is one that leaves room for a text.
     ///
     /// # Errors
-    /// [`QaError::Option`] for an impossible option; [`QaError::Tokenizer`] if the question is empty.
+    /// [`QaError::Option`] for an impossible option; [`QaError::Tokenizer`] if the question is empty or too long.
     pub(crate) fn check(&self, question: &str, options: &AskOptions) -> Result<(), QaError> {
-        options.check(self.config().max_positions)?;
-        self.tokenizer.question(question)?;
+        let max_seq_len = options.check(self.config().max_positions)?;
+        self.tokenizer.needed_room(&self.tokenizer.question(question)?, max_seq_len)?;
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! NUL. The array finds the shortest beginning of a grapheme that has a replacement, which replaces all of the
 //! grapheme, if the grapheme has fewer than 6 bytes; else it is asked for single characters. That is what SentencePiece
 //! does, and what vocabularies rely on.
+//!
+//! Where this differs from the tokenizers library: characters that are removed from the beginning of a text, control characters, count
+//! in the offsets of all that follows.
 
 use std::str;
 
@@ -101,41 +104,58 @@ impl Charsmap {
 impl Normalizer for Charsmap {
     fn normalize(&self, normalized: &mut NormalizedString) -> tokenizers::Result<()> {
         let text = normalized.get();
-        // Every character of the new text with how many more of them there are than in the old. Most texts need none.
-        let mut changes: Option<Vec<(char, isize)>> = None;
+        // Most texts need none.
+        let mut changes: Option<Changes> = None;
         self.parts(text, |at, old, new| match (new, &mut changes) {
             (None, None) => {}
-            (None, Some(changes)) => changes.extend(old.chars().map(|c| (c, 0))),
-            (Some(new), _) => {
-                let changes = changes.get_or_insert_with(|| {
-                    let mut before = Vec::with_capacity(text.len());
-                    before.extend(text[..at].chars().map(|c| (c, 0)));
+            (None, Some(changes)) => changes.keep(old),
+            (Some(new), _) => changes
+                .get_or_insert_with(|| {
+                    let mut before = Changes { removed: 0, characters: Vec::with_capacity(text.len()) };
+                    before.keep(&text[..at]);
                     before
-                });
-                replace(changes, old, new);
-            }
+                })
+                .replace(old, new),
         });
-        if let Some(changes) = changes {
-            normalized.transform(changes, 0);
+        if let Some(Changes { removed, characters }) = changes {
+            normalized.transform(characters, removed);
         }
         Ok(())
+    }
+}
+
+/// What becomes of a text.
+struct Changes {
+    /// How many characters are gone before the first that stays.
+    removed: usize,
+    /// Every character of the new text with how many more of them there are than in the old.
+    characters: Vec<(char, isize)>,
+}
+
+impl Changes {
+    fn keep(&mut self, old: &str) {
+        self.characters.extend(old.chars().map(|c| (c, 0)));
+    }
+
+    /// Puts `new` in place of `old`: characters that come on top are marked 1, and the last one says how many are gone.
+    fn replace(&mut self, old: &str, new: &str) {
+        let (before, after) = (old.chars().count(), new.chars().count());
+        self.keep(new);
+        if after > before {
+            self.characters.iter_mut().rev().take(after - before).for_each(|(_, change)| *change = 1);
+            return;
+        }
+        let gone = before - after;
+        match self.characters.last_mut() {
+            Some((_, change)) => *change -= gone as isize,
+            None => self.removed += gone,
+        }
     }
 }
 
 /// Whether a grapheme always ends between these bytes of a text: both are ASCII, and no line end of two.
 fn breaks(before: u8, after: u8) -> bool {
     before < 128 && after < 128 && (before, after) != (b'\r', b'\n')
-}
-
-/// Appends `new` in place of `old`: characters that come on top are marked 1, and the last one says how many are gone.
-fn replace(changes: &mut Vec<(char, isize)>, old: &str, new: &str) {
-    let (before, after) = (old.chars().count(), new.chars().count());
-    changes.extend(new.chars().map(|c| (c, 0)));
-    if after > before {
-        changes.iter_mut().rev().take(after - before).for_each(|(_, change)| *change = 1);
-    } else if let Some((_, change)) = changes.last_mut() {
-        *change -= (before - after) as isize;
-    }
 }
 
 /// How far a unit of the array leads.

@@ -164,7 +164,15 @@ impl QaTokenizer {
 
     /// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`.
     pub fn room(&self, question: &Tokens, max_seq_len: usize) -> usize {
-        max_seq_len.saturating_sub(question.len() + self.processor.added_tokens(true))
+        self.needed_room(question, max_seq_len).unwrap_or(0)
+    }
+
+    /// As [`QaTokenizer::room`], where there has to be some.
+    ///
+    /// # Errors
+    /// [`TokenizerError::QuestionTooLong`] if no context token fits.
+    pub fn needed_room(&self, question: &Tokens, max_seq_len: usize) -> Result<usize, TokenizerError> {
+        windows::room(&self.processor, &question.0, max_seq_len)
     }
 
     /// The windows over `context` for `question`: at most `max_seq_len` tokens each, special tokens included, where

@@ -1,5 +1,8 @@
-//! The normalisers that the pipeline of the tokenizers library runs with: its own, and the mapped map of characters.
+//! The normalisers that the pipeline of the tokenizers library runs with: its own, but for maps of characters, which are ours, mapped or
+//! not.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
@@ -19,7 +22,9 @@ enum Step {
 
 impl From<NormalizerWrapper> for Normalizers {
     fn from(normalizer: NormalizerWrapper) -> Self {
-        Self(vec![Step::Library(normalizer)])
+        let mut steps = Vec::new();
+        take_apart(normalizer, &mut steps);
+        Self(steps)
     }
 }
 
@@ -56,7 +61,7 @@ fn is_local(description: &Value) -> bool {
 }
 
 fn collect(description: Value, charsmap: Option<&Charsmap>, steps: &mut Vec<Step>) -> Result<(), String> {
-    steps.push(match kind(&description) {
+    match kind(&description) {
         SEQUENCE => {
             let Some(Value::Array(parts)) = description.get(STEPS).cloned() else {
                 return Err("a sequence of normalizers without normalizers".into());
@@ -64,11 +69,26 @@ fn collect(description: Value, charsmap: Option<&Charsmap>, steps: &mut Vec<Step
             return parts.into_iter().try_for_each(|part| collect(part, charsmap, steps));
         }
         PRECOMPILED if description.get(MAP).is_none() => {
-            Step::Charsmap(charsmap.cloned().ok_or("the map of characters is missing")?)
+            steps.push(Step::Charsmap(charsmap.cloned().ok_or("the map of characters is missing")?));
         }
-        _ => Step::Library(serde_json::from_value(description).map_err(|e| e.to_string())?),
-    });
+        _ => take_apart(serde_json::from_value(description).map_err(|e| e.to_string())?, steps),
+    }
     Ok(())
+}
+
+/// The steps of a normaliser of the library.
+fn take_apart(normalizer: NormalizerWrapper, steps: &mut Vec<Step>) {
+    match normalizer {
+        NormalizerWrapper::Sequence(parts) => parts.into_iter().for_each(|part| take_apart(part, steps)),
+        other => steps.push(own_charsmap(&other).map_or_else(|| Step::Library(other), Step::Charsmap)),
+    }
+}
+
+/// Our map of characters in place of the library's. `None` for every other normaliser.
+fn own_charsmap(normalizer: &NormalizerWrapper) -> Option<Charsmap> {
+    let NormalizerWrapper::Precompiled(map) = normalizer else { return None };
+    let description = serde_json::to_value(map).ok()?;
+    Charsmap::new(STANDARD.decode(description.get(MAP)?.as_str()?).ok()?.into())
 }
 
 impl Normalizer for Normalizers {

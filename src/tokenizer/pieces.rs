@@ -2,8 +2,8 @@
 //!
 //! The library's pipeline takes about 140 bytes per byte of text. Where its words are tokenized each by itself, a text may be cut
 //! between two of them, of scripts that have upper and lower case; a text without such words, Chinese or a table of numbers, stays whole.
-//! Whether it was right is seen at every cut: pieces overlap by a few words, whose tokens must be the same in both. They
-//! are not where the library's offsets depend on characters long before: some that a map of characters removes shift all that follow.
+//! Whether it was right is seen at every cut: pieces overlap by a few words, whose tokens and offsets must be the same in both. They are
+//! not where a normaliser of the library lets them depend on characters long before.
 
 use tokenizers::Encoding;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;

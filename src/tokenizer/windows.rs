@@ -40,12 +40,7 @@ impl<'a> Windows<'a> {
         max_seq_len: usize,
         stride: usize,
     ) -> Result<Self, TokenizerError> {
-        let special = processor.added_tokens(true);
-        let taken = question.len() + special;
-        if taken >= max_seq_len {
-            return Err(TokenizerError::QuestionTooLong { question: question.len(), special, max_seq_len });
-        }
-        let room = max_seq_len - taken;
+        let room = room(processor, question, max_seq_len)?;
         let excess = context.len().saturating_sub(room);
         if excess > 0 && stride >= room {
             return Err(TokenizerError::Stride { question: question.len(), room, stride, max_seq_len });
@@ -90,6 +85,22 @@ impl Window {
             type_ids: encoding.get_type_ids().iter().map(|&id| i64::from(id)).collect(),
             offsets: offsets.map(|(&range, sequence)| (sequence == Some(1)).then_some(range)).collect(),
         }
+    }
+}
+
+/// How many tokens of a context a window of `max_seq_len` tokens holds beside `question`; at least 1.
+///
+/// # Errors
+/// [`TokenizerError::QuestionTooLong`] if there is room for none.
+pub(super) fn room(
+    processor: &PostProcessorWrapper,
+    question: &Encoding,
+    max_seq_len: usize,
+) -> Result<usize, TokenizerError> {
+    let special = processor.added_tokens(true);
+    match max_seq_len.saturating_sub(question.len() + special) {
+        0 => Err(TokenizerError::QuestionTooLong { question: question.len(), special, max_seq_len }),
+        room => Ok(room),
     }
 }
 

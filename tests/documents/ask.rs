@@ -2,6 +2,7 @@
 
 use edgeqa::documents::{DocumentAnswer, Library, LibraryOptions, RetrievalOptions, Source};
 use edgeqa::qa::{AskOptions, QaError, Reader};
+use edgeqa::tokenizer::TokenizerError;
 use tempfile::tempdir;
 
 use crate::common;
@@ -118,9 +119,17 @@ fn only_passages_with_a_word_of_the_question_are_read() {
     assert_eq!(ask("Which seal?", 3).expect("an answer").answer.windows, 2);
     let none = ask("Zebra?", 3).expect("an answer");
     check(&DocumentAnswer { nearest: Some(no_source()), ..none.clone() });
-    assert_eq!((none.answer.windows, none.answer.null_odds, none.nearest), (0, None, None));
+    assert_eq!((none.answer.windows, none.answer.null_odds, &none.nearest), (0, None, &None));
+    assert_eq!((none.answer.score, none.answer.null_score, none.answer.probability), (0.0, 0.0, 1.0));
+    let json = serde_json::to_value(&none).expect("JSON");
+    assert!(["score", "null_score", "probability"].iter().all(|key| json[key].is_number()), "{json}");
     assert_eq!(ask("Zebra?", 5).expect("an answer").answer.windows, 5, "all, where these are no more than asked for");
     assert!(matches!(ask(" ", 3), Err(QaError::Tokenizer(_))), "no question");
+    let long = ask(&"zebra ".repeat(200), 3);
+    assert!(
+        matches!(long, Err(QaError::Tokenizer(TokenizerError::QuestionTooLong { .. }))),
+        "no passage is looked for"
+    );
     let wrong = AskOptions { top_k: 0, ..options() };
     let error = library.ask(&reader, "Zebra?", &wrong, &RetrievalOptions { passages: 1 });
     assert!(matches!(error, Err(QaError::Option { .. })));

@@ -1,7 +1,7 @@
 //! Where texts are cut.
 
 use edgeqa::documents::Library;
-use edgeqa::documents::passages::{Format, LONGEST, SHORTEST, cut};
+use edgeqa::documents::passages::{Format, HEADING, LONGEST, SHORTEST, cut};
 
 use crate::common::Random;
 use crate::properties;
@@ -41,6 +41,79 @@ fn headings_stay_with_their_text_and_are_titles() {
     assert_eq!(pieces(code, Format::Markdown), [("# Shell\n```\n# no heading\n```", "Shell"), ("# Next\nx", "Next")]);
     assert_eq!(pieces("# Only\n", Format::Markdown), [("# Only", "Only")]);
     assert_eq!(pieces("# a\n\nx", Format::Plain)[0].1, "# a", "no Markdown: a first line");
+}
+
+#[test]
+fn code_has_no_headings() {
+    let markdown = |text: &'static str| pieces(text, Format::Markdown);
+    let code = "# Shell\n````\n```\n# not a heading\n````\n# After\nx";
+    let want = [("# Shell\n````\n```\n# not a heading\n````", "Shell"), ("# After\nx", "After")];
+    assert_eq!(markdown(code), want);
+    // What closes a block is like what opened it, and alone; what opens one may say more.
+    for code in [
+        "```\n~~~\n# no\n```\n# After\nx",
+        "~~~ sh `x`\n```\n# no\n~~~~~ \n# After\nx",
+        "``` sh\n``` # no\n# no\n```\n# After\nx",
+        "```\n    ```\n# no\n   ```\n# After\nx",
+        "```\n\n# no\n\n```\n---\n# After\nx",
+    ] {
+        let found = markdown(code);
+        assert_eq!(found.iter().map(|piece| piece.1).collect::<Vec<_>>(), ["", "After"], "{code}: {found:?}");
+    }
+    assert_eq!(markdown("```\n# no")[0].1, "", "a block that nothing closes");
+    assert_eq!(markdown("``` x ``` y\n# Title\nx")[1], ("# Title\nx", "Title"), "code within a line");
+    assert_eq!(markdown("``\n# Title\nx")[1].1, "Title");
+
+    for text in ["Text.\n\n    # x\n\nMore.", "\t# x\ny", " \t# x\ny", "Tea\n    ---\nx", "    Tea\n---\nx"] {
+        assert_eq!(markdown(text), [(text.trim_start(), "")]);
+    }
+    assert_eq!(markdown("   # x\ny"), [("# x\ny", "x")]);
+    assert_eq!(markdown("   Tea\n   ---\nx"), [("Tea\n   ---\nx", "Tea")]);
+    assert_eq!(pieces("```\n\nx", Format::Plain)[0].1, "```", "no Markdown");
+}
+
+#[test]
+fn long_headings_make_short_titles() {
+    let words = "word ".repeat(1_000);
+    for text in [format!("# {words}\n\nText."), format!("{words}\n---\n\nText.")] {
+        let found = pieces(&text, Format::Markdown);
+        assert!(found.len() > 3);
+        for (_, title) in found {
+            assert!(title.len() <= HEADING && title.len() > HEADING - 10, "{title}");
+            assert!(title.starts_with("word") && title.ends_with("word"));
+        }
+    }
+    let solid = format!("# {}\nText.", "灯".repeat(HEADING));
+    assert_eq!(pieces(&solid, Format::Markdown)[0].1, "灯".repeat(HEADING / 3));
+    let fits = "x".repeat(HEADING);
+    assert_eq!(pieces(&format!("# {fits}\nText."), Format::Markdown)[0].1, fits);
+}
+
+/// In the square of the time, each of these would take from minutes to hours.
+#[test]
+fn time_grows_with_the_text_and_not_with_its_square() {
+    let much = |part: &str| part.repeat(2_000_000 / part.len());
+    for text in [
+        format!("The end. {}x", much(" ")),
+        format!("The end. {}x", much("\t ")),
+        format!("The end.{}x", much(")")),
+        much(&format!("The end. {}x", " ".repeat(1_000))),
+        much("1. "),
+        much("---\n"),
+        format!("{}\n{}", much("x "), much("---\n")),
+        format!("# {}\n\n{}", much("head "), much("Text. ")),
+        much("# x\n"),
+        much("`"),
+        much("```\n\n"),
+    ] {
+        for name in ["x.txt", "x.md"] {
+            let library = Library::of_texts([(name.to_owned(), text.clone())]);
+            assert!(library.passage_count() > 0);
+            for passage in library.passages() {
+                assert!(passage.text.len() <= LONGEST && passage.title.is_none_or(|title| title.len() <= HEADING));
+            }
+        }
+    }
 }
 
 #[test]

@@ -61,6 +61,17 @@ fn text_names_file_and_passage() {
 }
 
 #[test]
+fn no_word_in_common_is_said() {
+    let bench = bench();
+    let args = ["Zebra?", "--docs", "docs", "--passages", "1", "--always-answer"];
+    let text = success(bench.ask(&args, ""));
+    assert_eq!(text, "No answer in these documents.\n  no passage shares a word with the question\n");
+    let line = &json_lines(&success(bench.ask(&[&args[..], &["--json"]].concat(), "")))[0];
+    assert_eq!((&line["answered"], &line["windows"], &line["nearest"]), (&false.into(), &0.into(), &Value::Null));
+    assert!(line["score"].is_number() && line["null_score"].is_number(), "{line}");
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let bench = bench();
     bench.file("docs/latin.txt", b"Caf\xe9");

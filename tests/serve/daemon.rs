@@ -87,7 +87,7 @@ impl Daemon {
     }
 
     /// The first line of the log with `part`, waited for.
-    pub fn wait_for_log(&mut self, part: &str) -> String {
+    pub fn wait_for_log(&self, part: &str) -> String {
         wait(&format!("{part:?} in the log"), || {
             self.log.lock().expect("no panic").iter().find(|line| line.contains(part)).cloned()
         })

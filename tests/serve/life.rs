@@ -27,7 +27,7 @@ fn what_is_being_answered_is_finished_before_the_end() {
     // Not even a little later.
     assert!(TcpStream::connect(("127.0.0.1", daemon.port)).is_err());
     assert!(daemon.end().success());
-    assert!(daemon.log().contains("stopping, after what is being answered"));
+    daemon.wait_for_log("stopping, after what is being answered");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn other_addresses_have_to_be_asked_for() {
         if let Some(pid) = pid {
             command.env("LISTEN_FDS", "1").env("LISTEN_PID", pid);
         }
-        let mut daemon = Daemon::spawn(command.arg("serve"));
+        let daemon = Daemon::spawn(command.arg("serve"));
         // It may be that another program has the port.
         let line = daemon.wait_for_log("127.0.0.1:8017");
         if line.contains("cannot listen on 127.0.0.1:8017: ") {

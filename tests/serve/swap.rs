@@ -63,7 +63,7 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
             let metrics = daemon.get("/metrics").text();
             assert!(metrics.contains(&format!("edgeqa_model_refused_info{{reason=\"{reason}\",path=")), "{metrics}");
             assert_eq!(daemon.get("/v1/info").json()["refused_model"]["reason"], reason);
-            assert!(daemon.log().contains("is refused, the model before it is kept: "), "{}", daemon.log());
+            daemon.wait_for_log("is refused, the model before it is kept: ");
             assert_eq!(threshold(), -3.5);
         }
         // It is not tried again and again.
@@ -103,5 +103,5 @@ fn a_daemon_starts_with_the_previous_model_rather_than_not_at_all() {
     variant(&folder.path().join("model.safetensors.previous"), "-3.7");
     let daemon = Daemon::of(edgeqa().args(args));
     assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
-    assert!(daemon.log().contains("answering with "), "{}", daemon.log());
+    daemon.wait_for_log("answering with ");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use edgeqa::artifact::schema::{CHARSMAP, PIPELINE, SCORES, SCORES_F64, TOKENIZER_JSON, TRIE};
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{Artifact, ArtifactError};
+use edgeqa::artifact::{Artifact, ArtifactError, FORMAT_VERSION};
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError, compile};
 use edgeqa::vocabulary::Fault;
 
@@ -139,7 +139,8 @@ fn packed_tokenizers_still_work_and_old_files_are_told_to_be_converted_again() {
     assert_eq!((packed.ids(), packed.offsets()), (compiled.ids(), compiled.offsets()));
     let bytes = std::fs::read(&path).expect("the file");
     let text = String::from_utf8_lossy(&bytes[..4096]).into_owned();
-    let at = text.find("\"format_version\":\"2\"").expect("the version") + "\"format_version\":\"".len();
+    let version = format!("\"format_version\":\"{FORMAT_VERSION}\"");
+    let at = text.find(&version).expect("the version") + version.len() - 2;
     let old = [&bytes[..at], b"1", &bytes[at + 1..]].concat();
     std::fs::write(&path, old).expect("write");
     let error = Artifact::open(&path).expect_err("refused").to_string();

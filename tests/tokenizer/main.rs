@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use common::skip::skipped;
+use edgeqa::tokenizer::QaTokenizer;
 use oracle::Pair;
 
 /// A small Unigram tokenizer with the pipeline of DeBERTa-v3.
@@ -76,6 +77,35 @@ fn all_equal_the_library_on_squad() {
         for gap in [" ", "\n\n"] {
             pair.compare_long(&squad.join(gap));
         }
+    }
+}
+
+/// They are not seen by whoever copies a text, and would shift every answer.
+#[test]
+fn characters_that_are_removed_from_the_beginning_count_in_offsets() {
+    let (json, words) = (unigram(), "the keeper was out of the light.");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let artifact = common::open_with_tokenizer(folder.path(), &json, 1000);
+    let mapped = QaTokenizer::from_artifact(&artifact).expect("a tokenizer");
+    let read = QaTokenizer::from_json(&json, 1000).expect("a tokenizer");
+    for tokenizer in [&mapped, &read] {
+        let plain = tokenizer.context(words).expect("tokens");
+        for first in ["\u{1}", "\u{7f}", "\u{1}\u{7f}\u{1f}", " \u{1}", "\u{9f}\u{8f}"] {
+            let tokens = tokenizer.context(&format!("{first}{words}")).expect("tokens");
+            let moved = plain.offsets().iter().map(|(start, end)| (start + first.len(), end + first.len()));
+            assert_eq!(tokens.ids(), plain.ids());
+            assert_eq!(tokens.offsets(), moved.collect::<Vec<_>>(), "{first:?}");
+        }
+        // Each part between special tokens has a beginning of its own.
+        let text = format!("\u{1}{words}[SEP]\u{7f}{words}");
+        let tokens = tokenizer.context(&text).expect("tokens");
+        for (piece, &(start, end)) in tokens.pieces().iter().zip(tokens.offsets()) {
+            assert_eq!(text[start..end].trim_start(), piece.trim_start_matches('▁'), "{start}..{end}");
+        }
+        let long = format!("\u{1}{}", "the keeper was out of the light ".repeat(2_000));
+        let (bare, whole) = (tokenizer.bare_context(&long).expect("tokens"), tokenizer.context(&long).expect("tokens"));
+        assert!(bare.ids() == whole.ids() && bare.offsets() == whole.offsets());
+        assert_eq!(long[whole.offsets()[0].0..].find("the"), Some(0));
     }
 }
 

@@ -2,17 +2,61 @@
 
 use edgeqa::guard::guard;
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError, Window};
-use tokenizers::{Encoding, Tokenizer};
+use serde::Deserialize;
+use tokenizers::normalizers::Precompiled;
+use tokenizers::{
+    DecoderWrapper, Encoding, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
+};
+
+/// The library's tokenizer, but for one fault of it.
+type Library = TokenizerImpl<ModelWrapper, Normalizers, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// The library's normalizers. Characters that its map of characters removes from the beginning of a text are removed before: it forgets
+/// them in the offsets of all that follows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "NormalizerWrapper")]
+struct Normalizers(Vec<NormalizerWrapper>);
+
+impl From<NormalizerWrapper> for Normalizers {
+    fn from(normalizer: NormalizerWrapper) -> Self {
+        match normalizer {
+            NormalizerWrapper::Sequence(steps) => Self(steps.into_iter().collect()),
+            one => Self(vec![one]),
+        }
+    }
+}
+
+impl Normalizer for Normalizers {
+    fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
+        self.0.iter().try_for_each(|step| {
+            if let NormalizerWrapper::Precompiled(map) = step {
+                remove_first(map, text);
+            }
+            step.normalize(text)
+        })
+    }
+}
+
+/// Removes the characters from the beginning of `text` in whose place `map` puts nothing. They are control characters: each is a grapheme.
+fn remove_first(map: &Precompiled, text: &mut NormalizedString) {
+    let is_removed = |c: &char| map.transform(c.encode_utf8(&mut [0; 4])) == Some("");
+    let removed = text.get().chars().take_while(is_removed).count();
+    if removed > 0 {
+        let rest: Vec<(char, isize)> = text.get().chars().skip(removed).map(|c| (c, 0)).collect();
+        text.transform(rest, removed);
+    }
+}
 
 /// The oracle and what must equal it.
 pub struct Pair {
-    library: Tokenizer,
+    library: Library,
     compiled: QaTokenizer,
 }
 
 impl Pair {
     pub fn new(json: &[u8]) -> Self {
-        let mut library = Tokenizer::from_bytes(json).expect("a tokenizer");
+        let mut library = Library::from_bytes(json).expect("a tokenizer");
         library.with_padding(None).with_truncation(None).expect("no truncation");
         let size = library.get_vocab_size(true);
         let folder = tempfile::tempdir().expect("temporary folder");

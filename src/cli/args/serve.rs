@@ -40,7 +40,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     pub socket: Vec<PathBuf>,
 
-    /// Answer one JSON object per line of standard input, on standard output, in the same order
+    /// Answer one JSON object per line of standard input, on standard output, in the same order; a reply repeats the `id` of its
+    /// line, if it has one
     #[arg(long)]
     pub stdio: bool,
 
