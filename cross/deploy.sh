@@ -3,27 +3,35 @@
 # results back to benches/record/BOARD/. What ends with -bench.json can be given to `edgeqa bench --compare`.
 #
 # usage: cross/deploy.sh [--target TARGET] [--model FILE] [--dir DIR] [--bench OPTIONS] USER@BOARD
-#   --target   what cross/build.sh has built [default: aarch64-unknown-linux-gnu]
+#   --target   what cross/build.sh has built, the newest of it [default: aarch64-unknown-linux-gnu]
 #   --model    model file [default: models/demo/model.safetensors]
 #   --dir      folder on the board, made if missing [default: edgeqa, in the user's home]
 #   --bench    options of edgeqa bench, such as "--lengths 128,384 --threads 1,4" [default: its own]
 # Example: cross/deploy.sh pi@raspberrypi.local
 #
-# EDGEQA_PROGRAM names another program to copy, EDGEQA_RECORDS another folder for the record.
+# EDGEQA_PROGRAM names another program to copy, EDGEQA_RECORDS another folder for the record. If something fails on the board, what was
+# found before is written.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# What the caller reads, which may be a list of boards, is not for ssh.
+exec </dev/null
 
 usage() {
-    sed -n '5,10s/^# //p' cross/deploy.sh >&2
+    sed -n '5,10s/^# //p' "$0" >&2
     exit 2
 }
-target=aarch64-unknown-linux-gnu model=models/demo/model.safetensors dir=edgeqa bench= board=
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+repository=$(realpath "$(dirname "$0")/..")
+target=aarch64-unknown-linux-gnu model=$repository/models/demo/model.safetensors dir=edgeqa bench='' board=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --target) target=${2:-} ;;
-    --model) model=${2:-} ;;
-    --dir) dir=${2:-} ;;
-    --bench) bench=${2:-} ;;
+    --target | --model | --dir | --bench) [ $# -ge 2 ] || usage ;;&
+    --target) target=$2 ;;
+    --model) model=$(realpath -ms -- "$2") ;;
+    --dir) dir=$2 ;;
+    --bench) bench=$2 ;;
     -*) usage ;;
     *)
         [ -z "$board" ] || usage
@@ -32,67 +40,98 @@ while [ $# -gt 0 ]; do
         continue
         ;;
     esac
-    [ $# -ge 2 ] || usage
     shift 2
 done
 [ -n "$board" ] || usage
 # What is written into commands for the board.
 [[ $dir =~ ^[A-Za-z0-9_./-]+$ && $dir != -* ]] || { echo "error: --dir $dir: only letters, digits and _ . / - are understood" >&2; exit 2; }
 [[ $bench =~ ^[A-Za-z0-9_.,\ -]*$ ]] || { echo "error: --bench $bench: only options with numbers and sizes are understood" >&2; exit 2; }
+# scp wants brackets round an address with colons, ssh wants none.
+host=${board##*@} user=${board%"${board##*@}"}
+host=${host#[} host=${host%]}
+board=$user$host remote=$user$host
+[[ $host != *:* ]] || remote="${user}[$host]"
 
-program=${EDGEQA_PROGRAM:-}
-for folder in target target/debian; do
-    [ -n "$program" ] || [ ! -f "$folder/$target/board/edgeqa" ] || program=$folder/$target/board/edgeqa
-done
-[ -f "$program" ] || { echo "error: there is no program for $target; run cross/build.sh $target" >&2; exit 1; }
-[ -f "$model" ] || { echo "error: $model is no file" >&2; exit 1; }
+program=${EDGEQA_PROGRAM:+$(realpath -ms -- "$EDGEQA_PROGRAM")}
+records=$(realpath -ms -- "${EDGEQA_RECORDS:-$repository/benches/record}")
+cd "$repository"
+if [ -z "$program" ]; then
+    for built in {target,target/debian}/"$target"/board/edgeqa; do
+        [ ! -f "$built" ] || [ "$program" -nt "$built" ] || program=$PWD/$built
+    done
+fi
+[ -f "$program" ] || fail "there is no program for $target; run cross/build.sh $target"
+[ -f "$model" ] || fail "$model is no file"
+files=("$program" "$model" "$PWD/models/demo/squad.json")
+names=(edgeqa model.safetensors squad.json)
 
 results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
-echo "copying to $board:$dir"
-ssh "$board" "mkdir -p $dir"
-# Beside what is there, which a running program may have mapped; renamed once the checksums are right.
-scp -q "$program" "$board:$dir/edgeqa.new"
-scp -q "$model" "$board:$dir/model.safetensors.new"
-scp -q models/demo/squad.json "$board:$dir/squad.json.new"
-{
-    echo "$(sha256sum <"$program" | cut -d' ' -f1)  edgeqa.new"
-    echo "$(sha256sum <"$model" | cut -d' ' -f1)  model.safetensors.new"
-    echo "$(sha256sum <models/demo/squad.json | cut -d' ' -f1)  squad.json.new"
-} >"$results/sums"
-ssh "$board" "cd $dir && sha256sum -c -" <"$results/sums" || {
-    echo "error: a copy differs; what was on the board is as it was. Is the disk full?" >&2
-    exit 1
+copying=''
+finish() {
+    rm -rf "$results"
+    [ -z "$copying" ] || ssh -o ConnectTimeout=10 "$board" "cd $dir && rm -f ${names[*]/%/.new}" || true
 }
-ssh "$board" "cd $dir && chmod 755 edgeqa.new && for file in edgeqa model.safetensors squad.json; do mv \$file.new \$file; done"
+trap finish EXIT
+echo "copying $program and $model to $board:$dir"
+free=$(ssh "$board" "mkdir -p $dir && df -Pk $dir") || fail "cannot make the folder $dir on $board"
+free=$(sed -n '2s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p' <<<"$free")
+needed=$(($(cat "${files[@]}" | wc -c) / 1024 + 1))
+[ -z "$free" ] || [ "$free" -ge "$needed" ] ||
+    fail "$board has $free kB free in $dir, and the copies take $needed kB until they replace what is there. Nothing was copied"
+# Beside what is there, which a running program may have mapped; renamed once the checksums are right.
+copying=yes
+for i in "${!files[@]}"; do
+    scp -q "${files[i]}" "$remote:$dir/${names[i]}.new" ||
+        fail "cannot copy ${files[i]} to $board; what was there is as it was. Is the disk full?"
+    echo "$(sha256sum <"${files[i]}" | cut -d' ' -f1)  ${names[i]}.new" >>"$results/sums"
+done
+ssh "$board" "cd $dir && sha256sum -c -" <"$results/sums" || fail "a copy differs; what was on $board is as it was. Is the disk full?"
+ssh "$board" "cd $dir && chmod 755 edgeqa.new && for file in ${names[*]}; do mv -f \$file.new \$file || exit 1; done" ||
+    fail "cannot put the copies in their places on $board; those of ${names[*]} that come first may be there"
+copying=''
 
-echo "asking edgeqa doctor"
-ssh "$board" "cd $dir && ./edgeqa doctor --model model.safetensors --json" >"$results/doctor.json" </dev/null
-echo "answering the questions of squad.json"
-ssh "$board" "cd $dir && ./edgeqa eval --squad squad.json --model model.safetensors --json" >"$results/eval.json" </dev/null
-echo "measuring with edgeqa bench"
-ssh "$board" "cd $dir && ./edgeqa bench --model model.safetensors --json $bench" >"$results/bench.json" </dev/null
 ssh "$board" "cat /proc/device-tree/model 2>/dev/null | tr '\\0' '\\n' | grep . || uname -m; uname -srm; cat /sys/class/thermal/thermal_zone0/temp 2>/dev/null; \
-    cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null; true" >"$results/facts" </dev/null
-python3 - "$results" "${EDGEQA_RECORDS:-benches/record}" <<'PYTHON'
+    cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null; true" >"$results/facts" || fail "cannot ask $board what it is"
+# step COMMAND OPTIONS WHAT: the JSON that a command of edgeqa prints on the board; nothing if a step before has failed.
+failed=''
+step() {
+    [ -z "$failed" ] || return 0
+    echo "$3"
+    ssh "$board" "cd $dir && ./edgeqa $1 --model model.safetensors --json $2" >"$results/$1" && mv "$results/$1" "$results/$1.json" ||
+        failed="edgeqa $1"
+}
+step doctor "" "asking edgeqa doctor"
+step eval "--squad squad.json" "answering the questions of squad.json"
+step bench "$bench" "measuring with edgeqa bench"
+python3 - "$results" "$records" "$failed" <<'PYTHON'
 import datetime, json, pathlib, re, sys
-results, records = map(pathlib.Path, sys.argv[1:])
-read = lambda name: json.loads((results / name).read_text())
+results, records = map(pathlib.Path, sys.argv[1:3])
+found = {path.stem: path.read_text() for path in results.glob("*.json")}
 facts = (results / "facts").read_text().splitlines()
 now = datetime.datetime.now(datetime.timezone.utc)
 record = {"date": now.isoformat(timespec="seconds"), "board": facts[0], "facts": facts[1:], "sha256": {}}
 for line in (results / "sums").read_text().splitlines():
     digest, name = line.split()
     record["sha256"][name.removesuffix(".new")] = digest
-record |= {"doctor": read("doctor.json"), "eval": {"all cores": read("eval.json")}}
+if "doctor" in found:
+    record["doctor"] = json.loads(found["doctor"])
+if "eval" in found:
+    record["eval"] = {"all cores": json.loads(found["eval"])}
+if sys.argv[3]:
+    record["failed"] = sys.argv[3]
 slug = re.sub(r"[^a-z0-9]+", "-", facts[0].lower()).strip("-") or "unknown"
-path = records / slug / f"{now:%Y-%m-%d}-deploy.json"
+# The time keeps records of one day apart.
+path = records / slug / f"{now:%Y-%m-%dT%H%M%SZ}-deploy.json"
 path.parent.mkdir(parents=True, exist_ok=True)
-bench = path.with_name(path.name.replace("-deploy", "-bench"))
-record["bench"] = bench.name
-bench.write_text((results / "bench.json").read_text())
+written = [path]
+if "bench" in found:
+    bench = path.with_name(path.name.replace("-deploy", "-bench"))
+    record["bench"] = bench.name
+    bench.write_text(found["bench"])
+    written.append(bench)
 path.write_text(json.dumps(record, indent=1) + "\n")
-print(f"written to {path} and {bench}")
-for reason in read("bench.json")["throttled"]:
+print("written to", " and ".join(map(str, written)))
+for reason in json.loads(found.get("bench", "{}")).get("throttled", []):
     print(f"warning: the board was THROTTLED while it was measured: {reason}")
 PYTHON
+[ -z "$failed" ] || fail "$failed failed on $board, or the connection was lost; the record has what was found before"

@@ -61,12 +61,13 @@ def main():
             for name, command in commands.items():
                 (once, _), (thrice, printed) = (count(plugin, cpu, [*command, runs]) for runs in (1, 3))
                 now, note = (thrice - once) // 2, ""
-                words = printed.split()
-                if not words or words[0] != kernel:
+                chosen, *multiply_adds = printed.split() or [""]
+                if chosen != kernel:
                     sys.exit(f"{cpu} chose {printed.strip()} instead of {kernel}")
-                if len(words) > 1:
-                    per_instruction = int(words[1]) / now
-                    floor = products_floor if name.startswith("products") else layer_floor
+                if floor := {"products": products_floor, "layer": layer_floor}.get(name.split()[0]):
+                    if not multiply_adds:
+                        sys.exit(f"{command[0]} does not print the multiply-adds of {name}")
+                    per_instruction = int(multiply_adds[0]) / now
                     note = f", {per_instruction:.2f} multiply-adds each"
                     if per_instruction < floor:
                         note, failed = f"{note}: FEWER THAN {floor}", True

@@ -9,7 +9,7 @@ TARGET=aarch64-unknown-linux-gnu
 . cross/toolchain.sh
 install qemu-aarch64 qemu-user
 install cc gcc libc6-dev
-[ -e /lib/ld-linux-aarch64.so.1 ] || arm64_packages libc6:arm64 libgcc-s1:arm64
+c_library
 bench() {
     cargo_for test --no-run --bench "$1" --message-format=json | grep -o '"executable":"[^"]*/deps/'"$1-[^\"]*\"" | cut -d'"' -f4
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes the Debian package for a board from what cross/build.sh has built, and checks that what is in it works.
+# Makes the Debian package for a board of what cross/build.sh builds, and checks that what is in it works.
 #
 # usage: cross/package.sh [--install] [TARGET]      (default: aarch64-unknown-linux-gnu)
-# --install installs the package on this machine, beside those of its own architecture, asks there and removes it again; it needs root.
+# --install installs the package on this machine, beside those of its own architecture, asks there and purges it again; it needs root,
+# and leaves the libraries that the package needs and the user edgeqa-kiosk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 install_here=
@@ -18,11 +19,16 @@ fi
 
 # All that the tests need, as other selections would build dependencies once more, with other features.
 cargo test --workspace --locked --no-run --quiet
+rm -rf target/pages
 target/debug/examples/pages target/pages
+# Does nothing if the program is as new as its sources.
+cross/build.sh "$TARGET"
 # shellcheck source=cross/toolchain.sh
 . cross/toolchain.sh
-[ -f "$PROGRAM" ] || { echo "error: $PROGRAM is missing; run cross/build.sh $TARGET first" >&2; exit 1; }
+# Stricter than cross/build.sh where there is no Zig.
+cross/check.sh "$TARGET" "$PROGRAM" >/dev/null
 install "$QEMU" qemu-user-static
+c_library
 tools=$PWD/target/tools
 if ! PATH=$tools/bin:$PATH command -v cargo-deb >/dev/null; then
     echo "installing cargo-deb" >&2
@@ -36,17 +42,20 @@ echo "$package: $(stat -c %s "$package") bytes, sha256 $(sha256sum "$package" | 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 dpkg-deb --field "$package" Package Version Architecture Depends Installed-Size
-dpkg-deb --extract "$package" "$folder"
+dpkg-deb --raw-extract "$package" "$folder"
 for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz share/man/man1/edgeqa-ask.1.gz \
     share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa \
     lib/systemd/system/edgeqa.service lib/systemd/system/edgeqa.socket lib/systemd/system/edgeqa-kiosk.service; do
     [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
 done
+for script in postinst prerm postrm; do
+    [ -x "$folder/DEBIAN/$script" ] || { echo "error: $package has no $script" >&2; exit 1; }
+done
 
 # check PROGRAM HOW: an answer without any option that says where the model is, from a folder that has none.
 check() {
     local answer
-    answer=$(cd "$folder" && env -u EDGEQA_MODEL HOME="$folder" "$QEMU" "$1" ask "Who kept the light?" --threads 1 \
+    answer=$(cd "$folder" && env -u EDGEQA_MODEL HOME="$folder" "$QEMU" "${root[@]}" "$1" ask "Who kept the light?" --threads 1 \
         --context "Jonas Ekdahl kept the light until 1968, when it was automated." </dev/null)
     grep -q '^Jonas Ekdahl$' <<<"$answer" || { echo "error: $1 answers: $answer" >&2; return 1; }
     echo "answers $2"
@@ -56,11 +65,13 @@ if [ -z "$install_here" ]; then
     echo "SKIPPED the installation of the package: no --install"
 elif [ "$(id -u)" != 0 ]; then
     echo "SKIPPED the installation of the package: not root"
-elif [ -e /usr/bin/edgeqa ]; then
-    echo "SKIPPED the installation of the package: there is a /usr/bin/edgeqa, which is not touched"
+elif [ -e /usr/bin/edgeqa ] || [ -e /var/lib/edgeqa ] || [ -e /var/lib/edgeqa-kiosk ]; then
+    echo "SKIPPED the installation of the package: there is a /usr/bin/edgeqa, or something of it in /var/lib, which is not touched"
 else
-    apt-get install -y --no-install-recommends "./$package" >/dev/null 2>&1 || arm64_packages "./$package"
-    trap 'dpkg --purge edgeqa >/dev/null; rm -rf "$folder"' EXIT
+    trap 'rm -rf "$folder"; dpkg --purge edgeqa >/dev/null' EXIT
+    apt-get install -y --no-install-recommends "./$package" >/dev/null 2>&1 ||
+        foreign_packages "$(dpkg-deb --field "$package" Architecture)" "./$package"
     check /usr/bin/edgeqa "when installed"
-    dpkg --verify edgeqa
+    changed=$(dpkg --verify edgeqa 2>&1) || changed=${changed:-it cannot be verified}
+    [ -z "$changed" ] || { printf 'error: what is installed is not what is in %s:\n%s\n' "$package" "$changed" >&2; exit 1; }
 fi

@@ -4,10 +4,10 @@
 #
 # usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]
 #
-# CPU is one of the matrix below; the default are those of 64 bits. Questions are drawn from FILE (models/demo/squad.json), N of them (6)
-# with what else their paragraphs have. EDGEQA_KERNEL is handed on, so that a wrong choice can be forced: the run has to fail then.
+# CPU is one of the matrix below, and says what is built: cortex-a57 is for the static program, cortex-a7 for 32 bits; the others, which
+# are the default, for glibc. Questions are drawn from FILE (models/demo/squad.json), N of them (6) with what else their paragraphs have.
+# EDGEQA_KERNEL is handed on, so that a wrong choice can be forced: the run has to fail then.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
 matrix() {
     cat <<'MATRIX'
@@ -15,6 +15,7 @@ aarch64-unknown-linux-gnu cortex-a53 gemm_i8_12x64k4_neon
 aarch64-unknown-linux-gnu cortex-a72 gemm_i8_12x64k4_neon
 aarch64-unknown-linux-gnu cortex-a76 gemm_i8_12x64k4_neon_dotprod
 aarch64-unknown-linux-gnu max gemm_i8_12x128k4_neon_i8mm
+aarch64-unknown-linux-musl cortex-a57 gemm_i8_12x64k4_neon
 armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }
@@ -22,12 +23,13 @@ MATRIX
 squad=models/demo/squad.json limit=6
 while [[ ${1:-} == --* ]]; do
     case $1 in
-    --squad) squad=$2 ;;
+    --squad) squad=$(realpath -ms -- "$2") ;;
     --limit) limit=$2 ;;
     *) echo "usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]" >&2; exit 2 ;;
     esac
     shift 2
 done
+cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- cortex-a53 cortex-a72 cortex-a76 max
 for cpu; do
     target=$(matrix | awk -v cpu="$cpu" '$2 == cpu { print $1 }')
@@ -50,12 +52,7 @@ EDGEQA_KERNEL=$here target/debug/edgeqa "${evaluate[@]}" "$folder/here" >/dev/nu
 # shellcheck source=cross/toolchain.sh
 . cross/toolchain.sh
 install "$QEMU" qemu-user-static
-# Programs find the libraries of their architecture where the package puts them; with qemu's -L, starting a thread hangs.
-if [ "$QEMU" = qemu-aarch64-static ] && [ ! -e /lib/ld-linux-aarch64.so.1 ]; then
-    arm64_packages libc6:arm64 libgcc-s1:arm64
-fi
-root=()
-[ "$QEMU" = qemu-arm-static ] && root=(-L /usr/arm-linux-gnueabihf)
+c_library
 
 cargo_for build --bin edgeqa
 tests=$(cargo_for test --lib --no-run --message-format=json | grep -o '"executable":"[^"]*/deps/edgeqa-[^"]*"' | tail -1 | cut -d'"' -f4)
