@@ -28,7 +28,7 @@ pub(crate) fn is_special(target: &Path) -> bool {
 }
 
 /// The file that `target` leads to, which may not be there yet: a rename would replace a link, not what it leads to.
-pub(crate) fn behind_links(target: &Path) -> PathBuf {
+pub fn behind_links(target: &Path) -> PathBuf {
     let mut target = target.to_owned();
     // As many as Linux follows.
     for _ in 0..40 {
@@ -53,7 +53,7 @@ pub(crate) fn beside(target: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

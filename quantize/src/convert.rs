@@ -24,7 +24,7 @@ use crate::noise::{self, Noise};
 use crate::proof::{self, Proof};
 use crate::quantize::{self, Int8Linears};
 use crate::sensitivity::{self, Sensitivity};
-use crate::target;
+use crate::{target, tokens};
 
 pub use crate::input::Input;
 
@@ -377,7 +377,7 @@ impl Candidate for Maker<'_> {
 }
 
 impl Maker<'_> {
-    /// The tokenizer of the artifact must make the same sequences as that of `tokenizer.json`.
+    /// The tokenizer of the artifact must make the same sequences as that of `tokenizer.json`, and the tokens of the library.
     fn prove_tokenizer(&self, found: &QaTokenizer) -> anyhow::Result<()> {
         let own = Texts::own();
         let (texts, max) = (self.texts.unwrap_or(&own), self.metadata.config.max_positions);
@@ -386,7 +386,7 @@ impl Maker<'_> {
             "the tokenizer in the file makes other tokens of {} than tokenizer.json; please report this",
             texts.name
         );
-        Ok(())
+        tokens::prove(found, self.tokenizer, texts)
     }
 }
 

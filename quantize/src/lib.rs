@@ -40,3 +40,4 @@ pub mod quantize;
 mod random;
 pub mod sensitivity;
 mod target;
+mod tokens;

@@ -4,13 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
+use edgeqa::replace::{behind_links, folder_of};
 
 /// Refuses what cannot be replaced by a file.
 ///
 /// # Errors
 /// If `out` is no file, or its folder does not exist; the message says what to do.
 pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
-    match fs::metadata(out) {
+    let target = &behind_links(out);
+    match fs::metadata(target) {
         Ok(found) if found.is_dir() => bail!("{} is a folder; give a file with --out", out.display()),
         Ok(found) if !found.is_file() => bail!(
             "{} is neither a file nor a folder, so no file can take its place; give another one with --out",
@@ -18,7 +20,7 @@ pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
         ),
         _ => {}
     }
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(target);
     ensure!(
         folder.is_dir(),
         "the folder {} does not exist; make it first, or give another file with --out",

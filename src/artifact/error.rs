@@ -158,8 +158,8 @@ pub enum ArtifactError {
     },
     /// The header is not the one the file was written with.
     #[error(
-        "checksum mismatch: the header has sha256 {}, the file was written with {stated}; copy or download it again, or convert the model again",
-        found.as_deref().unwrap_or("in another place")
+        "checksum mismatch: the header {}, the file was written with sha256 {stated}; copy or download it again, or convert the model again",
+        found.as_deref().map_or("was written another way".into(), |found| format!("has sha256 {found}"))
     )]
     Header {
         /// What the header has; `None` if the entry does not stand where it should.

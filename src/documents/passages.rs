@@ -119,8 +119,8 @@ impl Block {
 fn blocks(text: &str, format: Format) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
-    // Whether the last line was not empty; what has opened a block of code.
-    let (mut in_block, mut fence) = (false, None);
+    // Whether the last line was not empty.
+    let (mut in_block, mut code) = (false, Code::default());
     for line in text[start..].split_inclusive('\n') {
         let bytes = trimmed(text, start..start + line.len());
         start += line.len();
@@ -130,7 +130,7 @@ fn blocks(text: &str, format: Format) -> Vec<Block> {
         }
         let content = &text[bytes.clone()];
         let is_markdown = format == Format::Markdown;
-        let is_code = is_markdown && (is_indented(line) || is_fenced(&mut fence, content));
+        let is_code = is_markdown && code.has(line, content);
         let heading = if is_markdown && !is_code { hashed(content) } else { None };
         let heading = heading.map(|range| title(text, bytes.start + range.start..bytes.start + range.end));
         match blocks.last_mut() {
@@ -154,10 +154,48 @@ fn blocks(text: &str, format: Format) -> Vec<Block> {
     blocks
 }
 
-/// What has opened a block of code: so many backticks, or tildes.
+/// Where a text in Markdown is code.
+#[derive(Default)]
+struct Code {
+    /// What has opened the block that is open.
+    fence: Option<Fence>,
+    /// Whether lines may belong to an item of a list, whose text is indented.
+    in_list: bool,
+}
+
+/// So many backticks, or tildes.
 struct Fence {
     mark: char,
     length: usize,
+}
+
+impl Code {
+    /// Whether the next line is code, opens or closes a block of it, or is indented like code. `content` is the line without white space at
+    /// both ends.
+    fn has(&mut self, line: &str, content: &str) -> bool {
+        let indented = is_indented(line);
+        let mut opener = content;
+        if self.fence.is_none() {
+            match item(content).filter(|_| !indented || self.in_list) {
+                Some(text) => (self.in_list, opener) = (true, text),
+                None if !line.starts_with([' ', '\t']) => self.in_list = false,
+                None => {}
+            }
+        }
+        // How far the text of an item is indented is its own affair.
+        let fenced = (!indented || self.in_list) && is_fenced(&mut self.fence, opener);
+        indented || fenced
+    }
+}
+
+/// The text of an item of a list.
+fn item(line: &str) -> Option<&str> {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = match digits {
+        0 => line.strip_prefix(['-', '*', '+'])?,
+        _ => line[digits..].strip_prefix(['.', ')'])?,
+    };
+    rest.starts_with([' ', '\t']).then(|| rest.trim_start())
 }
 
 /// Whether Markdown takes `line` for code, or for a part of the line before, because of its indent.

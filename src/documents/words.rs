@@ -40,10 +40,10 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     }
 }
 
-/// Whether `c` is a mark that leaves its letter the same: no vowel sign (0), dot (7) or virama (9) of Indian scripts, and no voicing of
-/// kana (8).
+/// Whether `c` is a mark that leaves its letter the same, by its combining class: an overlay, a point of Hebrew, Arabic or Syriac, or one
+/// of those that many scripts share. Marks of Indian scripts, of Thai, Lao and Tibetan, and the voicing of kana make another letter.
 fn is_accent(c: char) -> bool {
-    !matches!(canonical_combining_class(c), 0 | 7..=9)
+    matches!(canonical_combining_class(c), 1 | 10..=36 | 200..=240)
 }
 
 /// The distinct words of a question that say something about its topic; all, if none does.

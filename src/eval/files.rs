@@ -2,7 +2,7 @@
 //! `nbest_predictions.json` and `null_odds.json`, each an object with an entry per question, in the order of the questions.
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -12,7 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::dataset::{parse, read};
 use super::score::{Metrics, NullOdds, Predictions};
 use super::{EvalError, NBestEntry, Prediction};
-use crate::replace::beside;
+use crate::replace::{behind_links, beside, replace};
 
 /// Answers by id.
 pub const PREDICTIONS: &str = "predictions.json";
@@ -40,7 +40,7 @@ pub fn null_odds(predictions: &[Prediction]) -> NullOdds {
 pub fn prepare(folder: &Path) -> Result<(), EvalError> {
     fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
     let target = folder.join(PREDICTIONS);
-    beside(&target).map(drop).map_err(|source| io_error("write", &target, source))
+    beside(&behind_links(&target)).map(drop).map_err(|source| io_error("write", &target, source))
 }
 
 /// Writes all files to `folder`, which is made if it does not exist. Each is written beside its place and renamed, so
@@ -60,17 +60,15 @@ pub fn write(folder: &Path, predictions: &[Prediction], metrics: &Metrics) -> Re
 
 fn write_one(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), EvalError> {
     let target = folder.join(name);
-    let mut file = beside(&target).map_err(|source| io_error("write", &target, source))?;
-    let mut out = BufWriter::new(file.as_file_mut());
+    let mut json = Vec::new();
     let written = content
-        .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    ")))
+        .serialize(&mut Serializer::with_formatter(&mut json, PrettyFormatter::with_indent(b"    ")))
         .map_err(io::Error::from)
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
-    drop(out);
-    written.map_err(|source| io_error("write", &target, source))?;
-    file.persist(&target).map_err(|error| io_error("write", &target, error.error))?;
-    Ok(())
+        .and_then(|()| {
+            json.push(b'\n');
+            replace(&target, &json)
+        });
+    written.map_err(|source| io_error("write", &target, source))
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> EvalError {

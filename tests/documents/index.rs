@@ -118,7 +118,7 @@ fn words_are_the_same_with_and_without_accents_in_every_form() {
         }
     }
     // Marks that make another letter.
-    for (text, other) in [("か", "が"), ("की", "कु"), ("क", "क़")] {
+    for (text, other) in [("か", "が"), ("की", "कु"), ("क", "क़"), ("ปู", "ปุ")] {
         assert_eq!(found(text, other), None, "{text} {other}");
     }
 }

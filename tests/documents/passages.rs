@@ -61,6 +61,17 @@ fn code_has_no_headings() {
         assert_eq!(found.iter().map(|piece| piece.1).collect::<Vec<_>>(), ["", "After"], "{code}: {found:?}");
     }
     assert_eq!(markdown("```\n# no")[0].1, "", "a block that nothing closes");
+    // In an item, blocks are indented with its text, more or less.
+    for code in [
+        "1. Do:\n\n    ```sh\n    # no\n   ```\n\n# After\nx",
+        "1. Do:\n   ```sh\n   # no\n    ```\n\n# After\nx",
+        "- ```sh\n  # no\n  ```\n\n# After\nx",
+        "* a\n\n  * b\n\n        ```\n        # no\n\n# no\n        ```\n# After\nx",
+        "1) a\n\nText.\n\n    ```\n# After\nx",
+    ] {
+        let found = markdown(code);
+        assert_eq!(found.iter().map(|piece| piece.1).collect::<Vec<_>>(), ["", "After"], "{code}: {found:?}");
+    }
     assert_eq!(markdown("``` x ``` y\n# Title\nx")[1], ("# Title\nx", "Title"), "code within a line");
     assert_eq!(markdown("``\n# Title\nx")[1].1, "Title");
 

@@ -7,9 +7,11 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use edgeqa::artifact::write::write;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::common;
 use super::common::program::{failure, run, success};
 use super::daemon::{edgeqa, short, variant};
 
@@ -186,4 +188,18 @@ fn a_second_installation_waits_for_nobody() {
     let begun = Instant::now();
     let errors = failure(models.install(&models.offer("-3.4")), 1);
     assert!(errors.contains("another program installs") && begun.elapsed() < Duration::from_secs(5), "{errors}");
+}
+
+/// Its checksums are right, and nothing else is.
+#[test]
+fn a_model_that_computes_nothing_is_refused() {
+    let models = Models::new();
+    let file = models.folder.path().join("zero.safetensors");
+    let metadata = common::metadata();
+    let mut data = common::tensors(&metadata.config);
+    data.get_mut("head.weight").expect("there").fill(0);
+    write(&file, &metadata, &data).and_then(|pending| pending.publish()).expect("written");
+    let error = failure(models.install(&file), 1);
+    assert!(error.contains("an answer scores exactly as much as none"), "{error}");
+    assert!(!models.installed().exists());
 }
