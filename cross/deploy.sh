@@ -92,13 +92,17 @@ copying=''
 
 ssh "$board" "cat /proc/device-tree/model 2>/dev/null | tr '\\0' '\\n' | grep . || uname -m; uname -srm; cat /sys/class/thermal/thermal_zone0/temp 2>/dev/null; \
     cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null; true" >"$results/facts" || fail "cannot ask $board what it is"
-# step COMMAND OPTIONS WHAT: the JSON that a command of edgeqa prints on the board; nothing if a step before has failed.
+# step COMMAND OPTIONS WHAT: the JSON that a command of edgeqa prints on the board, also where it fails; nothing if a step before has.
 failed=''
 step() {
     [ -z "$failed" ] || return 0
     echo "$3"
-    ssh "$board" "cd $dir && ./edgeqa $1 --model model.safetensors --json $2" >"$results/$1" && mv "$results/$1" "$results/$1.json" ||
+    ssh "$board" "cd $dir && ./edgeqa $1 --model model.safetensors --json $2" >"$results/$1" || failed="edgeqa $1"
+    if python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$results/$1" 2>/dev/null; then
+        mv "$results/$1" "$results/$1.json"
+    else
         failed="edgeqa $1"
+    fi
 }
 step doctor "" "asking edgeqa doctor"
 step eval "--squad squad.json" "answering the questions of squad.json"

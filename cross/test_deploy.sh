@@ -38,10 +38,11 @@ cat >"$board/bin/mv" <<'MV'
 [ -z "${STUCK:-}" ] || [[ $* != *model.safetensors* ]] || exit 1
 exec /bin/mv "$@"
 MV
-# Answers at once.
+# Answers at once, and then fails in the command $SICK.
 cat >"$board/program" <<'PROGRAM'
 #!/bin/sh
 echo '{"throttled": []}'
+[ "${SICK:-}" != "$1" ]
 PROGRAM
 chmod +x "$board/program" "$board/bin/"*
 export BOARD=$board EDGEQA_PROGRAM=$program EDGEQA_RECORDS=$board/record
@@ -121,6 +122,13 @@ python3 - "$lost" <<'PYTHON' || fail "what was found before the connection was l
 import json, sys
 record = json.load(open(sys.argv[1]))
 assert record["failed"] == "edgeqa bench" and record["doctor"] and record["eval"] and "bench" not in record, record
+PYTHON
+sleep 1
+SICK=doctor deploy pi@board && fail "a doctor who finds something was not noticed"
+python3 - "$(records deploy | tail -1)" <<'PYTHON' || fail "what the doctor found is not in the record"
+import json, sys
+record = json.load(open(sys.argv[1]))
+assert record["failed"] == "edgeqa doctor" and record["doctor"] and "eval" not in record, record
 PYTHON
 sleep 1
 deploy pi@fe80::1%eth0 || fail "an IPv6 address is not understood"

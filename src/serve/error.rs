@@ -1,6 +1,7 @@
 //! What a client is told when it gets no answer: a stable code, a status, and a sentence.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::errors::one_line;
 use crate::model::ModelError;
@@ -100,6 +101,8 @@ pub struct ApiError {
 /// The body of a refusal.
 #[derive(Serialize)]
 struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a Value>,
     error: Inner<'a>,
 }
 
@@ -127,9 +130,9 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// As JSON.
-    pub fn json(&self) -> String {
-        let body = Body { error: Inner { code: self.code.as_str(), message: &self.message } };
+    /// As JSON, with the `id` of what is refused, if it has one.
+    pub fn json(&self, id: Option<&Value>) -> String {
+        let body = Body { id, error: Inner { code: self.code.as_str(), message: &self.message } };
         serde_json::to_string(&body).unwrap_or_default()
     }
 }
@@ -164,7 +167,8 @@ mod tests {
         assert_eq!(names.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
         let error = ApiError::new(Code::QueueFull, "say \"later\"");
-        assert_eq!(error.json(), r#"{"error":{"code":"queue_full","message":"say \"later\""}}"#);
+        assert_eq!(error.json(None), r#"{"error":{"code":"queue_full","message":"say \"later\""}}"#);
+        assert!(error.json(Some(&7.into())).starts_with(r#"{"id":7,"error":{"#));
         assert_eq!(error.retry_after, Some(1));
         assert_eq!(ApiError::new(Code::NotFound, "").retry_after, None);
     }

@@ -267,10 +267,11 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Closes the connection before `known` that has been idle for the longest time.
+    /// Closes the connection before `known` that has been idle for the longest time, and is still.
     fn close_an_idle_one(&mut self, known: u64) -> bool {
         let idle = self.connections.range(..known).filter(|(_, connection)| connection.is_idle());
-        match idle.min_by_key(|(_, connection)| connection.deadline()).map(|(id, _)| *id) {
+        let still = idle.filter(|(_, connection)| !has_input(connection.stream()));
+        match still.min_by_key(|(_, connection)| connection.deadline()).map(|(id, _)| *id) {
             Some(id) => self.connections.remove(&id).is_some(),
             None => false,
         }
@@ -325,4 +326,10 @@ fn handle(
         daemon.metrics.reject(error.code);
         Next::Respond((&error).into())
     })
+}
+
+/// Whether something has come that was not read yet.
+fn has_input(stream: &Stream) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }

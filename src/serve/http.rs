@@ -241,7 +241,7 @@ impl From<&ApiError> for Response {
         if let Some(methods) = error.allow {
             let _ = write!(headers, "Allow: {methods}\r\n");
         }
-        Self { status: error.code.status(), content_type: JSON, headers, body: error.json().into() }
+        Self { status: error.code.status(), content_type: JSON, headers, body: error.json(None).into() }
     }
 }
 

@@ -115,7 +115,8 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     Ok(sha256)
 }
 
-/// Makes a folder and those above it, readable for the daemon, whoever installs; those that are there stay as they are.
+/// Makes a folder and those above it; those that are there stay as they are. What root makes is readable for the daemon, which is another
+/// user; what others make is their own affair.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -126,7 +127,11 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         make_folder(above)?;
     }
     match fs::create_dir(folder) {
-        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
+        Ok(()) if rustix::process::geteuid().is_root() => {
+            let mode = fs::metadata(folder)?.permissions().mode();
+            fs::set_permissions(folder, Permissions::from_mode(mode | 0o755))
+        }
+        Ok(()) => Ok(()),
         // Somebody else made it meanwhile.
         Err(_) if folder.is_dir() => Ok(()),
         Err(error) => Err(error),

@@ -80,16 +80,17 @@ impl Ask {
     /// Reads a line of `--stdio`, which may have an `id`.
     ///
     /// # Errors
-    /// As [`Ask::parse`].
-    pub fn parse_line(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
-        let body = Body::read(bytes)?;
+    /// As [`Ask::parse`], with the `id` if that could be read.
+    pub fn parse_line(bytes: &[u8], limits: &Limits) -> Result<Self, (Option<Value>, ApiError)> {
+        let nameless = |error| (None, error);
+        let body = Body::read(bytes).map_err(nameless)?;
         let id = body.id.as_ref().map_or("null", |id| id.get());
         if id.len() > MAX_ID {
             let message = format!("the id has {} bytes, but {MAX_ID} is the most; shorten it", id.len());
-            return Err(ApiError::new(Code::InvalidRequest, message));
+            return Err(nameless(ApiError::new(Code::InvalidRequest, message)));
         }
-        let id: Option<Value> = read(id.as_bytes())?;
-        Self::of(body, id, limits)
+        let id: Option<Value> = read(id.as_bytes()).map_err(nameless)?;
+        Self::of(body, id.clone(), limits).map_err(|error| (id, error))
     }
 
     fn of(body: Body, id: Option<Value>, limits: &Limits) -> Result<Self, ApiError> {
@@ -167,7 +168,8 @@ mod tests {
     #[test]
     fn lines_may_have_a_short_id() {
         let with = |id: &str| format!(r#"{{"id":{id},"question":"Who?"}}"#);
-        let line = |id: &str| Ask::parse_line(with(id).as_bytes(), &limits());
+        let read = |line: &str| Ask::parse_line(line.as_bytes(), &limits());
+        let line = |id: &str| read(&with(id)).map_err(|(_, error)| error);
         for id in [r#""a \u00e9""#, "7", "-1.5", "true", r#"[7,{"n":[]}]"#] {
             let want: Value = serde_json::from_str(id).unwrap();
             assert_eq!(line(id).map(|ask| ask.id), Ok(Some(want)), "{id}");
@@ -176,7 +178,9 @@ mod tests {
         }
         assert_eq!(line("null").map(|ask| ask.id), Ok(None));
         assert_eq!(parse(&with("null")).map_err(|error| error.code), Err(Code::InvalidRequest));
-        assert_eq!(Ask::parse_line(br#"{"question":"Who?"}"#, &limits()), parse(r#"{"question":"Who?"}"#));
+        assert_eq!(read(r#"{"question":"Who?"}"#).ok(), parse(r#"{"question":"Who?"}"#).ok());
+        let (id, error) = read(r#"{"question":" ","id":7}"#).unwrap_err();
+        assert_eq!((id, error.code), (Some(7.into()), Code::EmptyQuestion));
         let zeros = |count| format!("[{}0]", "0,".repeat(count));
         assert!(line(&zeros(126)).is_ok());
         let error = line(&zeros(127)).unwrap_err();

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 
+use serde_json::Value;
+
 use super::error::{ApiError, Code};
 use super::pool::{self, Client, Outcome};
 use super::schema::Ask;
@@ -24,10 +26,10 @@ pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -
             continue;
         }
         daemon.busy_lines.fetch_add(1, Relaxed);
-        let reply = if complete { answer(daemon, &line) } else { Err(too_long(&daemon.limits)) };
-        let mut reply = reply.unwrap_or_else(|error| {
+        let reply = if complete { answer(daemon, &line) } else { Err((None, too_long(&daemon.limits))) };
+        let mut reply = reply.unwrap_or_else(|(id, error)| {
             daemon.metrics.reject(error.code);
-            error.json()
+            error.json(id.as_ref())
         });
         reply.push('\n');
         let written = output.write_all(reply.as_bytes()).and_then(|()| output.flush());
@@ -37,8 +39,14 @@ pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -
     Ok(())
 }
 
-fn answer(daemon: &Daemon, line: &[u8]) -> Outcome {
+/// The reply to a line, or why there is none and the line's `id`.
+fn answer(daemon: &Daemon, line: &[u8]) -> Result<String, (Option<Value>, ApiError)> {
     let ask = Ask::parse_line(line, &daemon.limits)?;
+    let id = ask.id.clone();
+    outcome(daemon, ask).map_err(|error| (id, error))
+}
+
+fn outcome(daemon: &Daemon, ask: Ask) -> Outcome {
     let (send, receive) = channel();
     let done = move |_, outcome| {
         let _ = send.send(outcome);

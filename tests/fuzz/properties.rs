@@ -45,6 +45,9 @@ pub fn lines(bytes: &[u8]) {
         found.push((line.clone(), whole));
         if whole {
             ask(&line, &limits);
+            if let Ok(ask) = Ask::parse_line(&line, &limits) {
+                assert!(ask.id.is_none_or(|id| id.to_string().len() <= line.len()));
+            }
         }
     }
     let mut expected: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();

@@ -22,8 +22,10 @@ fn every_line_has_its_reply_in_order() {
     let mut numbered = short();
     numbered["id"] = json!({ "n": 7 });
     let lines = format!("{}\n\n{{\"question\":\n{numbered}\n\u{1}\n{}", short(), short());
-    let replies = replies(&[], &lines);
-    assert_eq!(replies.len(), 5);
+    let replies = replies(&[], &format!("{lines}\n{{\"question\":\"\",\"id\":\"x\"}}"));
+    assert_eq!(replies.len(), 6);
+    assert_eq!((&replies[5]["error"]["code"], &replies[5]["id"]), (&"empty_question".into(), &"x".into()));
+    assert!(replies[1].get("id").is_none());
     assert_eq!((&replies[0]["answer"], &replies[0]["id"]), (&"Jonas Ekdahl".into(), &Value::Null));
     assert_eq!(replies[1]["error"]["code"], "invalid_json");
     assert_eq!((&replies[2]["answer"], &replies[2]["id"]), (&"Jonas Ekdahl".into(), &json!({ "n": 7 })));

@@ -51,9 +51,11 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
         let mut flipped = good.clone();
         let at = flipped.len() - 5000;
         flipped[at] ^= 1;
-        for (bytes, reason) in
-            [(&flipped[..], "checksum"), (&good[..good.len() / 2], "truncated"), (&b"nonsense"[..], "invalid")]
-        {
+        for (bytes, reason, words) in [
+            (&flipped[..], "checksum", "checksum mismatch"),
+            (&good[..good.len() / 2], "truncated", "is truncated"),
+            (&b"nonsense"[..], "invalid", "not a safetensors file"),
+        ] {
             let before = daemon.metric("edgeqa_model_refusals_total");
             let beside = folder.path().join("beside");
             fs::write(&beside, bytes).unwrap();
@@ -63,7 +65,8 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
             let metrics = daemon.get("/metrics").text();
             assert!(metrics.contains(&format!("edgeqa_model_refused_info{{reason=\"{reason}\",path=")), "{metrics}");
             assert_eq!(daemon.get("/v1/info").json()["refused_model"]["reason"], reason);
-            daemon.wait_for_log("is refused, the model before it is kept: ");
+            let line = daemon.wait_for_log(words);
+            assert!(line.contains("is refused, the model before it is kept: "), "{line}");
             assert_eq!(threshold(), -3.5);
         }
         // It is not tried again and again.
