@@ -257,10 +257,6 @@ fn cpu_seconds() -> f64 {
 
 /// Resident memory now and at most, in bytes.
 fn memory() -> Result<(f64, f64)> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let field = |name: &str| -> Result<f64> {
-        let line = status.lines().find(|line| line.starts_with(name)).ok_or("no such field")?;
-        Ok(line.split_whitespace().nth(1).unwrap_or_default().parse::<f64>()? * 1024.0)
-    };
-    Ok((field("VmRSS:")?, field("VmHWM:")?))
+    let (now, peak) = (edgeqa::memory::usage(), edgeqa::memory::peak());
+    Ok((now.ok_or("the system does not tell")?.resident as f64, peak.ok_or("the system does not tell")? as f64))
 }

@@ -1,6 +1,5 @@
 //! `edgeqa-quantize compare`.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -27,6 +26,9 @@ use crate::args::CompareArgs;
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let report = report(args)?;
     crate::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() })?;
+    if let Some(folder) = &args.out {
+        write(folder, &report)?;
+    }
     match (report.gate, report.comparison.f1_ratio()) {
         (Some(Gate { passed: false, min_f1_ratio }), Some(ratio)) => bail!(
             "F1 of int8 is {ratio:.4} of that of fp32, below the {min_f1_ratio} of --min-f1-ratio; the report lists the questions \
@@ -46,7 +48,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     }
     if let Some(folder) = &args.out {
         // Before anything takes long.
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        files::prepare(folder)?;
     }
     let unusable = || format!("cannot use the model {}", args.int8.display());
     let artifact = Artifact::open(&args.int8).with_context(unusable)?;
@@ -63,7 +65,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
         Reference::run_or_cached(folder.as_deref(), &identity, || fp32.load(), &task, &Progress::new("fp32"))?;
     let comparison = compare(&reference, &task, &Progress::new("int8"))?;
     let gate = args.min_f1_ratio.map(|min_f1_ratio| Gate { min_f1_ratio, passed: comparison.passes(min_f1_ratio) });
-    let report = Report {
+    Ok(Report {
         data: Data::of(&dataset),
         fp32_model: Fp32Model {
             file: fp32.weights.display().to_string(),
@@ -81,11 +83,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
         warnings: warnings(&comparison, args.min_f1_ratio.unwrap_or(DEFAULT_GATE)),
         gate,
         comparison,
-    };
-    if let Some(folder) = &args.out {
-        write(folder, &report)?;
-    }
-    Ok(report)
+    })
 }
 
 fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {

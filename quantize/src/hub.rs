@@ -140,6 +140,10 @@ pub struct Downloaded {
 
 /// Makes sure that the files of `repo` at `revision` (default [`DEFAULT_REVISION`]) are in the hub
 /// cache, and returns where.
+///
+/// # Errors
+/// [`HubError`]: before any request for an impossible repository, revision, endpoint or token; of the network only if the cache does not
+/// hold the commit either; [`HubError::Integrity`] for a file that arrived damaged, which is removed.
 pub fn download(repo: &str, revision: Option<&str>, options: &HubOptions) -> Result<Downloaded, HubError> {
     let revision = revision.unwrap_or(DEFAULT_REVISION);
     check_repo(repo)?;

@@ -133,7 +133,7 @@ fn fp32_path_equals_onnx_runtime_on_the_demo_model() {
     check_float(&demo.join("model.onnx"), &demo.join("config.json"), &golden);
 }
 
-/// Measures a graph of the real shapes: a folder with `model.onnx`, `outliers.onnx` (both from `fill.py`), their int8 artifacts
+/// Measures a graph of the real shapes: a folder with `model.onnx`, `outliers.onnx` (both from `../shared/xsmall/fill.py`), their int8 artifacts
 /// `*.safetensors`, goldens `*.json`, and `config.json`.
 #[test]
 fn real_shapes_are_within_the_bars() {

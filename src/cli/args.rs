@@ -333,7 +333,8 @@ Examples:
 
 Every point is measured in processes of its own, so its memory is its own. Percentiles
 are interpolated linearly. A difference exceeds the noise if the 95 % interval of the ratio
-of medians (bootstrap) excludes 1 and the medians of the processes do not overlap.";
+of medians (bootstrap) excludes 1 and the medians of the processes do not overlap. With
+fewer than three processes on either side nothing is said. Memory: more than 2 %.";
 
 /// Arguments of `edgeqa bench`.
 #[derive(Debug, Args)]

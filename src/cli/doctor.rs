@@ -1,9 +1,11 @@
 //! `edgeqa doctor`.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use edgeqa::bench::host::Host;
 use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen};
@@ -191,13 +193,13 @@ impl Report {
     }
 }
 
-/// The name of the CPU, or of the board, as Linux gives it.
+/// The kinds of cores, and the board or product, as far as the system tells.
 fn cpu_name() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let field = |name: &str| {
-        let line = info.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let board = || Some(std::fs::read_to_string("/proc/device-tree/model").ok()?.trim_end_matches('\0').to_owned());
-    field("model name").or_else(board).or_else(|| field("Model"))
+    let host = Host::read(Path::new("/"));
+    let cores: Vec<String> = host.cpus.into_iter().map(|cpu| cpu.name).collect();
+    let cores = (!cores.is_empty()).then(|| cores.join(", "));
+    match (cores, host.board) {
+        (Some(cores), Some(board)) => Some(format!("{cores} ({board})")),
+        (cores, board) => cores.or(board),
+    }
 }

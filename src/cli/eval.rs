@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use edgeqa::bench::stats::Summary;
 use edgeqa::eval::score::Figure;
 use edgeqa::eval::{Dataset, EvalError, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
@@ -168,12 +169,9 @@ impl Data {
 
 impl Seconds {
     fn of(total: f64, predictions: &[Prediction]) -> Self {
-        let mut times: Vec<f64> = predictions.iter().map(|prediction| prediction.seconds).collect();
-        times.sort_unstable_by(f64::total_cmp);
-        let at = |index: usize| times.get(index).copied().unwrap_or_default();
-        let mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
-        let median = (at(times.len().saturating_sub(1) / 2) + at(times.len() / 2)) / 2.0;
-        Self { total, mean, median, longest: at(times.len().saturating_sub(1)) }
+        let times: Vec<f64> = predictions.iter().map(|prediction| prediction.seconds).collect();
+        let (mean, median, longest) = Summary::of(&times).map_or((0.0, 0.0, 0.0), |s| (s.mean, s.p50, s.max));
+        Self { total, mean, median, longest }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use edgeqa::documents::{Library, LibraryOptions, Reason};
+use edgeqa::documents::{Library, LibraryOptions};
 
 use super::args::AskArgs;
 use super::excerpt::clean;
@@ -61,8 +61,7 @@ impl<'a> Source<'a> {
 pub fn documents(folder: &Path) -> anyhow::Result<Library> {
     let (library, skipped) = Library::open(folder, &LibraryOptions::default())?;
     for file in skipped {
-        let level = if file.reason == Reason::Kind { log::Level::Info } else { log::Level::Warn };
-        log::log!(level, "skipped {}", clean(&file.to_string()));
+        log::log!(file.reason.level(), "skipped {}", clean(&file.to_string()));
     }
     if library.passage_count() == 0 {
         bail!("{} holds no .txt or .md file with text; give another folder with --docs", folder.display());

@@ -52,7 +52,7 @@ struct Tensor<'a> {
     bytes: usize,
 }
 
-/// Prints the report, also of a file whose checksum is wrong, or of which nothing can be asked.
+/// Prints the report, also of a file whose data have another checksum, or of which nothing can be asked.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let path = locate::model(args.model.as_deref())?;
     let artifact = open(&path)?;

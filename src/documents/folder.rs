@@ -70,6 +70,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// How loudly it is logged: files of other kinds are nothing to worry about.
+    pub fn level(&self) -> log::Level {
+        if *self == Self::Kind { log::Level::Info } else { log::Level::Warn }
+    }
+
     /// Whether an older version of the file is better than nothing: the file is there, but cannot be used as it is now.
     pub(super) fn keeps_old(&self) -> bool {
         matches!(self, Self::Encoding { .. } | Self::TooLarge { .. } | Self::Changing | Self::Unreadable(_))

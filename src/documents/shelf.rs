@@ -72,7 +72,7 @@ impl Shelf {
         self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the folder once. What was not skipped before, or for another reason, is logged as a warning.
+    /// Looks at the folder once. What was not skipped before, or for another reason, is logged.
     pub fn refresh(&self) -> Refresh {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
@@ -91,7 +91,7 @@ impl Shelf {
         let known = self.skipped();
         for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
             let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
-            log::warn!("{skipped}{stays}");
+            log::log!(skipped.reason.level(), "{skipped}{stays}");
         }
         *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let same = new.is_same(&old);

@@ -216,14 +216,9 @@ where
             Ok(logits)
         })?;
         let mut prediction = prediction(&question.id, context.text(), &decoded, (null.0, null.1))?;
-        prediction.text = prediction.text_at(self.threshold()).to_owned();
+        prediction.text = prediction.text_at(self.reader.threshold(self.options)).to_owned();
         prediction.seconds = started.elapsed().as_secs_f64();
         Ok(prediction)
-    }
-
-    fn threshold(&self) -> Option<f32> {
-        let given = self.options.null_threshold.unwrap_or(self.reader.null_threshold());
-        (!self.options.always_answer).then_some(given)
     }
 
     fn error(&self, question: &Question, source: QaError) -> EvalError {

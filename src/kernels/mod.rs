@@ -1,8 +1,8 @@
 //! The int8 arithmetic, safe to call: knows neither tract nor files.
 //!
 //! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
-//! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32` parts. [`cpu`] finds out what the CPU
-//! can do; `f32` code is written once over the vectors of `simd`.
+//! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32`
+//! parts. [`cpu`] finds out what the CPU can do; `f32` code is written once over the vectors of `simd`.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -143,7 +143,7 @@ impl Session {
     /// [`ModelError`], except that outputs may be non-finite.
     pub fn run(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Vec<Vec<f32>>, ModelError> {
         self.check(ids, types)?;
-        self.threads.run(|| self.evaluate(&self.threads, ids, types, |_, _| ())).map_err(|error| self.failure(error))
+        self.threads.run(|| self.evaluate(ids, types, |_, _| ())).map_err(|error| self.failure(error))
     }
 
     /// What became of a run that ended with `error`.
@@ -171,14 +171,13 @@ impl Session {
         let mut times = BTreeMap::new();
         self.check(ids, types)?;
         let record = |name: &str, time| *times.entry(name.to_owned()).or_default() += time;
-        self.evaluate(&self.threads, ids, types, record).map_err(|error| self.failure(error))?;
+        self.evaluate(ids, types, record).map_err(|error| self.failure(error))?;
         Ok(times)
     }
 
     /// `observe` is told the name of every operator's kind and how long it took.
     fn evaluate(
         &self,
-        threads: &Threads,
         ids: &[i64],
         types: Option<&[i64]>,
         mut observe: impl FnMut(&str, Duration),
@@ -188,7 +187,7 @@ impl Session {
             Some(state) => state,
             None => self.plan.spawn()?,
         };
-        Workspace::prepare(&mut state, threads);
+        Workspace::prepare(&mut state, &self.threads);
         let inputs = std::iter::once(ids).chain(types).map(|values| tensor1(values).into_tvalue()).collect();
         // The state of a failed run is dropped.
         let outputs = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {

@@ -1,4 +1,4 @@
-//! All weights of a model as views, independent of where they come parts.
+//! All weights of a model as views, independent of where they come from.
 
 use crate::artifact::schema::{self, LinearSpec, Precision, in_layer};
 use crate::artifact::{Artifact, ArtifactError, View};

@@ -95,8 +95,6 @@ impl Care {
         if let Some(shelf) = &self.daemon.documents
             && shelf.refresh() == Refresh::New
         {
-            let library = shelf.library();
-            log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
             self.notify.status(&self.status());
         }
         self.read = Instant::now();

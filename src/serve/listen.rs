@@ -19,7 +19,7 @@ pub enum Listener {
     /// A network address.
     Tcp(TcpListener),
     /// A path, which is removed in the end if it was made here.
-    Unix(UnixListener, Option<Made>),
+    Unix(UnixListener, #[expect(dead_code, reason = "is there to be dropped")] Option<Made>),
 }
 
 /// A socket file that was made here.

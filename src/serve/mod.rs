@@ -1,13 +1,13 @@
 //! `edgeqa serve`: answers for programs and for a page on a screen, all day long.
 //!
-//! - [`listen`]: where clients connect; [`event_loop`]: the one thread that talks to all of them; [`connection`]: one of them
-//! - [`http`] and [`schema`]: bytes to requests, without sockets; [`routes`]: requests to responses; [`error`]: refusals
+//! - `listen`: where clients connect; `event_loop`: the one thread that talks to all of them; `connection`: one of them
+//! - [`http`] and [`schema`]: bytes to requests, without sockets; `routes`: requests to responses; [`error`]: refusals
 //! - [`limits`]: what is taken from a client
-//! - [`queue`]: the bounded, fair line; [`pool`]: the one thread that asks the model
+//! - `queue`: the bounded, fair line; `pool`: the one thread that asks the model
 //! - [`model`]: the model in use, proven before it is used
 //! - [`install`]: models on disk that take another one's place
-//! - [`care`]: new models, documents and the watchdog; [`notify`]: what systemd is told
-//! - [`metrics`]: what is counted
+//! - `care`: new models, documents and the watchdog; `notify`: what systemd is told
+//! - `metrics`: what is counted
 //! - [`config`] and [`page`]: the owner's settings and the page
 //! - [`stdio`]: JSON lines instead of HTTP
 //!
@@ -15,22 +15,22 @@
 //! used and fuzzed) reads the heads of requests, and one thread computes. A connection costs its buffers: nothing while it is idle,
 //! at most head and body limit together while a request comes in, which with the defaults is 32 times 264 kB in the worst case.
 
-pub mod care;
+mod care;
 pub mod config;
-pub mod connection;
+mod connection;
 pub mod error;
-pub mod event_loop;
+mod event_loop;
 pub mod http;
 pub mod install;
 pub mod limits;
-pub mod listen;
-pub mod metrics;
+mod listen;
+mod metrics;
 pub mod model;
-pub mod notify;
+mod notify;
 pub mod page;
-pub mod pool;
-pub mod queue;
-pub mod routes;
+mod pool;
+mod queue;
+mod routes;
 pub mod schema;
 pub mod stdio;
 
@@ -46,7 +46,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::documents::{DocumentsError, LibraryOptions, Reason, Shelf};
+use crate::documents::{DocumentsError, LibraryOptions, Shelf};
 use crate::errors::one_line;
 use crate::threads::Threads;
 use care::{Care, Command, Locate};
@@ -300,8 +300,7 @@ fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
 fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
     let (shelf, skipped) = Shelf::open(folder, &LibraryOptions::default())?;
     for skipped in &skipped {
-        let level = if matches!(skipped.reason, Reason::Kind) { log::Level::Info } else { log::Level::Warn };
-        log::log!(level, "skipped a document: {skipped}");
+        log::log!(skipped.reason.level(), "skipped a document: {skipped}");
     }
     let library = shelf.library();
     log::info!("{} documents with {} passages", library.file_count(), library.passage_count());

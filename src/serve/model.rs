@@ -40,7 +40,7 @@ impl ModelProblem {
             Self::Invalid(QaError::Artifact { source, .. } | QaError::Weights(source)) => match source {
                 ArtifactError::Io { .. } => "unreadable",
                 ArtifactError::Truncated { .. } => "truncated",
-                ArtifactError::Checksum { .. } => "checksum",
+                ArtifactError::Checksum { .. } | ArtifactError::Header { .. } => "checksum",
                 _ => "invalid",
             },
             Self::Invalid(_) => "invalid",

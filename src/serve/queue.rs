@@ -21,11 +21,6 @@ impl<K: PartialEq, T> Turns<K, T> {
         self.len
     }
 
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Puts an entry at the end of its client's line.
     pub fn push(&mut self, client: K, entry: T) {
         self.len += 1;
@@ -114,11 +109,6 @@ impl<K: PartialEq, T> Queue<K, T> {
         self.state().turns.len()
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds an entry of a client. If the queue is full and the client has nothing in it, [`Turns::make_room`] takes out another
     /// entry, which is returned: nobody can keep the others out.
     ///
@@ -196,7 +186,7 @@ mod tests {
         turns.push(4, "4a");
         let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(order, ["2a", "1c", "4a", "2b"]);
-        assert!(turns.is_empty());
+        assert_eq!(turns.len(), 0);
     }
 
     #[test]
@@ -225,6 +215,6 @@ mod tests {
         assert_eq!(queue.push('e', "e1"), Err(Refused::Full), "nobody gives away the only one");
         let order: Vec<_> = (0..queue.len()).filter_map(|_| queue.pop()).collect();
         assert_eq!(order, ["a1", "b1", "c1", "d1"]);
-        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 }

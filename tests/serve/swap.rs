@@ -46,13 +46,17 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
         wait("the new model", || (threshold() == -3.5).then_some(()));
         assert_eq!(daemon.metric("edgeqa_model_swaps_total"), 1.0);
 
-        // One with a flipped bit in its weights, and one that is cut off.
+        // One with a flipped bit in its weights, one with a flipped bit in its header, and one that is cut off.
         let good = fs::read(&model).unwrap();
         let mut flipped = good.clone();
         let at = flipped.len() - 5000;
         flipped[at] ^= 1;
+        let licence = good.windows(10).position(|window| window == b"Apache-2.0").expect("a licence");
+        let mut renamed = good.clone();
+        renamed[licence] ^= 1;
         for (bytes, reason, words) in [
-            (&flipped[..], "checksum", "checksum mismatch"),
+            (&flipped[..], "checksum", "the tensor data have sha256"),
+            (&renamed[..], "checksum", "the header has sha256"),
             (&good[..good.len() / 2], "truncated", "is truncated"),
             (&b"nonsense"[..], "invalid", "not a safetensors file"),
         ] {

@@ -127,8 +127,7 @@ pub fn compare<M: Scorer + Sync>(
         "the reference is one of other questions; make it with the same data file and subset"
     );
     let (int8, recording) = Recording::make(task.reader.model(), task, observer)?;
-    let threshold = task.options.null_threshold.unwrap_or(task.reader.null_threshold());
-    let threshold = (!task.options.always_answer).then_some(threshold);
+    let threshold = task.reader.threshold(task.options);
     let logits = LogitError::new(&reference.recording, &recording)?;
     Comparison::new(task.dataset, threshold, reference.predictions.clone(), int8, logits)
 }

@@ -71,7 +71,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().context, value_parser = up_to(64 << 20))]
     pub max_context: usize,
 
-    /// Requests that may wait while one is answered; others get 503
+    /// Requests that may wait while one is answered; others get 503, first those of the client that has most of them
     #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = up_to(10_000))]
     pub max_queue: usize,
 

@@ -46,7 +46,8 @@ fn rows(tile: &Tile<'_>, acc: &mut Accumulators) {
     pick!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
-/// `M` rows times `P` panels. As activations are 128 too large, the sums start at -128 times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
+/// `M` rows times `P` panels. As activations are 128 too large, the sums start at -128 times the sum of the channel's
+/// weights. Lanes wrap around, so the end result is exact.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators) {
     let groups = tile.padded_k / KG;

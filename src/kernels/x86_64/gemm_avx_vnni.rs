@@ -47,7 +47,8 @@ fn rows(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
     }
 }
 
-/// `M` rows times one panel. As activations are 128 too large, the sums start at -128 times the sum of the channel's weights. Lanes wrap around, so the end result is exact.
+/// `M` rows times one panel. As activations are 128 too large, the sums start at -128 times the sum of the channel's
+/// weights. Lanes wrap around, so the end result is exact.
 #[target_feature(enable = "avx2,avxvnni")]
 fn block<const M: usize>(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
     let groups = tile.padded_k / KG;
