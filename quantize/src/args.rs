@@ -113,10 +113,12 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   edgeqa-quantize --hub nbroad/deberta-v3-xsmall-squad2 \\
-      --revision 04e561b801dc5648425c985d639e3bbfff268469 --license cc-by-4.0 --out model.safetensors
+      --revision 04e561b801dc5648425c985d639e3bbfff268469 \\
+      --license cc-by-4.0 --out model.safetensors
   edgeqa-quantize exports/model.onnx --out model.safetensors
   edgeqa-quantize my-fine-tuned-model/ --out model.safetensors --null-threshold=-1.5
-  edgeqa-quantize my-fine-tuned-model/ --squad dev-v2.0.json --min-f1-ratio 0.998 --calibrate manual.txt";
+  edgeqa-quantize my-fine-tuned-model/ --squad dev-v2.0.json \\
+      --min-f1-ratio 0.998 --calibrate manual.txt";
 
 /// Commands beside converting.
 #[derive(Debug, Subcommand)]
@@ -127,11 +129,14 @@ pub enum Command {
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
-  edgeqa-quantize compare --fp32 exports/model.onnx --int8 model.safetensors --squad dev-v2.0.json --out comparison
-  edgeqa-quantize compare --fp32 my-model/ --int8 model.safetensors --squad dev-v2.0.json --limit 1000 --min-f1-ratio 0.99
+  edgeqa-quantize compare --fp32 exports/model.onnx --int8 model.safetensors \\
+      --squad dev-v2.0.json --out comparison
+  edgeqa-quantize compare --fp32 my-model/ --int8 model.safetensors \\
+      --squad dev-v2.0.json --limit 1000 --min-f1-ratio 0.99
 
-Both sides get the same tokens, windows, decoder and threshold: those of the int8 model. The logits of fp32 are kept and used
-again for the same model and questions, whatever the threshold.
+Both sides get the same tokens, windows, decoder and threshold: those of the int8
+model. The logits of fp32 are kept and used again for the same model and questions,
+whatever the threshold.
 
 The exit code is 1 if --min-f1-ratio is not reached, or if there is no result.";
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use edgeqa::artifact::Source;
+use edgeqa::artifact::{Artifact, ArtifactError, Source};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
@@ -34,6 +34,12 @@ impl Input {
     /// If a file is missing; the message says which and what can be done.
     pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
         let weights = weights_file(path)?;
+        let made = !is_onnx(&weights)
+            && !matches!(
+                Artifact::open(&weights),
+                Err(ArtifactError::NotSafetensors(_) | ArtifactError::NotEdgeqa | ArtifactError::Io { .. })
+            );
+        ensure!(!made, "{} is an edgeqa model already; give the original that it was made from", weights.display());
         let input = Self {
             config: config.unwrap_or_else(|| beside(&weights, "config.json")),
             tokenizer: tokenizer.unwrap_or_else(|| beside(&weights, "tokenizer.json")),

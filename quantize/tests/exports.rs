@@ -281,3 +281,10 @@ fn damaged_graphs_are_errors() {
         }
     }
 }
+
+#[test]
+fn what_is_made_already_is_no_original() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/model.safetensors");
+    let error = Input::local(&model, None, None).expect_err("refused").to_string();
+    assert!(error.contains("is an edgeqa model already; give the original"), "{error}");
+}

@@ -44,7 +44,8 @@ pub enum ArtifactError {
     },
     /// Made by an older or newer tool.
     #[error(
-        "format version {found}, but this program reads version {expected}; convert the model again with the matching edgeqa-quantize"
+        "format version {found}, but this program reads version {expected}; make the model again from its original, with the \
+         edgeqa-quantize of this version, or update edgeqa if the file is the newer one"
     )]
     Version {
         /// What the file says.

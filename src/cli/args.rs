@@ -142,7 +142,7 @@ Examples:
   edgeqa ask \"Who kept the log?\" --context-file lighthouse.txt
   edgeqa ask \"When was it built?\" \"By whom?\" --json < lighthouse.txt | jq .answer
   edgeqa ask --questions questions.txt --context-file lighthouse.txt --top-k 3
-  edgeqa ask \"When is the museum open?\" --docs models/demo/documents
+  edgeqa ask \"What does a family ticket cost?\" --docs models/demo/documents
 
 An answer is a piece of the text, or none if the text does not seem to hold one.
 Offsets count from the beginning of the text, after a byte order mark if there is one;

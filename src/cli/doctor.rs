@@ -177,8 +177,8 @@ impl Report {
         row("threads", &format!("{} (default {default}; {cores} physical cores, {cpus} usable CPUs)", self.threads))?;
         row("page size", &format!("{} bytes", self.page_bytes))?;
         row("model", self.model.as_deref().unwrap_or("(none can be used)"))?;
-        if let Some(problem) = &self.problem {
-            row("problem", problem)?;
+        for (i, line) in self.problem.iter().flat_map(|problem| problem.lines()).enumerate() {
+            row(if i == 0 { "problem" } else { "" }, line)?;
         }
         let weights = self.model.as_ref().map(|_| self.memory.weights_row());
         let needed = self.memory_need.iter().flat_map(|need| need_rows(need, &self.memory.limits));

@@ -64,7 +64,10 @@ pub fn documents(folder: &Path) -> anyhow::Result<Library> {
         log::log!(file.reason.level(), "skipped {}", clean(&file.to_string()));
     }
     if library.passage_count() == 0 {
-        bail!("{} holds no .txt or .md file with text; give another folder with --docs", folder.display());
+        bail!(
+            "{} holds no .txt or .md file with text (make text of PDF and office documents first); give another folder with --docs",
+            folder.display()
+        );
     }
     Ok(library)
 }
@@ -124,6 +127,11 @@ fn read_stdin() -> anyhow::Result<String> {
 
 /// The text of `bytes` without a byte order mark; `name` is what they were read from.
 fn decode(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
+    let kind =
+        [(&b"%PDF"[..], "a PDF", "pdftotext"), (b"PK\x03\x04", "an office document or an archive", "pandoc -t plain")];
+    if let Some((_, what, tool)) = kind.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
+        bail!("{name} is {what}; make text of it first, for example with `{tool}`");
+    }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let position = error.utf8_error().valid_up_to();
         let byte = error.as_bytes().get(position).copied().unwrap_or_default();
@@ -147,6 +155,7 @@ mod tests {
         let error = |bytes: &[u8]| decode(bytes.to_vec(), "notes.txt").unwrap_err().to_string();
         assert!(error(b"caf\xe9 au lait").starts_with("notes.txt is not UTF-8: byte 3 is 0xE9; "));
         assert!(error(b"cut \xe2\x98").contains("byte 4 is 0xE2"));
+        assert!(error(b"%PDF-1.7\n%\xe2").contains("is a PDF; make text of it first"));
         assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x").unwrap(), "caf\u{e9}");
         assert_eq!(decode("a\u{feff}".into(), "x").unwrap(), "a\u{feff}");
     }

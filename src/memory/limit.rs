@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -108,10 +109,13 @@ fn resource_limit(text: &str, name: &str) -> Option<u64> {
     values.split_whitespace().next()?.parse().ok()
 }
 
+/// The least memory that a program can be limited to: with less, not even a shell starts.
+const LEAST: u64 = 1 << 20;
+
 /// Bytes of a size such as `64M`: a number with `K`, `M` or `G` for the powers of 1024, or none for bytes.
 ///
 /// # Errors
-/// A message if it is no such size, or zero.
+/// A message if it is no such size, or less than 1M.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),
@@ -120,7 +124,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => (text, 0),
     };
     let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "not a size such as 64M (K, M, G: powers of 1024)".into())
+    match bytes {
+        Some(bytes) if bytes >= LEAST => Ok(bytes),
+        Some(bytes) => Err(format!("{bytes} bytes are too little to run anything; write {digits}M for so many MiB")),
+        None => Err("not a size such as 64M (K, M, G: powers of 1024)".into()),
+    }
 }
 
 /// A limit for programs that are yet to be started. A group that was made for it is removed when this is dropped, if the programs
@@ -138,7 +146,9 @@ impl Limited {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         for (kind, folder) in group_folders(&groups, Path::new(CGROUPS)) {
             // A group of version 2 that has processes cannot have limited groups in it, one further up can.
-            for parent in folder.ancestors().take_while(|folder| folder.starts_with(CGROUPS)) {
+            // What has no processes is no group, but what groups are mounted in.
+            let groups = folder.ancestors().take_while(|folder| folder.join("cgroup.procs").exists());
+            for parent in groups {
                 if let Some(limited) = Self::in_group(kind, parent, bytes) {
                     return limited;
                 }
@@ -155,7 +165,12 @@ impl Limited {
         fs::create_dir(&folder).ok()?;
         // From here on it is removed if something fails.
         let limited = Self { limit: Limit { bytes, kind }, group: Some(folder.clone()) };
-        fs::write(folder.join(limit_file(kind)), bytes.to_string()).ok()?;
+        let limit_file = folder.join(limit_file(kind));
+        fs::OpenOptions::new()
+            .write(true)
+            .open(limit_file)
+            .and_then(|mut file| file.write_all(bytes.to_string().as_bytes()))
+            .ok()?;
         let swap = match kind {
             Kind::Cgroup2 => fs::write(folder.join("memory.swap.max"), "0"),
             _ => fs::write(folder.join("memory.memsw.limit_in_bytes"), bytes.to_string()),
@@ -220,12 +235,16 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, bytes) in [("64M", 64 << 20), ("1g", 1 << 30), ("3K", 3072), ("5", 5)] {
+        for (text, bytes) in [("64M", 64 << 20), ("1g", 1 << 30), ("3000K", 3_072_000), ("1048576", 1 << 20)] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         for text in ["", "M", "0", "0M", "-1", "64MB", "1.5M", "99999999999999999999", "99999999999999999G", "6\u{e9}"]
         {
             assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+        for text in ["64", "1048575", "64k"] {
+            let problem = parse_bytes(text).expect_err("too little");
+            assert!(problem.contains("too little") && problem.contains("M for so many MiB"), "{problem}");
         }
     }
 

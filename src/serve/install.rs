@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use super::model::{ModelProblem, Proven};
 use super::previous;
 use crate::artifact::Artifact;
-use crate::replace::{folder_of, sync_folder};
+use crate::replace::{folder_of, is_special, sync_folder};
 use crate::threads::Threads;
 
 /// Why no model was installed or brought back. What was there before is there still.
@@ -40,6 +40,9 @@ pub enum InstallError {
     /// Another installation is going on.
     #[error("another program installs a model in {} now; try again when it is done", .0.display())]
     Busy(PathBuf),
+    /// What is there is a folder, a device or a pipe.
+    #[error("{} is no file; give the path of one, such as /var/lib/edgeqa/model.safetensors", .0.display())]
+    NoFile(PathBuf),
     /// There is nothing to bring back.
     #[error("there is no {}; `edgeqa model install` keeps one from the second time on", .0.display())]
     NoPrevious(PathBuf),
@@ -59,14 +62,15 @@ pub enum Installed {
 /// # Errors
 /// [`InstallError`].
 pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, InstallError> {
-    let folder = folder_of(to);
-    make_folder(folder).map_err(io_error("make the folder", folder))?;
-    let _lock = lock(to)?;
-    clean(to);
     let refused = |source| InstallError::Model { path: from.to_owned(), source };
     // Of `from` only what tells early that it is no model: what is copied is what has to be right.
     Artifact::open(from)
         .map_err(|source| refused(crate::qa::QaError::Artifact { path: from.to_owned(), source }.into()))?;
+    check_target(to)?;
+    let folder = folder_of(to);
+    make_folder(folder).map_err(io_error("make the folder", folder))?;
+    let _lock = lock(to)?;
+    clean(to);
     if to.exists()
         && same_content(from, to).map_err(io_error("read", from))?
         && let Ok(there) = Proven::open(to, threads)
@@ -95,6 +99,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
 /// [`InstallError`].
 pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     let before = previous(to);
+    check_target(to)?;
     let _lock = lock(to)?;
     clean(to);
     if !before.exists() {
@@ -113,6 +118,14 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     }
     sync_folder(folder_of(to));
     Ok(sha256)
+}
+
+/// A rename would put a file in the place of a device or a pipe.
+fn check_target(to: &Path) -> Result<(), InstallError> {
+    match to.is_dir() || is_special(to) {
+        true => Err(InstallError::NoFile(to.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Makes a folder and those above it; those that are there stay as they are. What root makes is readable for the daemon, which is another

@@ -106,7 +106,7 @@ pub enum ServeError {
         source: ModelProblem,
     },
     /// An address or path cannot be listened on.
-    #[error("cannot listen on {at}")]
+    #[error("cannot listen on {at}{}", advice(source))]
     Listen {
         /// The address or path.
         at: String,
@@ -297,6 +297,17 @@ fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
+/// What to do if listening failed because of `error`.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (something answers there already, edgeqa.service perhaps: stop it, or give another port with --listen)"
+        }
+        io::ErrorKind::PermissionDenied => " (give a port from 1024 up, or a path in a folder of yours)",
+        _ => "",
+    }
+}
+
 fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
     let (shelf, skipped) = Shelf::open(folder, &LibraryOptions::default())?;
     for skipped in &skipped {
@@ -304,6 +315,12 @@ fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
     }
     let library = shelf.library();
     log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+    if library.passage_count() == 0 {
+        log::warn!(
+            "{} holds no .txt or .md file with text: questions without a context have no answer",
+            folder.display()
+        );
+    }
     Ok(shelf)
 }
 

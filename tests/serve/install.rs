@@ -208,3 +208,21 @@ fn a_model_that_computes_nothing_is_refused() {
     assert!(error.contains("an answer scores exactly as much as none"), "{error}");
     assert!(!models.installed().exists());
 }
+
+#[test]
+fn only_a_file_is_replaced() {
+    let models = Models::new();
+    let path = |name: &str| models.folder.path().join(name);
+    let pipe = path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    for target in [&pipe, &path("in")] {
+        for args in [&["install", models.offer("-3.4").to_str().unwrap()][..], &["rollback"]] {
+            let mut command = edgeqa();
+            let error = failure(run(command.arg("model").args(args).arg("--to").arg(target), ""), 1);
+            assert!(error.contains("is no file; give the path of one"), "{error}");
+        }
+    }
+    assert!(fs::metadata(&pipe).is_ok_and(|found| !found.is_file()));
+    let error = failure(run(edgeqa().args(["model", "install", "nothing", "--to"]).arg(path("new/x")), ""), 1);
+    assert!(error.contains("nothing") && !path("new").exists(), "{error}");
+}

@@ -10,8 +10,9 @@ Examples:
   edgeqa model status --json
   sudo edgeqa model rollback
 
-A model is compared with its checksum and asked a question before it is put in place, in one step: a power
-cut leaves the old or the new one. A running `edgeqa serve` notices it and takes it within seconds.";
+A model is compared with its checksum and asked a question before it is put in
+place, in one step: a power cut leaves the old or the new one. A running
+`edgeqa serve` notices it and takes it within seconds.";
 
 /// Arguments of `edgeqa model`.
 #[derive(Debug, Args)]

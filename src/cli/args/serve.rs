@@ -18,14 +18,20 @@ Examples:
   edgeqa serve --socket /run/edgeqa.sock
   echo '{\"question\": \"Who?\", \"context\": \"Ada kept the light.\"}' | edgeqa serve --stdio
 
-Paths: POST /v1/ask (question, optional context, top_k, null_threshold, always_answer, max_answer_len,
-max_seq_len, doc_stride; the reply is what `edgeqa ask --json` prints, with \"ms\"), GET / (the page),
-/healthz, /readyz, /metrics (Prometheus), /v1/info. Errors: {\"error\": {\"code\", \"message\"}}.
+Paths: POST /v1/ask (question, optional context, top_k, null_threshold,
+always_answer, max_answer_len, max_seq_len, doc_stride; the reply is what
+`edgeqa ask --json` prints, with \"ms\"), GET / (the page), /healthz, /readyz,
+/metrics (Prometheus), /v1/info. Errors: {\"error\": {\"code\", \"message\"}}.
 A client that closes its sending half before it has the reply counts as gone.
 
-SIGHUP reads model and documents again; a model file that is replaced is noticed without it. SIGTERM
-stops after what is being answered. Sockets of systemd (LISTEN_FDS) are used, NOTIFY_SOCKET is told.
+SIGHUP reads model and documents again; a model file that is replaced is noticed
+without it. SIGTERM stops after what is being answered. Sockets of systemd
+(LISTEN_FDS) are used, NOTIFY_SOCKET is told.
 The log is on standard error; RUST_LOG sets its level (default: info).";
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not ADDRESS:PORT in numbers, such as 127.0.0.1:8017".into())
+}
 
 /// Arguments of `edgeqa serve`.
 #[derive(Debug, Args)]
@@ -33,7 +39,7 @@ The log is on standard error; RUST_LOG sets its level (default: info).";
 pub struct ServeArgs {
     /// Address and port to answer HTTP on; may be given again. Anything but 127.0.0.1 lets other machines ask [default:
     /// 127.0.0.1:8017, or nothing with --socket, --stdio or sockets of systemd]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub listen: Vec<SocketAddr>,
 
     /// Path of a Unix socket to answer HTTP on; may be given again
