@@ -147,7 +147,7 @@ fn foreign_files_and_versions_are_told_apart() {
         temp.edited(|h| drop(h.as_object_mut().expect("object").remove("__metadata__"))),
         ArtifactError::NotEdgeqa
     ));
-    message(&set("format_version", "1"), &["format version 1", "reads version 3", "convert"]);
+    message(&set("format_version", "1"), &["format version 1", "reads version 3", "make the model again"]);
     message(&set("layout", "i8-panel8-k4"), &["i8-panel8-k4", "i8-panel16-k4", "convert"]);
     for key in ["config", "source", "license", "tool", "data_sha256", "header_sha256", "layout", "format_version"] {
         let error = remove(key);

@@ -125,7 +125,7 @@ fn damage_inside_of_trie_and_scores_is_found_by_verification() {
 }
 
 #[test]
-fn packed_tokenizers_still_work_and_old_files_are_told_to_be_converted_again() {
+fn packed_tokenizers_still_work_and_old_files_are_told_to_be_made_again() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = folder.path().join("packed.safetensors");
     let metadata = common::metadata();
@@ -144,5 +144,5 @@ fn packed_tokenizers_still_work_and_old_files_are_told_to_be_converted_again() {
     let old = [&bytes[..at], b"1", &bytes[at + 1..]].concat();
     std::fs::write(&path, old).expect("write");
     let error = Artifact::open(&path).expect_err("refused").to_string();
-    assert!(error.contains("version 1") && error.contains("convert the model again"), "{error}");
+    assert!(error.contains("version 1") && error.contains("make the model again"), "{error}");
 }
