@@ -115,6 +115,9 @@ fn read_file(path: &Path) -> anyhow::Result<String> {
     if path == Path::new("-") {
         return read_stdin();
     }
+    if path.is_dir() {
+        bail!("{} is a folder; give a file, or a folder of texts with --docs", path.display());
+    }
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     decode(bytes, &path.display().to_string())
 }

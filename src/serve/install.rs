@@ -100,6 +100,9 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
 pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     let before = previous(to);
     check_target(to)?;
+    if !folder_of(to).is_dir() {
+        return Err(InstallError::NoPrevious(before));
+    }
     let _lock = lock(to)?;
     clean(to);
     if !before.exists() {

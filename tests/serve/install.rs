@@ -223,6 +223,8 @@ fn only_a_file_is_replaced() {
         }
     }
     assert!(fs::metadata(&pipe).is_ok_and(|found| !found.is_file()));
+    let error = failure(run(edgeqa().args(["model", "rollback", "--to"]).arg(path("new/x")), ""), 1);
+    assert!(error.contains("there is no ") && error.contains("model install"), "{error}");
     let error = failure(run(edgeqa().args(["model", "install", "nothing", "--to"]).arg(path("new/x")), ""), 1);
     assert!(error.contains("nothing") && !path("new").exists(), "{error}");
 }
