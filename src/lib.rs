@@ -11,6 +11,9 @@
 //! - [`threads`]: who computes
 //! - [`memory`]: what a process costs, and limits
 //! - [`replace`](mod@replace): files that are replaced whole
+//! - [`checksum`]: checksums of files
+//! - [`stats`]: quantiles and means
+//! - [`progress`]: progress bars
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`vocabulary`]: pieces of text and their ids, compiled for searching in a map
 //! - [`tokenizer`]: text to token ids and byte offsets
@@ -22,6 +25,7 @@
 
 pub mod artifact;
 pub mod bench;
+pub mod checksum;
 pub mod config;
 pub mod documents;
 pub mod errors;
@@ -31,6 +35,7 @@ pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod ops;
+pub mod progress;
 pub mod qa;
 pub mod replace;
 #[cfg(target_os = "linux")]
@@ -38,9 +43,15 @@ pub mod serve;
 #[cfg(test)]
 #[path = "../tests/common/skip.rs"]
 mod skip;
+pub mod stats;
 pub mod threads;
 pub mod tokenizer;
 pub mod vocabulary;
+
+/// What this program was built for, such as `aarch64-linux`.
+pub fn target() -> String {
+    format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
+}
 
 #[cfg(target_endian = "big")]
 compile_error!("artifacts are mapped as little-endian numbers; big-endian targets are not supported");

@@ -23,7 +23,7 @@ pub fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Whether something is there that is no file and no folder: a rename would put a file in its place.
-pub(crate) fn is_special(target: &Path) -> bool {
+pub fn is_special(target: &Path) -> bool {
     fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 

@@ -2,14 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use edgeqa::artifact::Artifact;
-use edgeqa::eval::{Dataset, Observer, files};
+use edgeqa::eval::{Dataset, files};
 use edgeqa::kernels::gemm;
+use edgeqa::progress::Progress;
 use edgeqa::qa::{AskOptions, Reader};
 use edgeqa::replace::replace;
 use edgeqa::tokenizer::QaTokenizer;
@@ -18,7 +17,6 @@ use edgeqa_quantize::compare::fp32::Fp32;
 use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report};
 use edgeqa_quantize::compare::warnings::warnings;
 use edgeqa_quantize::compare::{Reference, Task, compare};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::CompareArgs;
 
@@ -62,8 +60,8 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     let identity = Identity::new(fp32.backend, fp32.config(), fp32.sha256.values().cloned(), tokenizer, &task);
     let folder = if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) };
     let reference =
-        Reference::run_or_cached(folder.as_deref(), &identity, || fp32.load(), &task, &Progress::new("fp32"))?;
-    let comparison = compare(&reference, &task, &Progress::new("int8"))?;
+        Reference::run_or_cached(folder.as_deref(), &identity, || fp32.load(), &task, &Progress::of_questions("fp32"))?;
+    let comparison = compare(&reference, &task, &Progress::of_questions("int8"))?;
     let gate = args.min_f1_ratio.map(|min_f1_ratio| Gate { min_f1_ratio, passed: comparison.passes(min_f1_ratio) });
     Ok(Report {
         data: Data::of(&dataset),
@@ -96,42 +94,4 @@ fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
 
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// How long one side must take before there is a bar.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Shows on standard error, if that is a terminal, how many questions one side has answered. It vanishes when dropped.
-struct Progress {
-    side: &'static str,
-    started: Instant,
-    bar: OnceLock<ProgressBar>,
-}
-
-impl Progress {
-    fn new(side: &'static str) -> Self {
-        Self { side, started: Instant::now(), bar: OnceLock::new() }
-    }
-}
-
-impl Observer for Progress {
-    fn answered(&self, done: usize, all: usize) {
-        if self.bar.get().is_none() && (done >= all || self.started.elapsed() < PATIENCE) {
-            return;
-        }
-        let bar = self.bar.get_or_init(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left");
-            let bar = ProgressBar::new(all as u64).with_elapsed(self.started.elapsed()).with_message(self.side);
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_position(done as u64);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = self.bar.get() {
-            bar.finish_and_clear();
-        }
-    }
 }

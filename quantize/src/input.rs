@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use edgeqa::artifact::{Artifact, ArtifactError, Source};
+use edgeqa::checksum;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
 use crate::hub::Downloaded;
+use crate::import;
 use crate::import::onnx::OnnxModel;
-use crate::{checksum, import};
 
 /// The files of one model.
 #[derive(Clone, Debug)]
@@ -217,7 +218,7 @@ pub(crate) fn checksums(files: &[ModelFile]) -> anyhow::Result<Vec<Checksum>> {
         let (role, path, name) = (file.role, &file.path, file.name());
         let unique = files.iter().filter(|other| other.name() == name).count() == 1;
         let name = if unique { name } else { format!("{}/{}", role.name(), file.place.display()) };
-        let sha256 = checksum::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (_, sha256) = checksum::of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Checksum { role, name, sha256 })
     };
     files.iter().map(sum).collect()
@@ -254,7 +255,10 @@ mod tests {
             let files = files(&path(weights), &path(config), Some(&path(tokenizer)), Some(&graph));
             let sums = checksums(&files).expect("checksums");
             for (file, sum) in files.iter().zip(&sums) {
-                assert_eq!((file.role, checksum::sha256(&file.path).ok()), (sum.role, Some(sum.sha256.clone())));
+                assert_eq!(
+                    (file.role, checksum::of_file(&file.path).ok().map(|(_, sum)| sum)),
+                    (sum.role, Some(sum.sha256.clone()))
+                );
             }
             assert_eq!(by_name(&sums).len(), files.len());
             sums.into_iter().map(|sum| sum.name).collect()

@@ -22,7 +22,6 @@
 
 pub mod calibrate;
 pub mod checkpoint;
-mod checksum;
 pub mod compare;
 pub mod config;
 pub mod convert;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
-use edgeqa::replace::{behind_links, folder_of};
+use anyhow::ensure;
+use edgeqa::replace::{behind_links, folder_of, is_special};
 
 /// Refuses what cannot be replaced by a file.
 ///
@@ -12,14 +12,12 @@ use edgeqa::replace::{behind_links, folder_of};
 /// If `out` is no file, or its folder does not exist; the message says what to do.
 pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
     let target = &behind_links(out);
-    match fs::metadata(target) {
-        Ok(found) if found.is_dir() => bail!("{} is a folder; give a file with --out", out.display()),
-        Ok(found) if !found.is_file() => bail!(
-            "{} is neither a file nor a folder, so no file can take its place; give another one with --out",
-            out.display()
-        ),
-        _ => {}
-    }
+    ensure!(!target.is_dir(), "{} is a folder; give a file with --out", out.display());
+    ensure!(
+        !is_special(target),
+        "{} is neither a file nor a folder, so no file can take its place; give another one with --out",
+        out.display()
+    );
     let folder = folder_of(target);
     ensure!(
         folder.is_dir(),

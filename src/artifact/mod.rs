@@ -27,8 +27,3 @@ pub const FORMAT_VERSION: u32 = 3;
 /// Suffix of the filler tensors (fewer than [`ALIGNMENT`] zero bytes) that align the tensor after them. They are needed
 /// because safetensors allows no holes between tensors.
 pub const PADDING_SUFFIX: &str = ".pad";
-
-/// Lower-case hexadecimal digits of `bytes`, as checksums are written.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::map::{Access, Mapping};
 use super::metadata::{Checksums, Metadata};
 use super::schema::{self, Precision, SCORES, SCORES_F64, TRIE, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, hex, seal};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, seal};
+use crate::checksum::hex;
 use crate::kernels::layout::{KG, NR};
 use crate::vocabulary::{Fault, Trie};
 

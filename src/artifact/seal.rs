@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use crate::checksum::hex;
 
 /// The metadata entry.
 pub const ENTRY: &str = "header_sha256";
@@ -30,7 +30,7 @@ pub fn expected(header: &[u8], stated: &str) -> Option<String> {
 /// Where the digits of the entry begin.
 fn find(header: &[u8], digits: &str) -> Option<usize> {
     let entry = format!("\"{ENTRY}\":\"{digits}\"");
-    let at = header.windows(entry.len()).position(|window| window == entry.as_bytes())?;
+    let at = memchr::memmem::find(header, entry.as_bytes())?;
     Some(at + entry.len() - 1 - digits.len())
 }
 

@@ -10,7 +10,8 @@ use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
 use super::schema::{self, LinearSpec, Precision, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, hex, seal};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, seal};
+use crate::checksum::hex;
 use crate::replace::{behind_links, beside, folder_of, is_special, sync_folder};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::html::escape;
 use super::page::digits;
-use super::stats::{percentile, sorted};
+use super::stats::percentile;
+use crate::stats::ascending;
 
 /// A picture.
 #[derive(Clone, Debug)]
@@ -273,7 +274,7 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
         .iter()
         .filter(|row| !row.times.is_empty())
         .map(|row| {
-            let times = sorted(&row.times);
+            let times = ascending(row.times.iter().copied());
             let median = percentile(&times, 0.5);
             (row.name.as_str(), times.iter().map(|time| time / median).collect())
         })
@@ -281,7 +282,7 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
     // What most rows need, between narrow and wide.
     let mut reach: Vec<f64> =
         rows.iter().flat_map(|(_, times)| [1.0 - percentile(times, 0.01), percentile(times, 0.97) - 1.0]).collect();
-    reach = sorted(&reach);
+    reach = ascending(reach);
     let reach = (1.3 * percentile(&reach, 0.85)).clamp(0.04, 0.9);
     let (low, high) = ((1.0 - 0.6 * reach).max(0.0), 1.0 + reach);
     let bottom = 10.0 + ROW * rows.len() as f64;

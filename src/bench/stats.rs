@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::eval::Random;
+use crate::stats::{ascending, quantile};
 
 /// What is said about a number of times, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct Summary {
 impl Summary {
     /// Of `times`; `None` if there are none.
     pub fn of(times: &[f64]) -> Option<Self> {
-        let sorted = sorted(times);
+        let sorted = ascending(times.iter().copied());
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let at = |fraction| percentile(&sorted, fraction);
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
@@ -43,28 +44,14 @@ impl Summary {
     }
 }
 
-/// In ascending order.
-pub fn sorted(times: &[f64]) -> Vec<f64> {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted
-}
-
-/// The value below which `fraction` of the `sorted` values lie, interpolated linearly between the two at the sides of
-/// `fraction * (n - 1)`, as numpy and R (type 7) do unless told otherwise. 0 if there are none.
+/// A percentile of `sorted` times, a [`quantile`]; 0 if there are none.
 pub fn percentile(sorted: &[f64], fraction: f64) -> f64 {
-    let place = fraction.clamp(0.0, 1.0) * sorted.len().saturating_sub(1) as f64;
-    let low = place.floor() as usize;
-    match (sorted.get(low), sorted.get(low + 1)) {
-        (Some(low), Some(high)) => low + (high - low) * place.fract(),
-        (Some(last), None) => *last,
-        (None, _) => 0.0,
-    }
+    quantile(sorted, fraction).unwrap_or_default()
 }
 
-/// The median of `times`.
+/// The median of `times`; 0 if there are none.
 pub fn median(times: &[f64]) -> f64 {
-    percentile(&sorted(times), 0.5)
+    percentile(&ascending(times.iter().copied()), 0.5)
 }
 
 /// Resamples that [`ratio_interval`] draws.
@@ -76,11 +63,11 @@ pub fn ratio_interval(base: &[f64], times: &[f64]) -> Option<(f64, f64)> {
     if base.is_empty() || times.is_empty() {
         return None;
     }
-    let (base, times) = (sorted(base), sorted(times));
+    let (base, times) = (ascending(base.iter().copied()), ascending(times.iter().copied()));
     let mut random = Random(1);
     let ratios: Vec<f64> =
         (0..RESAMPLES).map(|_| resampled_median(&times, &mut random) / resampled_median(&base, &mut random)).collect();
-    let ratios = sorted(&ratios);
+    let ratios = ascending(ratios);
     Some((percentile(&ratios, 0.025), percentile(&ratios, 0.975)))
 }
 

@@ -1,17 +1,17 @@
 //! What is measured: the model, what is run of it, and the program; their files, and how to read them from the disk again.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Read};
+use std::io::IoSliceMut;
 use std::path::Path;
 
 use rustix::io::{ReadWriteFlags, preadv2};
-use sha2::{Digest, Sha256};
 
 use super::BenchError;
 use super::measure::Work;
 use super::record::{Model, Program};
 use super::run::{Plan, QUESTIONS};
 use crate::artifact::Artifact;
+use crate::checksum;
 use crate::config::ModelConfig;
 use crate::memory::drop_cached;
 use crate::qa::QaError;
@@ -45,33 +45,19 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
         Ok((window.ids.len(), Work::Sequence { ids: window.ids, types }))
     };
     let windows = plan.lengths.iter().map(window).collect::<Result<_, _>>()?;
-    let (bytes, sha256) = checksum(path)?;
+    let (bytes, sha256) = sum(path)?;
     let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
     let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
     Ok((config.clone(), model, windows))
 }
 
 pub fn program(path: &Path) -> Result<Program, BenchError> {
-    let (bytes, sha256) = checksum(path)?;
-    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-    Ok(Program { version: env!("CARGO_PKG_VERSION").into(), target, bytes, sha256 })
+    let (bytes, sha256) = sum(path)?;
+    Ok(Program { version: env!("CARGO_PKG_VERSION").into(), target: crate::target(), bytes, sha256 })
 }
 
-/// Length and SHA-256 of a file.
-fn checksum(path: &Path) -> Result<(u64, String), BenchError> {
-    let failed = |source| BenchError::Read { path: path.to_owned(), source };
-    let (mut file, mut hash) = (File::open(path).map_err(failed)?, Sha256::new());
-    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            read => {
-                hash.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
-    Ok((bytes, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+fn sum(path: &Path) -> Result<(u64, String), BenchError> {
+    checksum::of_file(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })
 }
 
 /// Makes the next process read the model from the disk. What is to be said about it if that cannot be made sure.

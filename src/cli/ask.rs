@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::ensure;
 use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
 use edgeqa::errors::one_line;
+use edgeqa::progress::Progress;
 use edgeqa::qa::{Answer, AskOptions, Context, QaError, Reader};
 use serde::Serialize;
 
 use super::args::AskArgs;
 use super::excerpt::shortened;
 use super::input::{self, Material, Source};
-use super::progress::Progress;
 use super::show::Page;
 use super::{load, locate, print};
 

@@ -11,11 +11,11 @@ use edgeqa::bench::page::Page;
 use edgeqa::bench::record::{Record, Settings};
 use edgeqa::bench::run::{QUESTIONS, TEXT};
 use edgeqa::bench::{Comparison, Plan, html, report, text};
+use edgeqa::progress::Progress;
 use edgeqa::replace::replace;
 use edgeqa::threads::Threads;
 
 use super::args::BenchArgs;
-use super::progress::Progress;
 use super::{input, locate, open, print, verify};
 
 /// Lengths that are measured unless told otherwise, as far as the model takes them.

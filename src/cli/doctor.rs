@@ -127,7 +127,7 @@ impl Report {
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            target: edgeqa::target(),
             cpu: cpu_name(),
             features: features().into_iter().map(|(name, available)| Feature { name, available }).collect(),
             kernels: TABLE.iter().map(kernel).collect(),

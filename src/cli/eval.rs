@@ -11,11 +11,11 @@ use edgeqa::eval::score::Figure;
 use edgeqa::eval::{Dataset, EvalError, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
 use edgeqa::memory;
+use edgeqa::progress::Progress;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::excerpt::clean;
-use super::progress::Progress;
 use super::{load, locate, pretty, print};
 
 /// Everything about an evaluation.
@@ -130,7 +130,7 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
         None => (Some(reader.null_threshold()), "the model recommends none"),
     };
     let started = Instant::now();
-    let progress = Progress::of_questions();
+    let progress = Progress::of_questions("answering");
     let predictions = evaluate(&reader, dataset, &options, threads, &progress)?;
     drop(progress);
     let total = started.elapsed().as_secs_f64();

@@ -13,7 +13,6 @@ mod log;
 mod memory;
 #[cfg(target_os = "linux")]
 mod model;
-mod progress;
 #[cfg(target_os = "linux")]
 mod serve;
 mod show;

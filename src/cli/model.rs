@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edgeqa::errors::one_line;
+use edgeqa::progress::Spinner;
 use edgeqa::serve::install::{Installed, install, rollback};
 use edgeqa::serve::model::Proven;
 use edgeqa::serve::previous;
@@ -10,7 +11,6 @@ use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::model::{Action, ModelCommandArgs, Place};
-use super::progress::Spinner;
 use super::{locate, pretty, print};
 
 fn place(named: &Place) -> anyhow::Result<PathBuf> {

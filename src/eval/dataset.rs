@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::EvalError;
 use super::random::Random;
-use crate::artifact::hex;
+use crate::checksum::hex;
 
 const EXPECTED: &str = "a file in the format of SQuAD 1.1 or 2.0";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

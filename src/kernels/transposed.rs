@@ -32,7 +32,7 @@ impl Row<'_> {
                     Some(values) => lanes = *values,
                     None => lanes[..values.len()].copy_from_slice(values),
                 }
-                s.mul(s.to_f32(s.load_i32(&lanes.map(i32::from))), s.splat(*scale))
+                s.mul(s.to_f32(s.load_i32(&std::array::from_fn(|lane| lanes[lane].into()))), s.splat(*scale))
             }
         }
     }

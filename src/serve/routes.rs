@@ -169,7 +169,7 @@ impl Info {
         let artifact = model.artifact();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            target: crate::target(),
             kernel: chosen().name,
             threads: model.reader().model().threads().count(),
             uptime_seconds: daemon.metrics.uptime().as_secs_f64(),

@@ -24,8 +24,9 @@ use tokenizers::{Encoding, Model, ModelWrapper, PostProcessor, PostProcessorWrap
 
 use self::compile::Pipeline;
 use self::model::AnyModel;
+use crate::artifact::Artifact;
 use crate::artifact::schema::TOKENIZER_TENSORS;
-use crate::artifact::{Artifact, hex};
+use crate::checksum::hex;
 use crate::guard::guard;
 
 pub use self::compile::compile;

@@ -4,9 +4,9 @@
 //! replacement, as many as there are, and each draw gives a mean over the questions drawn; the interval holds the middle of these.
 //! Both sides are drawn together, so what makes a question hard for both does not count.
 
+use edgeqa::stats::{ascending, quantile};
 use serde::Serialize;
 
-use super::numbers::{ascending, quantile};
 use crate::random::Random;
 
 /// Number of draws.

@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use edgeqa::artifact::hex;
+use edgeqa::checksum::hex;
 use edgeqa::config::ModelConfig;
 use edgeqa::eval::Subset;
 use edgeqa::replace::replace;

@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 use edgeqa::eval::Prediction;
+use edgeqa::stats::{ascending, deviation, mean, quantile, rms};
 use serde::Serialize;
 
 use super::Recording;
-use super::numbers::{ascending, deviation, mean, quantile, rms};
 
 /// The absolute difference of int8 and fp32 logits, start and end together, over all tokens of all windows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ impl LogitError {
         };
         let (want, got) = (all(fp32), all(int8));
         let spread = deviation(&want).unwrap_or_default();
-        let differences = ascending(want.iter().zip(&got).map(|(want, got)| (want - got).abs()).collect());
+        let differences = ascending(want.iter().zip(&got).map(|(want, got)| (want - got).abs()));
         let rms = rms(&differences).unwrap_or_default();
         let at = |q| quantile(&differences, q).unwrap_or_default();
         Ok(Self {

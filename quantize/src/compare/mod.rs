@@ -36,7 +36,6 @@ pub mod by_length;
 pub mod cache;
 pub mod fp32;
 pub mod logits;
-mod numbers;
 pub mod paired;
 pub mod recording;
 pub mod reference;

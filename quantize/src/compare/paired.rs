@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use edgeqa::eval::score::{Predictions, raw_scores};
 use edgeqa::eval::{Dataset, Metrics, Observer, Prediction, Scores, files};
 use edgeqa::qa::Scorer;
+use edgeqa::stats::{ascending, mean, quantile};
 use serde::Serialize;
 
 use super::bootstrap::{self, Cluster, Estimate};
 use super::logits::{LogitError, OddsError};
-use super::numbers::{ascending, mean, quantile};
 use super::{Recording, Reference, Task};
 
 /// Questions listed as the worst at most.
@@ -191,7 +191,7 @@ impl Side {
         }
         let texts: Predictions = files::texts(&predictions);
         let metrics = Metrics::new(dataset, &texts, Some(&files::null_odds(&predictions)), None)?;
-        let seconds = ascending(predictions.iter().map(|prediction| prediction.seconds).collect());
+        let seconds = ascending(predictions.iter().map(|prediction| prediction.seconds));
         let side = Self {
             metrics,
             mean_seconds: mean(&seconds).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use super::HubError;
 use super::listing::FileEntry;
+use edgeqa::checksum;
 use hf_hub::Cache;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -70,7 +71,7 @@ pub(super) fn difference(path: &Path, expected: &FileEntry) -> io::Result<Option
     let Some(sha256) = &expected.sha256 else {
         return Ok(None);
     };
-    let found = crate::checksum::sha256(path)?;
+    let (_, found) = checksum::of_file(path)?;
     Ok((found != *sha256).then(|| format!("SHA-256 {found} instead of {sha256}")))
 }
 

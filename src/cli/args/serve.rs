@@ -29,10 +29,6 @@ without it. SIGTERM stops after what is being answered. Sockets of systemd
 (LISTEN_FDS) are used, NOTIFY_SOCKET is told.
 The log is on standard error; RUST_LOG sets its level (default: info).";
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "not ADDRESS:PORT in numbers, such as 127.0.0.1:8017".into())
-}
-
 /// Arguments of `edgeqa serve`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -119,4 +115,8 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(value) if (0.01..=86_400.0).contains(&value) => Ok(value),
         _ => Err("not a number of seconds from 0.01 to 86400".into()),
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not ADDRESS:PORT in numbers, such as 127.0.0.1:8017".into())
 }

@@ -133,7 +133,7 @@ fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8]) -> [[i32; NR
 #[inline]
 #[target_feature(enable = "neon")]
 fn splat(bytes: [i8; KG]) -> int8x16_t {
-    vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(bytes.map(|byte| byte as u8))))
+    vreinterpretq_s8_s32(vdupq_n_s32(bytemuck::cast(bytes)))
 }
 
 /// Adds the products of two groups.

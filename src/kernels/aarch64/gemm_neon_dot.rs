@@ -112,7 +112,7 @@ fn block<const M: usize>(tile: &Tile<'_>, first: usize, panel: &[i8], acc: &mut 
     for (g, group) in groups.iter().enumerate() {
         for (m, sums) in sums.iter_mut().enumerate() {
             let bytes = tile.row(first + m)[steps.len() * CHUNK + g * KG..].first_chunk::<KG>().expect("a group");
-            let a = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(bytes.map(|byte| byte as u8))));
+            let a = vreinterpretq_s8_s32(vdupq_n_s32(bytemuck::cast(*bytes)));
             for (c, sum) in sums.iter_mut().enumerate() {
                 sdot!(*sum, load(group, c), a, 0);
             }

@@ -89,7 +89,7 @@ impl Distances {
             let window = values[(columns[0] - first) as usize..].first_chunk().expect("16 values");
             s.lookup(window, columns)
         } else {
-            s.load(&columns.map(|column| values[(column - first) as usize]))
+            s.load(&std::array::from_fn(|lane| values[(columns[lane] - first) as usize]))
         }
     }
 }

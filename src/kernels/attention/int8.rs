@@ -159,7 +159,7 @@ fn interleave<S: Simd>(s: S, groups: usize, rows: &[&[i8]; LANES], flip: u8, to:
                 Some(bytes) => block = *bytes,
                 None => block[..bytes.len()].copy_from_slice(bytes),
             }
-            *vector = s.load(&bytemuck::cast(block.map(|byte: i8| byte as u8 ^ flip)));
+            *vector = s.load(&bytemuck::cast(std::array::from_fn::<_, GROUP, _>(|n| block[n] as u8 ^ flip)));
         }
         s.transpose(&mut square);
         for (group, vector) in (first..groups).zip(square) {

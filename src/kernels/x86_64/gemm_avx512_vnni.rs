@@ -72,7 +72,7 @@ fn block<const M: usize, const P: usize>(tile: &Tile<'_>, acc: &mut Accumulators
             *w = unsafe { _mm512_loadu_epi8(panel[g].as_ptr()) };
         }
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = _mm512_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8)));
+            let a = _mm512_set1_epi32(bytemuck::cast(row[g]));
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = _mm512_dpbusd_epi32(*sum, a, w);
             }

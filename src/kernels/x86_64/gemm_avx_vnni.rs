@@ -72,7 +72,7 @@ fn block<const M: usize>(tile: &Tile<'_>, acc: &mut [[i32; NR]]) {
             *w = unsafe { _mm256_loadu_si256(part.as_ptr().cast()) };
         }
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = _mm256_set1_epi32(i32::from_ne_bytes(row[g].map(|a| a as u8)));
+            let a = _mm256_set1_epi32(bytemuck::cast(row[g]));
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = _mm256_dpbusd_avx_epi32(*sum, a, w);
             }

@@ -1,9 +1,9 @@
-//! The progress bars of what takes long.
+//! The progress bars of what takes long, for programs.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use edgeqa::eval::Observer;
+use crate::eval::Observer;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How long something must take before there is a bar.
@@ -12,33 +12,35 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Shows on standard error, if that is a terminal, how much of a task is done. It vanishes when dropped.
 pub struct Progress {
     started: Instant,
-    template: &'static str,
+    doing: &'static str,
+    unit: &'static str,
     bar: OnceLock<ProgressBar>,
 }
 
 impl Progress {
     /// For a text that is read window by window.
     pub fn of_windows() -> Self {
-        Self::start("reading {wide_bar} {pos}/{len} windows, {eta} left")
+        Self::start("reading", "windows")
     }
 
     /// For a question to documents, passage by passage.
     pub fn of_passages() -> Self {
-        Self::start("reading {wide_bar} {pos}/{len} passages, {eta} left")
+        Self::start("reading", "passages")
     }
 
-    /// For many questions.
-    pub fn of_questions() -> Self {
-        Self::start("answering {wide_bar} {pos}/{len} questions, {per_sec}, {eta} left")
+    /// For many questions, of which it says that they are `doing`.
+    pub fn of_questions(doing: &'static str) -> Self {
+        Self::start(doing, "questions, {per_sec}")
     }
 
     /// For processes that measure.
     pub fn of_measurements() -> Self {
-        Self::start("measuring {wide_bar} {pos}/{len} processes, {eta} left")
+        Self::start("measuring", "processes")
     }
 
-    fn start(template: &'static str) -> Self {
-        Self { started: Instant::now(), template, bar: OnceLock::new() }
+    /// `unit` is what is counted, and what else the bar says of it.
+    fn start(doing: &'static str, unit: &'static str) -> Self {
+        Self { started: Instant::now(), doing, unit, bar: OnceLock::new() }
     }
 
     /// Says that `done` of `all` are done.
@@ -47,7 +49,8 @@ impl Progress {
             return;
         }
         let bar = self.bar.get_or_init(|| {
-            let style = ProgressStyle::with_template(self.template);
+            let template = format!("{} {{wide_bar}} {{pos}}/{{len}} {}, {{eta}} left", self.doing, self.unit);
+            let style = ProgressStyle::with_template(&template);
             let bar = ProgressBar::new(all as u64).with_elapsed(self.started.elapsed());
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
