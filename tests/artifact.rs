@@ -1,10 +1,7 @@
 //! The file format: determinism, alignment, and one clear error per kind of damage.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{Random, metadata, write_model};
 use edgeqa::artifact::write::{TensorData, write};
 use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, Metadata, OverallScores, schema};
 use edgeqa::kernels::layout::PackedShape;
@@ -13,6 +10,9 @@ use edgeqa::ops::LinearWeights;
 use edgeqa::tokenizer::QaTokenizer;
 use half::f16;
 use serde_json::{Value, json};
+
+use crate::common;
+use crate::common::{Random, metadata, write_model};
 
 struct Temp {
     folder: tempfile::TempDir,

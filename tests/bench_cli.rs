@@ -1,12 +1,11 @@
 //! `edgeqa bench` as people and scripts use it.
 
-mod common;
-
 use std::fs;
 
-use common::program::{Bench, failure, run, success};
-use common::skip::skipped;
 use serde_json::Value;
+
+use crate::common::program::{Bench, failure, run, success};
+use crate::common::skip::skipped;
 
 /// Few runs of a tiny model.
 const QUICK: [&str; 11] =

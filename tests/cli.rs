@@ -1,16 +1,16 @@
 //! The `edgeqa` command as people and scripts use it.
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use common::program::{Bench, failure, json_lines, run, success};
 use edgeqa::artifact::schema;
 use edgeqa::artifact::write::write;
 use serde_json::Value;
+
+use crate::common;
+use crate::common::program::{Bench, failure, json_lines, run, success};
 
 const TEXT: &str = "Ada Morrow — the keeper ☕ — kept the light.\nShe kept a log of ships.\n";
 

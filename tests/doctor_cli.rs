@@ -1,9 +1,8 @@
 //! `edgeqa doctor` as people and scripts use it, and `ask` with threads.
 
-mod common;
-
-use common::program::{Bench, failure, run, success};
 use serde_json::Value;
+
+use crate::common::program::{Bench, failure, run, success};
 
 fn doctor(bench: &Bench, args: &[&str], kernel: Option<&str>) -> Value {
     let model = bench.model.to_str().expect("UTF-8");

@@ -1,12 +1,11 @@
 //! `edgeqa eval` as people and scripts use it.
 
-mod common;
-
 use std::fs;
 use std::process::{Output, Stdio};
 
-use common::program::{Bench, failure, run, success};
 use serde_json::Value;
+
+use crate::common::program::{Bench, failure, run, success};
 
 const DATA: &str = r#"{"version": "v2.0", "data": [{"title": "Rock", "paragraphs": [
     {"context": "Ada Morrow kept the light.", "qas": [

@@ -1,9 +1,8 @@
 //! What fuzzing has found interesting, and what it was begun with, again.
 
-#[path = "fuzz/properties.rs"]
-mod properties;
-
 use std::path::Path;
+
+use crate::properties;
 
 #[test]
 fn the_corpus_has_no_counter_example() {

@@ -1,13 +1,13 @@
 //! Reading a text with a whole, if tiny, model.
 
-mod common;
-
 use edgeqa::artifact::Artifact;
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::decode::Decoder;
 use edgeqa::qa::{Answer, AskOptions, QaError, Reader};
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError};
 use tempfile::tempdir;
+
+use crate::common;
 
 const TEXT: &str = "Ada Morrow — the keeper ☕ — kept the light on Kelp Rock for nine winters, and a log of ships. ";
 

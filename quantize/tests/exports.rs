@@ -2,7 +2,7 @@
 //! reason; what converts computes what torch computed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use edgeqa::artifact::Artifact;
@@ -12,9 +12,7 @@ use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert
 use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::{float, import, parallel};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
-}
+use crate::common::fixtures;
 
 #[derive(serde::Deserialize)]
 struct Variant {

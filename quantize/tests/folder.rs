@@ -1,15 +1,14 @@
 //! Folders of named weights: what is taken from them, and what is refused.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{Tensors, fixtures, read_tensors, write_tensors};
 use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
 use edgeqa_quantize::import::folder::import;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common::{Tensors, fixtures, read_tensors, write_tensors};
 
 /// The folder of `base-hf` with other entries in its `config.json`, and with other tensors.
 struct Model(TempDir);

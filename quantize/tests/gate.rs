@@ -1,13 +1,10 @@
 //! The accuracy gate on a model made hostile to int8. The right answers are those of the fp32 model itself, so that random weights
 //! have something to lose.
 
-mod common;
-
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{fixtures, read_tensors, write_tensors};
 use edgeqa::artifact::Artifact;
 use edgeqa::eval::{Dataset, evaluate};
 use edgeqa::model::Session;
@@ -18,6 +15,8 @@ use edgeqa_quantize::convert::{Input, Options, Summary, convert};
 use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::{float, import};
 use safetensors::{Dtype, SafeTensors};
+
+use crate::common::{fixtures, read_tensors, write_tensors};
 
 /// A threshold that no null odds exceed: every question is answered.
 const ANSWER_ALL: f32 = 1e9;

@@ -1,16 +1,12 @@
 //! Graphs that no exporter writes: each converts rightly or is refused, in bounded time and without a panic.
 
-use std::path::{Path, PathBuf};
-
 use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::import::onnx;
 use prost::Message;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, type_proto};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
-}
+use crate::common::fixtures;
 
 /// Converts the base graph after `change`; returns the checksum of the data, or the error.
 fn converted(change: impl FnOnce(&mut GraphProto)) -> Result<String, String> {

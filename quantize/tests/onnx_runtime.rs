@@ -1,8 +1,5 @@
 //! The fp32 path and the int8 artifact against logits that ONNX Runtime computed (`tests/tools/ort_logits.py`).
 
-#[path = "../../tests/common/skip.rs"]
-mod skip;
-
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::Artifact;
@@ -10,7 +7,8 @@ use edgeqa::model::{ModelWeights, Session};
 use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::{float, import};
-use skip::skipped;
+
+use crate::skip::skipped;
 
 fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,15 +1,13 @@
 //! The program as a user runs it: exit codes, messages, output, and what a kill leaves behind.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use edgeqa_quantize::parallel;
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
-}
+use crate::common::fixtures;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))

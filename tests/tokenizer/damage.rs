@@ -8,7 +8,8 @@ use edgeqa::artifact::{Artifact, ArtifactError, FORMAT_VERSION};
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError, compile};
 use edgeqa::vocabulary::Fault;
 
-use super::{common, unigram};
+use super::unigram;
+use crate::common;
 
 const SIZE: usize = 1000;
 

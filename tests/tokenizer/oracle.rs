@@ -61,7 +61,7 @@ impl Pair {
         let size = library.get_vocab_size(true);
         let folder = tempfile::tempdir().expect("temporary folder");
         // The map outlives the name of its file.
-        let artifact = super::common::open_with_tokenizer(folder.path(), json, size);
+        let artifact = crate::common::open_with_tokenizer(folder.path(), json, size);
         artifact.verify().expect("sound");
         Self { library, compiled: QaTokenizer::from_artifact(&artifact).expect("a tokenizer") }
     }

@@ -1,7 +1,7 @@
 //! Downloads that succeed, at once or after a break.
 
-use crate::fake_hub::{Answer, FakeHub, Request, sha256};
-use crate::*;
+use super::fake_hub::{Answer, FakeHub, Request, sha256};
+use super::*;
 use edgeqa_quantize::hub::{HubError, Weights, download};
 use std::path::PathBuf;
 

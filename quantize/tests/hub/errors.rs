@@ -1,7 +1,7 @@
 //! What a download says when it fails.
 
-use crate::fake_hub::{Answer, Request};
-use crate::*;
+use super::fake_hub::{Answer, Request};
+use super::*;
 use edgeqa_quantize::hub::{HubError, download};
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The program itself with `--hub`, configured through the environment.
 
+use super::fake_hub::{FakeHub, Repo};
 use super::{FIRST, ID, WEIGHTS, temp};
-use crate::fake_hub::{FakeHub, Repo};
 use edgeqa::artifact::Artifact;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -5,7 +5,7 @@ mod library;
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use edgeqa::eval::Dataset;
@@ -14,9 +14,7 @@ use edgeqa_quantize::convert::{Input, Options, convert};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports")
-}
+use crate::common::fixtures;
 
 /// Four paragraphs, the third of several windows; every other question has no answer.
 fn data() -> Value {

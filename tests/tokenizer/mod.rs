@@ -1,7 +1,5 @@
 //! Compiled vocabularies against the tokenizers library with the `tokenizer.json` that they were made of.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod damage;
 mod oracle;
 mod texts;
@@ -9,9 +7,11 @@ mod texts;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use common::skip::skipped;
 use edgeqa::tokenizer::QaTokenizer;
 use oracle::Pair;
+
+use crate::common;
+use crate::common::skip::skipped;
 
 /// A small Unigram tokenizer with the pipeline of DeBERTa-v3.
 fn unigram() -> Vec<u8> {
