@@ -5,7 +5,8 @@
 # usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]
 #
 # CPU is one of the matrix below, and says what is built: cortex-a57 is for the static program, cortex-a7 for 32 bits; the others, which
-# are the default, for glibc. Questions are drawn from FILE (models/demo/squad.json), N of them (6) with what else their paragraphs have.
+# are the default, for glibc. Questions are those of FILE, or N of them, drawn with what else their paragraphs have; without FILE they
+# are five of the first paragraph of models/demo/squad.json.
 # EDGEQA_KERNEL is handed on, so that a wrong choice can be forced: the run has to fail then.
 set -euo pipefail
 
@@ -20,11 +21,11 @@ armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }
 
-squad=models/demo/squad.json limit=6
+squad= options=()
 while [[ ${1:-} == --* ]]; do
     case $1 in
     --squad) squad=$(realpath -ms -- "$2") ;;
-    --limit) limit=$2 ;;
+    --limit) options=(--limit "$2" --seed 1) ;;
     *) echo "usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]" >&2; exit 2 ;;
     esac
     shift 2
@@ -40,7 +41,23 @@ done
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-evaluate=(eval --squad "$squad" --limit "$limit" --seed 1 --model models/demo/model.safetensors --out)
+if [ -z "$squad" ]; then
+    squad=$folder/squad.json
+    python3 - models/demo/squad.json "$squad" <<'PYTHON'
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as file:
+    data = json.load(file)
+article = data["data"][0]
+paragraph = article["paragraphs"][0]
+# With and without an answer.
+questions = paragraph["qas"][::3]
+assert {bool(question["answers"]) for question in questions} == {True, False}
+data["data"] = [dict(article, paragraphs=[dict(paragraph, qas=questions)])]
+with open(sys.argv[2], "w", encoding="utf-8") as file:
+    json.dump(data, file)
+PYTHON
+fi
+evaluate=(eval --squad "$squad" "${options[@]}" --model models/demo/model.safetensors --out)
 
 # What this machine answers, with the program that the tests of this machine have built. Vectors of 64-bit Arm round a multiply-add once,
 # as those of x86-64 do; the portable ones of 32-bit Arm round twice, as the portable ones do here.
