@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use edgeqa::serve::config::{LANGUAGES, PageSettings};
+
 /// Largest page, in bytes: it is sent whole, over slow networks too.
 const MAX_BYTES: usize = 40_000;
 
@@ -58,6 +60,21 @@ fn the_page_refers_to_nothing() {
         ("<p onclick=\"x()\">", "on...="),
     ] {
         assert_eq!(references(html), [want], "{html}");
+    }
+}
+
+#[test]
+fn the_server_knows_the_languages_of_the_page() {
+    let html = page();
+    let texts = html.lines().skip_while(|line| !line.starts_with("const TEXTS = {")).skip(1);
+    let languages: Vec<&str> = texts
+        .take_while(|line| *line != "};")
+        .filter_map(|line| line.strip_prefix("  ").and_then(|line| line.strip_suffix(": {")))
+        .collect();
+    assert_eq!(languages, LANGUAGES);
+    for (language, has_words) in [("en", true), ("de-AT", true), ("it", false), ("english", false), ("DE", false)] {
+        let settings = PageSettings { language: language.into(), ..PageSettings::default() };
+        assert_eq!(settings.has_words(), has_words, "{language}");
     }
 }
 

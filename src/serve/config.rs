@@ -29,6 +29,9 @@ pub struct Config {
     pub page: PageSettings,
 }
 
+/// The languages that the page has words in.
+pub const LANGUAGES: [&str; 4] = ["en", "de", "fr", "es"];
+
 /// How the page looks.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -102,6 +105,11 @@ impl Config {
 }
 
 impl PageSettings {
+    /// Whether the page has words in its language; if not, they are English.
+    pub fn has_words(&self) -> bool {
+        self.language.split('-').next().is_some_and(|language| LANGUAGES.contains(&language))
+    }
+
     fn check(&self) -> Result<(), String> {
         for (key, colour) in [("accent", &self.accent), ("accent_dark", &self.accent_dark)] {
             if colour.as_ref().is_some_and(|colour| !is_colour(colour)) {

@@ -50,7 +50,7 @@ use crate::documents::{DocumentsError, LibraryOptions, Shelf};
 use crate::errors::one_line;
 use crate::threads::Threads;
 use care::{Care, Command, Locate};
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, LANGUAGES};
 use error::{ApiError, Code};
 use event_loop::{Bell, Event, EventLoop};
 pub use limits::Limits;
@@ -206,6 +206,12 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("listen for signals"))?;
     let notify = Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?;
     let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    if !config.page.has_words() {
+        let (language, known) = (&config.page.language, LANGUAGES.join(", "));
+        log::warn!(
+            "the page has no words in page.language '{language}', so buttons and hints are English; it has {known}"
+        );
+    }
     let page = Page::new(&config.page).map_err(ServeError::Page)?;
     let listeners = listeners(&options)?;
     let model = first_model(&options)?;
