@@ -1,6 +1,6 @@
 //! Measuring a machine: how long answers take and what they cost in memory, with all that must be known to compare the figures.
 //!
-//! [`run`](mod@run) starts one process per point ([`measure`]), so that its memory is its own and a limit can end it alone.
+//! [`run`](mod@run) has one process started per point ([`measure`]), so that its memory is its own and a limit can end it alone.
 //! [`record`] is what comes out, as JSON and back; [`report`] and [`compare`] make a [`page`] of it, which [`text`],
 //! and [`html`] with its [`plot`]s write.
 
@@ -15,6 +15,7 @@ pub mod plot;
 pub mod record;
 pub mod report;
 pub mod run;
+mod runner;
 pub mod state;
 pub mod stats;
 mod subject;
