@@ -10,6 +10,7 @@ mod documents;
 mod eval;
 mod eval_cli;
 mod fuzz;
+mod layers;
 mod page;
 #[path = "fuzz/properties.rs"]
 mod properties;

@@ -130,7 +130,7 @@ fn long_texts_equal_the_library() {
 
 /// The long run, with a vocabulary of 128,000 pieces that tests/tools/make_unigram.py has trained, and the shipped model's:
 ///
-/// EDGEQA_TOKENIZER=tokenizer.json EDGEQA_TEXTS=100000 cargo test --test tokenizer -- --ignored --nocapture
+/// EDGEQA_TOKENIZER=tokenizer.json EDGEQA_TEXTS=100000 cargo test -p edgeqa --test suite tokenizer:: -- --ignored --nocapture
 ///
 /// EDGEQA_SEED makes other texts.
 #[test]
