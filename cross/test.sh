@@ -2,7 +2,7 @@
 # Tests the Arm build under emulated CPUs. Every CPU has to choose the kernel named here, and that kernel has to pass all tests: one that
 # is missing is a failure, not a skip. Then the shipped model has to answer as it does on this machine.
 #
-# usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]
+# usage: cross/test.sh [--squad FILE [--limit N]] [CPU...]
 #
 # CPU is one of the matrix below, and says what is built: cortex-a57 is for the static program, cortex-a7 for 32 bits; the others, which
 # are the default, for glibc. Questions are those of FILE, or N of them, drawn with what else their paragraphs have; without FILE they
@@ -26,10 +26,14 @@ while [[ ${1:-} == --* ]]; do
     case $1 in
     --squad) squad=$(realpath -ms -- "$2") ;;
     --limit) options=(--limit "$2" --seed 1) ;;
-    *) echo "usage: cross/test.sh [--squad FILE] [--limit N] [CPU...]" >&2; exit 2 ;;
+    *) echo "usage: cross/test.sh [--squad FILE [--limit N]] [CPU...]" >&2; exit 2 ;;
     esac
     shift 2
 done
+if [ -z "$squad" ] && [ ${#options[@]} -gt 0 ]; then
+    echo "error: --limit draws from the questions of --squad FILE" >&2
+    exit 2
+fi
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- cortex-a53 cortex-a72 cortex-a76 max
 for cpu; do

@@ -16,8 +16,8 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
     rms(&values.iter().map(|x| x - mean).collect::<Vec<_>>())
 }
 
-/// The value below which the share `q` of `ascending` lies, with linear interpolation between neighbours (the default of numpy, type 7 of R);
-/// `None` of nothing.
+/// The value below which the share `q` of `ascending` lies, with linear interpolation between neighbours (the default of numpy, type 7
+/// of R); `None` of nothing.
 pub fn quantile(ascending: &[f64], q: f64) -> Option<f64> {
     let place = q.clamp(0.0, 1.0) * ascending.len().checked_sub(1)? as f64;
     let (below, above) = (ascending.get(place.floor() as usize)?, ascending.get(place.ceil() as usize)?);
