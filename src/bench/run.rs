@@ -24,7 +24,8 @@ pub const QUESTIONS: [&str; 4] = [
     "What is the ticket price?",
     "Who lived in the tower with the keeper?",
 ];
-/// The argument that makes `edgeqa bench` read a [`Task`] from standard input, and write what it has [`Measured`].
+/// The argument that makes `edgeqa bench` read a [`Task`](super::measure::Task) from standard input, and write what it has
+/// [`Measured`].
 pub const WORKER: &str = "--worker";
 
 /// What to measure, and how.
