@@ -1,30 +1,33 @@
 //! The whole conversion: import, prove, calibrate, quantise, write, check what was written, publish.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod maker;
+mod stage;
+mod summary;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
-use edgeqa::artifact::write::{Pending, write};
-use edgeqa::artifact::{Accuracy, Artifact, Metadata, Source, schema};
+use edgeqa::artifact::{Metadata, schema};
 use edgeqa::model::{ModelWeights, Session};
-use edgeqa::tokenizer::{QaTokenizer, Window};
-use serde::Serialize;
+use edgeqa::tokenizer::QaTokenizer;
 
+use self::maker::Maker;
+pub(crate) use self::stage::OnStage;
+pub use self::stage::{STAGES, Stage};
+pub use self::summary::{CalibrationSummary, Summary, TokenizerSummary};
 use crate::calibrate::{Calibration, Texts};
-use crate::checkpoint::Checkpoint;
 use crate::compare::fp32::Backend;
 use crate::config::SourceConfig;
 use crate::float;
-use crate::gate::{self, Candidate, Gate, Gated};
+use crate::gate::{self, Candidate, Gate};
 use crate::input::{Role, checksums, import, size, source};
-use crate::linear::Choice;
-use crate::noise::{self, Noise};
-use crate::proof::{self, Proof};
-use crate::quantize::{self, Int8Linears};
-use crate::sensitivity::{self, Sensitivity};
-use crate::{target, tokens};
+use crate::noise;
+use crate::proof;
+use crate::quantize;
+use crate::target;
 
 pub use crate::input::Input;
 
@@ -67,117 +70,6 @@ pub enum CalibrationText {
     None,
 }
 
-/// The result of a conversion.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// The artifact; not written in a dry run.
-    pub out: PathBuf,
-    /// Whether it was published under that name.
-    pub written: bool,
-    /// What it was made from.
-    pub source: Source,
-    /// Encoder layers.
-    pub layers: usize,
-    /// Values of all weights; see [`Checkpoint::parameters`].
-    pub parameters: usize,
-    /// Bytes of the weight file.
-    pub source_bytes: u64,
-    /// Bytes of the artifact.
-    pub artifact_bytes: usize,
-    /// Its tokenizer.
-    pub tokenizer: TokenizerSummary,
-    /// sha256 of its tensor data.
-    pub data_sha256: String,
-    /// The import against the original graph; `None` for a folder of named weights, which has no graph.
-    pub proof: Option<Proof>,
-    /// What calibration did; `None` if there was none.
-    pub calibration: Option<CalibrationSummary>,
-    /// Linear layers in half precision, by name.
-    pub half: BTreeSet<String>,
-    /// The artifact against the imported fp32 model.
-    pub noise: Noise,
-    /// What each linear layer costs, the most sensitive first; empty if that was not measured.
-    pub sensitivity: Vec<Sensitivity>,
-    /// The scores that the metadata carry; `None` if accuracy was not measured.
-    pub accuracy: Option<Accuracy>,
-    /// How the accuracy gate was passed; `None` if there was none.
-    pub gate: Option<Gated>,
-}
-
-/// How an artifact holds its tokenizer.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct TokenizerSummary {
-    /// Whether the vocabulary is compiled, so that it is used in the map; else `tokenizer.json` is unpacked and read at start.
-    pub compiled: bool,
-    /// Bytes of the artifact.
-    pub bytes: usize,
-}
-
-/// What calibration did.
-#[derive(Clone, Debug, Serialize)]
-pub struct CalibrationSummary {
-    /// Where the text comes from.
-    pub source: String,
-    /// Sequences that were run.
-    pub sequences: usize,
-    /// Tokens of all sequences.
-    pub tokens: usize,
-    /// What was chosen, by linear layer.
-    pub choices: BTreeMap<String, Choice>,
-}
-
-/// A stage of a conversion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Importing the weights.
-    Reading,
-    /// Comparing the import with the graph.
-    Proving,
-    /// Running the fp32 model over the calibration text, sequence by sequence.
-    Calibrating,
-    /// Making int8 weights, layer by layer.
-    Quantizing,
-    /// Measuring what each layer costs.
-    Sensitivity,
-    /// Writing the file beside its name.
-    Writing,
-    /// Verifying the file and measuring its noise.
-    Checking,
-    /// Asking the fp32 model, question by question.
-    Fp32Questions,
-    /// Asking the int8 model, question by question.
-    Int8Questions,
-}
-
-/// All stages, in order.
-pub const STAGES: [Stage; 9] = [
-    Stage::Reading,
-    Stage::Proving,
-    Stage::Calibrating,
-    Stage::Quantizing,
-    Stage::Sensitivity,
-    Stage::Writing,
-    Stage::Checking,
-    Stage::Fp32Questions,
-    Stage::Int8Questions,
-];
-
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Stage::Reading => "reading the model",
-            Stage::Proving => "proving the import",
-            Stage::Calibrating => "calibrating",
-            Stage::Quantizing => "quantising",
-            Stage::Sensitivity => "measuring sensitivity",
-            Stage::Writing => "writing",
-            Stage::Checking => "checking what was written",
-            Stage::Fp32Questions => "asking the fp32 model",
-            Stage::Int8Questions => "asking the int8 model",
-        })
-    }
-}
-
 /// Converts `input` to the artifact `out`. `stage` is called when a stage begins, and inside of one that has steps with the finished
 /// and all steps.
 ///
@@ -193,10 +85,6 @@ pub fn convert(
     let stage = Mutex::new(stage);
     run(input, out, options, &|at, done, all| (stage.lock().unwrap_or_else(PoisonError::into_inner))(at, done, all))
 }
-
-/// Called with a stage, its finished steps and all of them, from any thread. No parameter of types: the pipeline is compiled once, not
-/// once per caller.
-pub(crate) type OnStage<'a> = dyn Fn(Stage, usize, usize) + Sync + 'a;
 
 fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> anyhow::Result<Summary> {
     target::check_inputs(out, input.files(None).iter().map(|file| &file.path).chain(options.inputs()))?;
@@ -328,66 +216,6 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         accuracy: metadata.accuracy,
         gate: gated,
     })
-}
-
-/// What files are made of.
-struct Maker<'a> {
-    checkpoint: &'a Checkpoint,
-    tokenizer: &'a str,
-    float: &'a ModelWeights,
-    int8: &'a Int8Linears,
-    /// The sequences of the calibration.
-    windows: Option<&'a [Window]>,
-    /// Their texts.
-    texts: Option<&'a Texts>,
-    qa: &'a QaTokenizer,
-    metadata: Metadata,
-    out: &'a Path,
-    stage: &'a OnStage<'a>,
-    /// The last file that was made.
-    pending: Option<Pending>,
-    sensitivity: Option<Vec<Sensitivity>>,
-}
-
-impl Candidate for Maker<'_> {
-    /// Writes the artifact beside its name and checks it. What is published is the file itself, so the file is what gets checked and
-    /// measured.
-    fn make(&mut self, half: &BTreeSet<String>) -> anyhow::Result<Artifact> {
-        (self.stage)(Stage::Writing, 0, 0);
-        let tensors = quantize::tensors(self.checkpoint, self.tokenizer, self.int8, half)?;
-        let pending = write(self.out, &self.metadata, &tensors)?;
-        let artifact = Artifact::open(pending.path())?;
-        artifact.verify()?;
-        self.prove_tokenizer(&QaTokenizer::from_artifact(&artifact)?)?;
-        self.pending = Some(pending);
-        Ok(artifact)
-    }
-
-    fn sensitivity(&mut self) -> anyhow::Result<&[Sensitivity]> {
-        if self.sensitivity.is_none() {
-            let step = |done, all| (self.stage)(Stage::Sensitivity, done, all);
-            let windows = match self.windows {
-                Some(windows) => windows,
-                None => &Texts::own().windows(self.qa, self.float.config.max_positions)?,
-            };
-            self.sensitivity = Some(sensitivity::measure(self.float, self.int8, windows, step)?);
-        }
-        Ok(self.sensitivity.as_deref().unwrap_or_default())
-    }
-}
-
-impl Maker<'_> {
-    /// The tokenizer of the artifact must make the same sequences as that of `tokenizer.json`, and the tokens of the library.
-    fn prove_tokenizer(&self, found: &QaTokenizer) -> anyhow::Result<()> {
-        let own = Texts::own();
-        let (texts, max) = (self.texts.unwrap_or(&own), self.metadata.config.max_positions);
-        ensure!(
-            texts.windows(found, max)? == texts.windows(self.qa, max)?,
-            "the tokenizer in the file makes other tokens of {} than tokenizer.json; please report this",
-            texts.name
-        );
-        tokens::prove(found, self.tokenizer, texts)
-    }
 }
 
 /// Layers that are to keep half precision must exist.
