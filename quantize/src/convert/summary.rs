@@ -23,7 +23,7 @@ pub struct Summary {
     pub source: Source,
     /// Encoder layers.
     pub layers: usize,
-    /// Values of all weights; see [`Checkpoint::parameters`].
+    /// Values of all weights; see [`Checkpoint::parameters`](crate::checkpoint::Checkpoint::parameters).
     pub parameters: usize,
     /// Bytes of the weight file.
     pub source_bytes: u64,
