@@ -13,6 +13,7 @@
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`checksum`]: checksums of files
 //! - [`stats`]: quantiles and means
+//! - [`numbers`]: numbers as people write them
 //! - [`progress`]: progress bars
 //! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`vocabulary`]: pieces of text and their ids, compiled for searching in a map
@@ -34,6 +35,7 @@ pub mod guard;
 pub mod kernels;
 pub mod memory;
 pub mod model;
+pub mod numbers;
 pub mod ops;
 pub mod progress;
 pub mod qa;

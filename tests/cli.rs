@@ -141,6 +141,19 @@ fn wrong_usage_has_its_exit_code() {
         let error = failure(bench.ask(args, ""), 2);
         assert!(error.contains("error: "), "{args:?}: {error}");
     }
+    for (option, value, meant) in [
+        ("--top-k", "0", "a whole number from 1 to 20"),
+        ("--max-answer-len", "0", "a whole number of at least 1"),
+        ("--max-seq-len", "x", "a whole number of at least 1"),
+        ("--threads", "many", "a whole number from 1 to 1024"),
+        ("--null-threshold", "nan", "a finite number"),
+    ] {
+        let error = failure(bench.ask(&["Who?", "--context", TEXT, option, value], ""), 2);
+        assert!(
+            error.contains(&format!("'{value}' for '{option} <")) && error.contains(&format!(": not {meant}\n")),
+            "{error}"
+        );
+    }
     let error = failure(bench.ask(&["--context", TEXT], ""), 2);
     assert!(error.contains("there is no question") && error.contains("Usage: edgeqa ask"), "{error}");
 }

@@ -1,10 +1,9 @@
 //! The command line of `edgeqa-quantize`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
+use edgeqa::numbers::{finite, positive, whole};
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
@@ -48,7 +47,7 @@ pub struct Args {
     pub license: Option<String>,
 
     /// Recommended null score difference above which the answer is "none", kept in the file as its default [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
     pub null_threshold: Option<f32>,
 
     /// UTF-8 text to calibrate with: paragraphs, separated by empty lines; a paragraph of one line that ends with a question mark is a
@@ -82,7 +81,7 @@ pub struct Args {
     pub no_promotion: bool,
 
     /// Ask only as many questions, drawn by --seed; whole paragraphs are drawn, so there can be a few more
-    #[arg(long, value_name = "N", requires = "squad", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", requires = "squad", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of the choice of paragraphs
@@ -90,8 +89,8 @@ pub struct Args {
     pub seed: u64,
 
     /// Threads that answer questions [default: all cores]
-    #[arg(long, value_name = "N", requires = "squad")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", requires = "squad", value_parser = whole(1..=1024))]
+    pub threads: Option<usize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR", requires = "squad", conflicts_with = "no_cache")]
@@ -158,7 +157,7 @@ pub struct CompareArgs {
     pub squad: PathBuf,
 
     /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
@@ -174,7 +173,7 @@ pub struct CompareArgs {
     pub config: Option<PathBuf>,
 
     /// Null score difference above which the answer is "none" [default: the int8 model's recommendation, else 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
     pub null_threshold: Option<f32>,
 
     /// Fail if F1 of int8 is less than this share of that of fp32, e.g. 0.99
@@ -182,8 +181,8 @@ pub struct CompareArgs {
     pub min_f1_ratio: Option<f64>,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
+    pub threads: Option<usize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
@@ -206,12 +205,5 @@ fn ratio(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("not a number above 0, such as 0.99".into()),
-    }
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err("not a finite number".into()),
     }
 }

@@ -2,12 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use edgeqa::documents::RetrievalOptions;
 use edgeqa::memory::limit::parse_bytes;
+use edgeqa::numbers::{finite, positive, seconds, whole};
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
@@ -80,7 +79,7 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
     /// Threads that work on a question [default: the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N", value_parser = number_of_threads())]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
     pub threads: Option<usize>,
 
     /// Keep each thread on a CPU of its own
@@ -100,17 +99,17 @@ impl ThreadArgs {
 #[derive(Debug, Args)]
 pub struct AnswerArgs {
     /// Longest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = at_least_one())]
+    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = positive)]
     pub max_answer_len: usize,
 
     /// Longest window that the model reads at once, in tokens, question included [default: 384, or what the model can
     /// take if that is less]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub max_seq_len: Option<usize>,
 
     /// Overlap of consecutive windows, in tokens of the text [default: 128, or half of what a window holds of the text if
     /// that is less]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=usize::MAX))]
     pub doc_stride: Option<usize>,
 
     /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
@@ -179,7 +178,7 @@ pub struct AskArgs {
     // clap does not require an argument that would be in conflict with another, hence the conflicts.
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
           conflicts_with_all = ["context", "context_file"],
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=RetrievalOptions::MAX_PASSAGES as u64))]
+          value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
 
     /// Print one JSON object per question and line
@@ -188,7 +187,7 @@ pub struct AskArgs {
 
     /// Number of candidates to show
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=N_BEST as u64))]
+          value_parser = whole(1..=N_BEST))]
     pub top_k: usize,
 
     /// How to answer.
@@ -236,7 +235,7 @@ pub struct EvalArgs {
     pub squad: PathBuf,
 
     /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
@@ -252,7 +251,7 @@ pub struct EvalArgs {
     pub json: bool,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", value_parser = number_of_threads())]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
     pub threads: Option<usize>,
 
     /// How to answer.
@@ -341,11 +340,11 @@ fewer than three processes on either side nothing is said. Memory: more than 2 %
 #[command(after_help = BENCH_EXAMPLES)]
 pub struct BenchArgs {
     /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = at_least_one())]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = positive)]
     pub lengths: Vec<usize>,
 
     /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = number_of_threads())]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = whole(1..=1024))]
     pub threads: Vec<usize>,
 
     /// Keep each thread on a CPU of its own
@@ -361,23 +360,23 @@ pub struct BenchArgs {
     pub questions: Option<PathBuf>,
 
     /// Least number of runs of each point
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = up_to_a_million())]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = whole(1..=1_000_000))]
     pub min_runs: usize,
 
     /// Least time of each point, in seconds; up to 1000 runs per process
-    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds(0.0))]
     pub min_time: f64,
 
     /// Runs to warm up with, in each process
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(0..=1000))]
     pub warm_up: usize,
 
     /// Processes among which the runs of a point are divided
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole(1..=100))]
     pub rounds: usize,
 
     /// How often to measure loading and starting, 0 for not at all
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(0..=1000))]
     pub starts: usize,
 
     /// Measure under a hard limit on memory, such as 64M: by a control group if one can be made, else by RLIMIT_DATA
@@ -433,28 +432,3 @@ const MEASURING: [&str; 13] = [
     "starts",
     "memory_limit",
 ];
-
-fn up_to_a_million() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=1_000_000)
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    finite::<f64>(text).and_then(|value| {
-        if (0.0..=86400.0).contains(&value) { Ok(value) } else { Err("not between 0 and 86400".into()) }
-    })
-}
-
-fn number_of_threads() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=1024)
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
-}
-
-fn finite<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
-    match text.parse::<T>() {
-        Ok(value) if value.into().is_finite() => Ok(value),
-        _ => Err("not a finite number".into()),
-    }
-}

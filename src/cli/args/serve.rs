@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use edgeqa::documents::RetrievalOptions;
+use edgeqa::numbers::{seconds, whole};
 use edgeqa::serve::Limits;
 
 use super::ThreadArgs;
@@ -53,7 +53,7 @@ pub struct ServeArgs {
 
     /// Passages of the documents that are read per question
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES,
-          value_parser = up_to(RetrievalOptions::MAX_PASSAGES as u64))]
+          value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
 
     /// TOML file with the settings of the page: [page] title, subtitle, language, accent, accent_dark, logo, examples,
@@ -62,39 +62,39 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
 
     /// Longest body of a request, or line of --stdio, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body, value_parser = up_to(64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body, value_parser = whole(1..=64 << 20))]
     pub max_body: usize,
 
     /// Longest question, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().question, value_parser = up_to(64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().question, value_parser = whole(1..=64 << 20))]
     pub max_question: usize,
 
     /// Longest context, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().context, value_parser = up_to(64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().context, value_parser = whole(1..=64 << 20))]
     pub max_context: usize,
 
     /// Requests that may wait while one is answered; others get 503, first those of the client that has most of them
-    #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = up_to(10_000))]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = whole(1..=10_000))]
     pub max_queue: usize,
 
     /// Connections that may be open at the same time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = up_to(10_000))]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = whole(1..=10_000))]
     pub max_connections: usize,
 
     /// Seconds from a request to its answer, waiting included
-    #[arg(long, value_name = "S", default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds(0.01))]
     pub request_timeout: f64,
 
     /// Seconds that a client has to send a request, and to take a reply
-    #[arg(long, value_name = "S", default_value_t = Limits::default().client.as_secs_f64(), value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().client.as_secs_f64(), value_parser = seconds(0.01))]
     pub client_timeout: f64,
 
     /// Seconds that a connection may do nothing
-    #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds(0.01))]
     pub idle_timeout: f64,
 
     /// Seconds that requests have to be finished when edgeqa is stopped
-    #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds(0.01))]
     pub stop_timeout: f64,
 
     /// Who computes.
@@ -104,17 +104,6 @@ pub struct ServeArgs {
     /// Model file, always compared with its checksum [default: where `edgeqa ask` finds one]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-}
-
-fn up_to(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most)
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.01..=86_400.0).contains(&value) => Ok(value),
-        _ => Err("not a number of seconds from 0.01 to 86400".into()),
-    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
