@@ -1,5 +1,6 @@
 //! Numbers as people write them, with messages that say which ones are meant.
 
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -21,6 +22,14 @@ pub fn whole(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, Str
 /// As [`whole`].
 pub fn positive(text: &str) -> Result<usize, String> {
     whole(1..=usize::MAX)(text)
+}
+
+/// A number of threads.
+///
+/// # Errors
+/// As [`whole`].
+pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    whole(1..=1024)(text).map(|number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN))
 }
 
 /// A parser of seconds from `least` to a day.
@@ -59,6 +68,14 @@ mod tests {
         assert_eq!(positive(&usize::MAX.to_string()), Ok(usize::MAX));
         for bad in ["0", "-1", "99999999999999999999"] {
             assert_eq!(positive(bad), Err("not a whole number of at least 1".into()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn threads_are_at_least_one() {
+        assert_eq!((threads("1").map(usize::from), threads("1024").map(usize::from)), (Ok(1), Ok(1024)));
+        for bad in ["0", "1025", "x"] {
+            assert_eq!(threads(bad), Err("not a whole number from 1 to 1024".into()), "{bad:?}");
         }
     }
 

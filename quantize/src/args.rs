@@ -1,9 +1,10 @@
 //! The command line of `edgeqa-quantize`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use edgeqa::numbers::{finite, positive, whole};
+use edgeqa::numbers::{finite, positive, threads};
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
@@ -89,8 +90,8 @@ pub struct Args {
     pub seed: u64,
 
     /// Threads that answer questions [default: all cores]
-    #[arg(long, value_name = "N", requires = "squad", value_parser = whole(1..=1024))]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", requires = "squad", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR", requires = "squad", conflicts_with = "no_cache")]
@@ -181,8 +182,8 @@ pub struct CompareArgs {
     pub min_f1_ratio: Option<f64>,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]

@@ -53,8 +53,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     artifact.verify().with_context(unusable)?;
     let reader = Reader::from_artifact(&artifact).with_context(unusable)?;
     let options = AskOptions { null_threshold: args.null_threshold, ..AskOptions::default() };
-    let threads = args.threads.and_then(NonZeroUsize::new);
-    let threads = threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let task = Task { reader: &reader, dataset: &dataset, options: &options, threads };
     let fp32 = Fp32::open(&args.fp32, args.config.as_deref(), args.imported)?;
     let tokenizer = QaTokenizer::sha256(&artifact).with_context(unusable)?;

@@ -5,7 +5,6 @@ mod compare_command;
 mod report;
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use args::{Args, Command};
@@ -57,7 +56,7 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
             seed: args.seed,
             min_f1_ratio: args.min_f1_ratio,
             promote: !args.no_promotion,
-            threads: args.threads.and_then(NonZeroUsize::new),
+            threads: args.threads,
             cache: if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) },
         }),
         dry_run: args.dry_run,

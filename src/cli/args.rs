@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use edgeqa::documents::RetrievalOptions;
 use edgeqa::memory::limit::parse_bytes;
-use edgeqa::numbers::{finite, positive, seconds, whole};
+use edgeqa::numbers::{finite, positive, seconds, threads, whole};
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
@@ -79,8 +79,8 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
     /// Threads that work on a question [default: the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
 
     /// Keep each thread on a CPU of its own
     #[arg(long)]
@@ -90,7 +90,7 @@ pub struct ThreadArgs {
 impl ThreadArgs {
     /// Starts the threads.
     pub fn start(&self) -> Result<Threads, ThreadsError> {
-        let count = self.threads.and_then(NonZeroUsize::new).unwrap_or_else(Threads::default_count);
+        let count = self.threads.unwrap_or_else(Threads::default_count);
         Threads::new(count, self.pin)
     }
 }
@@ -251,8 +251,8 @@ pub struct EvalArgs {
     pub json: bool,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
 
     /// How to answer.
     #[command(flatten)]
@@ -344,8 +344,8 @@ pub struct BenchArgs {
     pub lengths: Vec<usize>,
 
     /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = whole(1..=1024))]
-    pub threads: Vec<usize>,
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = threads)]
+    pub threads: Vec<NonZeroUsize>,
 
     /// Keep each thread on a CPU of its own
     #[arg(long)]

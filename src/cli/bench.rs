@@ -115,7 +115,7 @@ fn lengths(args: &BenchArgs, artifact: &Artifact) -> Vec<usize> {
 fn threads(args: &BenchArgs) -> Vec<usize> {
     match &args.threads[..] {
         [] => distinct(&[1, Threads::default_count().get()]),
-        given => distinct(given),
+        given => distinct(&given.iter().map(|number| number.get()).collect::<Vec<_>>()),
     }
 }
 

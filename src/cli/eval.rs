@@ -117,8 +117,7 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
 fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<(), EvalError>)> {
     let path = locate::model(args.model.model.as_deref())?;
     args.out.as_deref().map_or(Ok(()), files::prepare)?;
-    let threads = args.threads.and_then(NonZeroUsize::new);
-    let threads = threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let (artifact, reader) = load(&path, &args.model, threads.get(), args.answer.max_seq_len)?;
     let options = args.answer.options();
     let (null_threshold, threshold_from) = match options.null_threshold {

@@ -179,31 +179,10 @@ fn add_quads(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]],
     let groups = notes.len().saturating_sub(1) * QUAD;
     assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
     assert!(part < PARTS && notes.last() == Some(&END), "part {part} and notes without an end");
-    /// Lines of assembly.
-    macro_rules! lines {
-        ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
-    }
-    /// An instruction for the lower and its second part for the upper halves, of both chunks of a group of weights, `$u` and `$v`, with a group of
-    /// activations.
+    /// Both chunks of a group of weights, `$u` and `$v`, times a group of activations.
     macro_rules! products {
         ($op:literal, $u:literal, $v:literal, $a:literal) => {
-            lines!(
-                concat!($op, " v24.8h, ", $u, ".8b, ", $a, ".8b"),
-                concat!($op, "2 v25.8h, ", $u, ".16b, ", $a, ".16b"),
-                concat!($op, " v26.8h, ", $v, ".8b, ", $a, ".8b"),
-                concat!($op, "2 v27.8h, ", $v, ".16b, ", $a, ".16b"),
-            )
-        };
-    }
-    /// Adds the sums of 16 bits to four of 32.
-    macro_rules! widen {
-        ($a:literal $b:literal $c:literal $d:literal) => {
-            lines!(
-                concat!("sadalp ", $a, ".4s, v24.8h"),
-                concat!("sadalp ", $b, ".4s, v25.8h"),
-                concat!("sadalp ", $c, ".4s, v26.8h"),
-                concat!("sadalp ", $d, ".4s, v27.8h"),
-            )
+            lines!(long!($op, "v24", "v25", $u, $a), long!($op, "v26", "v27", $v, $a))
         };
     }
     /// Four groups of a row, in v28 to v31.
@@ -215,28 +194,27 @@ fn add_quads(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]],
     /// The loaded row times the part. `$next` comes as soon as the row is no longer needed: cores that execute in order wait for a load
     /// only where its value is used.
     macro_rules! row {
-        (fits $next:expr, $sums:tt) => {
+        (fits $next:expr, $a:literal $b:literal $c:literal $d:literal) => {
             lines!(
                 products!("smull", "v0", "v1", "v28"),
                 products!("smlal", "v2", "v3", "v29"),
                 products!("smlal", "v4", "v5", "v30"),
                 products!("smlal", "v6", "v7", "v31"),
                 $next,
-                row!(sums $sums),
+                widen!($a "v24", $b "v25", $c "v26", $d "v27"),
             )
         };
-        (wide $next:expr, $sums:tt) => {
+        (wide $next:expr, $a:literal $b:literal $c:literal $d:literal) => {
             lines!(
                 products!("smull", "v0", "v1", "v28"),
                 products!("smlal", "v2", "v3", "v29"),
-                row!(sums $sums),
+                widen!($a "v24", $b "v25", $c "v26", $d "v27"),
                 products!("smull", "v4", "v5", "v30"),
                 products!("smlal", "v6", "v7", "v31"),
                 $next,
-                row!(sums $sums),
+                widen!($a "v24", $b "v25", $c "v26", $d "v27"),
             )
         };
-        (sums ($a:literal $b:literal $c:literal $d:literal)) => { widen!($a $b $c $d) };
     }
     /// Four groups: v0 and v1, v2 and v3, v4 and v5, v6 and v7 are their weights.
     macro_rules! quad {
@@ -247,10 +225,10 @@ fn add_quads(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]],
                 "ldp q2, q3, [{w}, #-192]",
                 "ldp q4, q5, [{w}, #-128]",
                 "ldp q6, q7, [{w}, #-64]",
-                row!($how load!("b"), ("v8" "v9" "v10" "v11")),
-                row!($how load!("c"), ("v12" "v13" "v14" "v15")),
-                row!($how load!("d"), ("v16" "v17" "v18" "v19")),
-                row!($how "ldrb {note:w}, [{notes}], #1", ("v20" "v21" "v22" "v23")),
+                row!($how load!("b"), "v8" "v9" "v10" "v11"),
+                row!($how load!("c"), "v12" "v13" "v14" "v15"),
+                row!($how load!("d"), "v16" "v17" "v18" "v19"),
+                row!($how "ldrb {note:w}, [{notes}], #1", "v20" "v21" "v22" "v23"),
             )
         };
     }

@@ -39,11 +39,6 @@ impl Pointers {
     }
 }
 
-/// Lines of assembly.
-macro_rules! lines {
-    ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
-}
-
 /// Sets the sums, which have to be zero, to those of all products, with `smull`, `smlal` and `sadalp`.
 #[inline(always)]
 pub(super) fn add_neon<const T: usize>(token: Neon, x: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; CHUNKS], T>) {
@@ -98,21 +93,6 @@ macro_rules! zero {
 /// Adds neighbours of two registers, in the first.
 macro_rules! join {
     ($($to:literal $from:literal),*) => { lines!($(concat!("addp v", $to, ".4s, v", $to, ".4s, v", $from, ".4s")),*) };
-}
-
-/// An instruction for the lower and its second part for the upper halves of two registers.
-macro_rules! long {
-    ($op:literal, $to:literal, $to2:literal, $a:literal, $b:literal) => {
-        lines!(
-            concat!($op, " ", $to, ".8h, ", $a, ".8b, ", $b, ".8b"),
-            concat!($op, "2 ", $to2, ".8h, ", $a, ".16b, ", $b, ".16b"),
-        )
-    };
-}
-
-/// Adds the sums of 16 bits in pairs to those of 32.
-macro_rules! widen {
-    ($($to:literal $from:literal),*) => { lines!($(concat!("sadalp ", $to, ".4s, ", $from, ".8h")),*) };
 }
 
 /// A row, whose bytes of two groups fill all lanes of `$x` and `$y`, times the vectors v0 to v3 of the first and v4 to v7 of the second.
