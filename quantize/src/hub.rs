@@ -23,11 +23,12 @@
 //! call or a later one, asks for the rest only. A partial file that cannot be continued is thrown
 //! away and fetched from the start, once per attempt.
 //!
-//! A connection must be made within 30 seconds, an answer begin within
+//! A connection must be made within 30 seconds, and an answer begin within
 //! [`HubOptions::answer_timeout`]. The client library, which transfers the content, has no limits of
 //! its own. So the hub and the file store that it redirects to are asked for the first byte of a
-//! file within these just before. A server that falls silent after that blocks until the system
-//! gives the connection up.
+//! file within these just before, and the transfer is given up if nothing more comes for
+//! [`HubOptions::answer_timeout`]. One that was given up keeps its file locked until the process
+//! ends, so it is not continued by itself.
 //!
 //! # Integrity
 //!
@@ -48,6 +49,7 @@ mod listing;
 mod session;
 mod store;
 mod transfer;
+mod watch;
 
 pub use error::HubError;
 

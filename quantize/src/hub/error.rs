@@ -108,6 +108,20 @@ pub enum HubError {
         detail: String,
     },
 
+    /// A server stopped in the middle of a file. The connection, and with it the lock of the file, is kept until the process ends.
+    #[error(
+        "{place}: nothing more of {file} has come for {seconds} s; check the connection, then run the same command \
+         again (what has come is kept)"
+    )]
+    Silence {
+        /// Repo, revision and endpoint.
+        place: String,
+        /// The file.
+        file: String,
+        /// [`HubOptions::answer_timeout`](super::HubOptions::answer_timeout).
+        seconds: f64,
+    },
+
     /// The server answered with another HTTP error.
     #[error(
         "{place}: the server answered HTTP {status} for {file}; try again later, or check that \

@@ -4,6 +4,7 @@ use super::listing::{is_commit, printable};
 use super::{HubError, HubOptions, store};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use indicatif::ProgressBar;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,8 +25,10 @@ pub(super) struct Session {
     /// Follows no redirects and reports HTTP errors as answers.
     pub agent: ureq::Agent,
     pub token: Option<String>,
-    /// For the headers of an answer, and for the body of a short one.
+    /// For the headers of an answer, for the body of a short one, and for each part of a long one.
     pub answer_timeout: Duration,
+    /// Whether transfers show how far they are.
+    progress: bool,
     pub repo: String,
     pub revision: String,
     /// Repo, revision and endpoint for error messages.
@@ -54,9 +57,7 @@ impl Session {
         };
         let mut place = format!("{repo} (revision {revision})");
         let client = |token: Option<String>| {
-            let mut builder = ApiBuilder::from_cache(cache.clone())
-                .with_token(token)
-                .with_progress(options.progress && io::stderr().is_terminal());
+            let mut builder = ApiBuilder::from_cache(cache.clone()).with_token(token);
             if let Some(endpoint) = &endpoint {
                 builder = builder.with_endpoint(endpoint.clone());
             }
@@ -85,6 +86,7 @@ impl Session {
             agent,
             token,
             answer_timeout: options.answer_timeout,
+            progress: options.progress && io::stderr().is_terminal(),
             repo: repo.to_owned(),
             revision: revision.to_owned(),
             place,
@@ -171,8 +173,19 @@ impl Session {
         }
     }
 
-    fn network_error(&self, file: &str, detail: String) -> HubError {
+    pub fn network_error(&self, file: &str, detail: String) -> HubError {
         HubError::Network { place: self.place.clone(), file: file.to_owned(), detail }
+    }
+
+    /// The transfer of a file stands still.
+    pub fn silence(&self, file: &str) -> HubError {
+        let (place, file) = (self.place.clone(), file.to_owned());
+        HubError::Silence { place, file, seconds: self.answer_timeout.as_secs_f64() }
+    }
+
+    /// For one transfer; hidden if nobody wants to see it.
+    pub fn bar(&self) -> ProgressBar {
+        if self.progress { ProgressBar::new(0) } else { ProgressBar::hidden() }
     }
 
     pub fn cache_error(&self, file: &str, source: io::Error) -> HubError {

@@ -2,6 +2,7 @@
 
 use super::listing::{FileEntry, Listing, is_lower_hex};
 use super::session::{CONNECT_TIMEOUT, INFO, Session, header};
+use super::watch::watch;
 use super::{HubError, store};
 use edgeqa::guard::guard;
 use hf_hub::api::sync::{ApiError, ApiRepo};
@@ -127,7 +128,13 @@ impl Session {
         log::info!("downloading {} of {}", entry.name, self.place);
         // The client asserts what this module has just checked of the same server; a server that
         // changes its mind in between must not end the program.
-        let path = match guard(|| repo.download(&entry.name)) {
+        let name = entry.name.clone();
+        let transfer = move |progress| guard(|| repo.download_with_progress(&name, progress));
+        let ended = watch(self.answer_timeout, self.bar(), transfer);
+        let Some(ended) = ended.map_err(|error| self.network_error(&entry.name, error.to_string()))? else {
+            return Err(self.silence(&entry.name));
+        };
+        let path = match ended {
             Ok(Ok(path)) => path,
             // The blob is there, and so is a link: one to nothing, or that of another process.
             Ok(Err(ApiError::IoError(error))) if error.kind() == ErrorKind::AlreadyExists && blob.is_file() => {
@@ -213,8 +220,8 @@ impl Session {
 
     /// Asks the file store for the first byte, and returns the length of the file if the answer tells.
     ///
-    /// The client has no time limits; a store that does not answer is noticed here. What else may be
-    /// wrong with its answer shows in the transfer.
+    /// A store that does not answer is noticed here, before the client holds the lock of the file. What else may be wrong with its
+    /// answer shows in the transfer.
     fn size_in_store(&self, store: &Uri, file: &str) -> Result<Option<u64>, HubError> {
         let request = self.agent.get(store).config().max_redirects(MAX_STORE_REDIRECTS).build();
         let answer = request.header("Range", "bytes=0-0").call().map_err(|error| self.request_error(file, &error))?;

@@ -78,13 +78,6 @@ fn cut_once(at: usize) -> impl FnMut(&Request, Answer) -> Answer + Send {
     }
 }
 
-/// Where the transfers of the weights' content began.
-fn starts(hub: &FakeHub) -> Vec<usize> {
-    let log = hub.take_log();
-    let store = log.iter().filter(|r| r.path.starts_with("/store/"));
-    store.filter_map(Request::open_range).collect()
-}
-
 #[test]
 fn broken_transfer_is_continued_by_the_next_call() {
     let (repo, cache) = (model(), temp());

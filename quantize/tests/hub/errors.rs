@@ -145,6 +145,28 @@ fn servers_that_never_answer_are_given_up() {
 }
 
 #[test]
+fn transfers_that_stand_still_are_given_up_and_continued_later() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::with_twist(&repo, |request, mut answer| {
+        if request.path.starts_with("/store/") && request.open_range().is_some() {
+            (answer.sent, answer.kept) = (100_000, true);
+        }
+        answer
+    });
+    let limited = HubOptions { answer_timeout: Duration::from_secs(1), retries: 3, ..options(&hub, &cache) };
+    let error = download(ID, None, &limited).expect_err("given up");
+    assert!(matches!(error, HubError::Silence { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(WEIGHTS) && text.contains("has come for 1 s"), "{text}");
+    assert_eq!(starts(&hub), [0], "not tried again beside the one that holds the lock");
+    // The connection ends, and with it the lock; another hub sends the rest.
+    drop(hub);
+    let hub = FakeHub::new(&repo);
+    check(&download(ID, None, &options(&hub, &cache)).expect("continued"), &repo, WEIGHTS);
+    assert_eq!(starts(&hub), [100_000]);
+}
+
+#[test]
 fn damaged_files_do_not_stay() {
     type Damage = fn(&Request, Answer) -> Answer;
     let flip: Damage = |request, mut answer| {

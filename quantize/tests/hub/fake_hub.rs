@@ -37,17 +37,18 @@ impl Request {
     }
 }
 
-/// An answer, and how much of its body is sent before the connection is closed.
+/// An answer, how much of its body is sent, and whether the connection is kept after that instead of closed.
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
     pub sent: usize,
+    pub kept: bool,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), sent: usize::MAX }
+        Self { status, headers: Vec::new(), body: body.into(), sent: usize::MAX, kept: false }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -170,6 +171,7 @@ impl FakeHub {
             let (log, stop) = (Arc::clone(&log), Arc::clone(&stop));
             let mut twist: Twist = Box::new(twist);
             move || {
+                let mut kept = Vec::new();
                 for stream in listener.incoming().take(MAX_REQUESTS) {
                     if stop.load(Ordering::SeqCst) {
                         return;
@@ -182,6 +184,9 @@ impl FakeHub {
                     log.lock().expect("the log").push(request);
                     // The client may go away before it has read everything.
                     let _ = write_answer(&mut stream, &answer);
+                    if answer.kept {
+                        kept.push(stream);
+                    }
                 }
             }
         };

@@ -6,7 +6,7 @@ mod fake_hub;
 mod program;
 
 use edgeqa_quantize::hub::{Downloaded, HubOptions};
-use fake_hub::{FakeHub, Repo};
+use fake_hub::{FakeHub, Repo, Request};
 use std::fs;
 use tempfile::TempDir;
 
@@ -61,4 +61,11 @@ fn check(found: &Downloaded, repo: &Repo, weights: &str) {
         assert_eq!(path, found.dir.join(name));
         assert!(fs::read(path).expect("the file") == repo.data(name));
     }
+}
+
+/// Where the transfers of the weights' content began.
+fn starts(hub: &FakeHub) -> Vec<usize> {
+    let log = hub.take_log();
+    let store = log.iter().filter(|r| r.path.starts_with("/store/"));
+    store.filter_map(Request::open_range).collect()
 }
