@@ -5,10 +5,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -160,8 +162,9 @@ impl Limited {
     /// A new group in the one at `parent`, if it can be made, limited and entered.
     fn in_group(kind: Kind, parent: &Path, bytes: u64) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        remove_left_behind(parent, |process| Path::new("/proc").join(process.to_string()).exists());
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.join(format!("edgeqa-{}-{number}", std::process::id()));
+        let folder = parent.join(format!("{GROUP}{}-{number}", std::process::id()));
         fs::create_dir(&folder).ok()?;
         // From here on it is removed if something fails.
         let limited = Self { limit: Limit { bytes, kind }, group: Some(folder.clone()) };
@@ -218,12 +221,34 @@ impl Limited {
     }
 }
 
+/// What the names of groups begin with that are made here; the number of the process that made it and a count follow.
+const GROUP: &str = "edgeqa-";
+
+/// Removes the groups in the one at `parent` that were made here by processes that were killed. One in which a program still runs stays:
+/// the system removes none that is in use.
+fn remove_left_behind(parent: &Path, runs: impl Fn(u32) -> bool) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(GROUP)?.split_once('-')?.0.parse().ok());
+        if maker.is_some_and(|process| !runs(process)) && fs::remove_dir(entry.path()).is_ok() {
+            log::debug!("removed {}, left behind by a process that was killed", entry.path().display());
+        }
+    }
+}
+
+/// How long programs that have been killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Drop for Limited {
     fn drop(&mut self) {
-        if let Some(group) = &self.group
-            && let Err(error) = fs::remove_dir(group)
-        {
-            log::warn!("cannot remove the control group {}: {error}", group.display());
+        let Some(group) = &self.group else { return };
+        let started = Instant::now();
+        while let Err(error) = fs::remove_dir(group) {
+            if error.kind() != ErrorKind::ResourceBusy || started.elapsed() > PATIENCE {
+                log::warn!("cannot remove the control group {}: {error}", group.display());
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
     }
 }
@@ -285,6 +310,21 @@ Max address space         unlimited            unlimited            bytes
         assert_eq!(group_folders("", root), vec![]);
     }
 
+    #[test]
+    fn groups_of_processes_that_have_ended_are_removed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let names = ["edgeqa-7-0", "edgeqa-7-12", "edgeqa-8-0", "edgeqa-x-0", "edgeqa-7", "other-7-0"];
+        for name in names {
+            fs::create_dir(parent.path().join(name)).expect("a folder");
+        }
+        // As one with processes, which cannot be removed.
+        fs::create_dir(parent.path().join("edgeqa-7-12/in_use")).expect("a folder");
+        remove_left_behind(parent.path(), |process| process == 8);
+        let stay = names.map(|name| parent.path().join(name).exists());
+        assert_eq!(stay, [false, true, true, true, true, true]);
+        remove_left_behind(&parent.path().join("nothing"), |_| false);
+    }
+
     /// Whoever enforces it, the program sees the limit and cannot fill more memory.
     #[test]
     fn a_program_runs_under_the_limit_and_not_beyond() {
@@ -315,6 +355,10 @@ Max address space         unlimited            unlimited            bytes
             if limited.group.is_some() {
                 assert!(limited.kills() >= Some(1) && limited.peak() > Some(bytes / 2), "{limited:?}");
             }
+            // Some of what was killed may be ending still.
+            let group = limited.group.clone();
+            drop(limited);
+            assert!(!group.is_some_and(|group| group.exists()));
         }
     }
 }
