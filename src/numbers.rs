@@ -32,6 +32,14 @@ pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
     whole(1..=1024)(text).map(|number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN))
 }
 
+/// What a random choice begins with.
+///
+/// # Errors
+/// As [`whole`].
+pub fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("not a whole number from 0 to {}", u64::MAX))
+}
+
 /// A parser of seconds from `least` to a day.
 ///
 /// # Errors
@@ -76,6 +84,14 @@ mod tests {
         assert_eq!((threads("1").map(usize::from), threads("1024").map(usize::from)), (Ok(1), Ok(1024)));
         for bad in ["0", "1025", "x"] {
             assert_eq!(threads(bad), Err("not a whole number from 1 to 1024".into()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_have_64_bits() {
+        assert_eq!((seed("0"), seed("18446744073709551615")), (Ok(0), Ok(u64::MAX)));
+        for bad in ["-1", "18446744073709551616", "0x1", ""] {
+            assert_eq!(seed(bad), Err("not a whole number from 0 to 18446744073709551615".into()), "{bad:?}");
         }
     }
 

@@ -70,9 +70,14 @@ impl Threads {
         Ok(Self { pool: Some(Arc::new(Pool { threads: pool, awake: AtomicBool::new(false) })) })
     }
 
+    /// The number of CPUs that this process may use.
+    pub fn usable_cpus() -> NonZeroUsize {
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// The number of physical cores, or of the CPUs that this process may use if these are fewer.
     pub fn default_count() -> NonZeroUsize {
-        let usable = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let usable = Self::usable_cpus();
         NonZeroUsize::new(num_cpus::get_physical()).map_or(usable, |cores| cores.min(usable))
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use edgeqa::numbers::{finite, positive, threads};
+use edgeqa::numbers::{finite, positive, seed, threads};
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
@@ -86,7 +86,7 @@ pub struct Args {
     pub limit: Option<usize>,
 
     /// Seed of the choice of paragraphs
-    #[arg(long, value_name = "S", requires = "limit", default_value_t = 0)]
+    #[arg(long, value_name = "S", requires = "limit", default_value_t = 0, value_parser = seed)]
     pub seed: u64,
 
     /// Threads that answer questions [default: all cores]
@@ -162,7 +162,7 @@ pub struct CompareArgs {
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
-    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit", value_parser = seed)]
     pub seed: u64,
 
     /// Run the weights imported from an ONNX file in fp32, instead of the graph

@@ -1,8 +1,6 @@
 //! `edgeqa-quantize compare`.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread;
 
 use anyhow::{Context, bail};
 use edgeqa::artifact::Artifact;
@@ -11,6 +9,7 @@ use edgeqa::kernels::gemm;
 use edgeqa::progress::Progress;
 use edgeqa::qa::{AskOptions, Reader};
 use edgeqa::replace::replace;
+use edgeqa::threads::Threads;
 use edgeqa::tokenizer::QaTokenizer;
 use edgeqa_quantize::compare::cache::{self, Identity};
 use edgeqa_quantize::compare::fp32::Fp32;
@@ -53,7 +52,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     artifact.verify().with_context(unusable)?;
     let reader = Reader::from_artifact(&artifact).with_context(unusable)?;
     let options = AskOptions { null_threshold: args.null_threshold, ..AskOptions::default() };
-    let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.unwrap_or_else(Threads::usable_cpus);
     let task = Task { reader: &reader, dataset: &dataset, options: &options, threads };
     let fp32 = Fp32::open(&args.fp32, args.config.as_deref(), args.imported)?;
     let tokenizer = QaTokenizer::sha256(&artifact).with_context(unusable)?;

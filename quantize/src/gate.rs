@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::thread;
 
 use anyhow::{anyhow, ensure};
 use edgeqa::artifact::{Accuracy, Artifact, Drawn, OverallScores};
 use edgeqa::eval::{Dataset, Observer};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::{AskOptions, Reader};
+use edgeqa::threads::Threads;
 use edgeqa::tokenizer::QaTokenizer;
 use serde::Serialize;
 
@@ -195,7 +195,7 @@ impl<'a> Opened<'a> {
     }
 
     fn task<'t>(&'t self, reader: &'t Reader, options: &'t AskOptions) -> Task<'t, Session> {
-        let threads = self.gate.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+        let threads = self.gate.threads.unwrap_or_else(Threads::usable_cpus);
         Task { reader, dataset: &self.dataset, options, threads }
     }
 

@@ -1,11 +1,13 @@
-//! Independent jobs on all cores.
+//! Independent jobs on all usable CPUs.
 
 use std::sync::Mutex;
 use std::thread;
 
-/// Calls `work` once per job, on as many threads as there are cores, in no particular order.
+use edgeqa::threads::Threads;
+
+/// Calls `work` once per job, on as many threads as there are usable CPUs, in no particular order.
 pub fn for_each<T: Send>(jobs: Vec<T>, work: impl Fn(T) + Sync) {
-    let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(jobs.len());
+    let threads = Threads::usable_cpus().get().min(jobs.len());
     let queue = Mutex::new(jobs.into_iter());
     let next = || queue.lock().ok().and_then(|mut jobs| jobs.next());
     thread::scope(|scope| {

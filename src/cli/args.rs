@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use edgeqa::documents::RetrievalOptions;
 use edgeqa::memory::limit::parse_bytes;
-use edgeqa::numbers::{finite, positive, seconds, threads, whole};
+use edgeqa::numbers::{finite, positive, seconds, seed, threads, whole};
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
@@ -239,7 +239,7 @@ pub struct EvalArgs {
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
-    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit", value_parser = seed)]
     pub seed: u64,
 
     /// Write predictions.json, nbest_predictions.json, null_odds.json and eval.json to this folder

@@ -137,7 +137,7 @@ impl Report {
             threads,
             default_threads: Threads::default_count().get(),
             physical_cores: num_cpus::get_physical(),
-            usable_cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            usable_cpus: Threads::usable_cpus().get(),
             page_bytes: rustix::param::page_size(),
             model: trial.as_ref().map(|trial| trial.model.clone()),
             problem: error.map(|error| one_line(error.as_ref())),

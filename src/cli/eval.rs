@@ -1,9 +1,7 @@
 //! `edgeqa eval`.
 
 use std::fmt::Write;
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread;
 use std::time::Instant;
 
 use edgeqa::bench::stats::Summary;
@@ -12,6 +10,7 @@ use edgeqa::eval::{Dataset, EvalError, Metrics, Prediction, Subset, evaluate, fi
 use edgeqa::kernels::gemm;
 use edgeqa::memory;
 use edgeqa::progress::Progress;
+use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::EvalArgs;
@@ -117,7 +116,7 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
 fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<(), EvalError>)> {
     let path = locate::model(args.model.model.as_deref())?;
     args.out.as_deref().map_or(Ok(()), files::prepare)?;
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let threads = args.threads.unwrap_or_else(Threads::usable_cpus);
     let (artifact, reader) = load(&path, &args.model, threads.get(), args.answer.max_seq_len)?;
     let options = args.answer.options();
     let (null_threshold, threshold_from) = match options.null_threshold {
