@@ -16,6 +16,7 @@ mod page;
 mod properties;
 mod qa_golden;
 mod reader;
+mod shapes;
 mod tokenizer;
 
 /// A file that no program names is not compiled, and nobody would miss its tests.
