@@ -153,6 +153,17 @@ fn absurd_shapes_of_inputs_are_refused() {
     assert_eq!(converted(declare(0, 2)), Ok(unchanged()));
 }
 
+/// tract would count from such an axis to the last one.
+#[test]
+fn absurd_axes_are_refused() {
+    for axis in [i64::MIN, -(1 << 49) - 1, -65, 64, i64::MAX] {
+        refused(&format!("is a LayerNormalization along axis {axis}: the file is damaged"), |graph| {
+            let norm = graph.node.iter_mut().find(|n| n.op_type == "LayerNormalization").expect("a LayerNorm");
+            norm.attribute.iter_mut().find(|a| a.name == "axis").expect("an axis").i = axis;
+        });
+    }
+}
+
 #[test]
 fn missing_and_unsorted_nodes_are_refused() {
     refused("cannot import", |graph| {

@@ -38,7 +38,9 @@ pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     let mut proto = tract_onnx::onnx()
         .proto_model_for_path(path)
         .with_context(|| format!("{} is no ONNX model", path.display()))?;
-    refuse_foreign_operators(&proto).with_context(|| format!("{} is not supported", path.display()))?;
+    refuse_foreign_operators(&proto)
+        .and_then(|()| refuse_absurd_axes(&proto))
+        .with_context(|| format!("{} is not supported", path.display()))?;
     let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(OnnxModel { proto, path: path.to_owned(), external })
@@ -66,6 +68,23 @@ fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
                 node.op_type,
                 node.domain
             );
+        }
+    }
+    Ok(())
+}
+
+/// The most axes of a tensor that are believed; models have five.
+const MAX_RANK: i64 = 64;
+
+/// tract counts from some axes to the last one, however far that is.
+fn refuse_absurd_axes(model: &ModelProto) -> anyhow::Result<()> {
+    for node in model.graph.iter().flat_map(|graph| &graph.node) {
+        for attribute in node.attribute.iter().filter(|attribute| matches!(attribute.name.as_str(), "axis" | "axes")) {
+            if let Some(axis) =
+                attribute.ints.iter().chain([&attribute.i]).find(|axis| !(-MAX_RANK..MAX_RANK).contains(*axis))
+            {
+                bail!("node {:?} is a {} along axis {axis}: the file is damaged", node.name, node.op_type);
+            }
         }
     }
     Ok(())
