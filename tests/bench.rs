@@ -318,7 +318,9 @@ fn records_are_read_back_and_others_refused() {
         ("\"format_version\":1", "\"format_version\":null", "no format_version"),
         ("edgeqa-bench", "hyperfine", "does not say \"format\": \"edgeqa-bench\""),
         ("\"tokens\":32", "\"tokens\":\"x\"", "points[0]"),
-        ("32.0,", "-32.0,", "a time is not above 0"),
+        ("32.0,", "-32.0,", "a time is not from a nanosecond to a day"),
+        ("32.0,", "1e-300,", "a time is not from a nanosecond to a day"),
+        ("32.0,", "1e300,", "a time is not from a nanosecond to a day"),
         ("{", "", "line 1"),
     ] {
         fs::write(&path, good.replacen(from, to, 1)).expect("written");

@@ -226,13 +226,13 @@ impl Record {
         let record: Self = serde_path_to_error::deserialize(value)
             .map_err(|error| refuse(format!("{}: {}", error.path(), error.inner())))?;
         if record.has_absurd_times() {
-            return Err(refuse("a time is not above 0".into()));
+            return Err(refuse("a time is not from a nanosecond to a day".into()));
         }
         Ok(record)
     }
 
     fn has_absurd_times(&self) -> bool {
-        let absurd = |times: &[f64]| times.iter().any(|time| !(time.is_finite() && *time > 0.0));
+        let absurd = |times: &[f64]| times.iter().any(|time| !(1e-9..=86_400.0).contains(time));
         let runs = self.points.iter().map(|point| &point.runs).chain(self.questions.iter().map(|point| &point.runs));
         let starts = [&self.load, &self.first_answer];
         runs.flat_map(|runs| &runs.seconds).any(|times| absurd(times))
