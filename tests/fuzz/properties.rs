@@ -1,8 +1,14 @@
 //! What has to hold of any bytes that a stranger sends or an owner writes. Fuzzers look for a counter-example (run.sh),
 //! tests/fuzz.rs holds every file of the corpus against it, and tests/serve and tests/documents what they make up.
 
+use std::collections::HashSet;
+
+use edgeqa::bench::record::Record;
+use edgeqa::bench::{Comparison, html, report, text};
 use edgeqa::documents::passages::{Format, LONGEST, cut};
 use edgeqa::documents::{Library, LibraryOptions, RetrievalOptions};
+use edgeqa::eval::score::normalise;
+use edgeqa::eval::{Dataset, Metrics};
 use edgeqa::serve::Limits;
 use edgeqa::serve::config::{Config, PageSettings};
 use edgeqa::serve::http::{Parsed, parse_request};
@@ -14,7 +20,14 @@ use edgeqa::serve::stdio::read_line;
 pub type Property = fn(&[u8]);
 
 /// Properties by their names, which are those of their folders of the corpus.
-pub const ALL: [(&str, Property); 4] = [("http", http), ("lines", lines), ("config", config), ("documents", documents)];
+pub const ALL: [(&str, Property); 6] = [
+    ("http", http),
+    ("lines", lines),
+    ("config", config),
+    ("documents", documents),
+    ("records", records),
+    ("datasets", datasets),
+];
 
 /// A connection's bytes: requests one after the other, and what is in the body of each.
 pub fn http(bytes: &[u8]) {
@@ -142,4 +155,54 @@ pub fn passages(text: &str, name: &str, library: &Library) -> usize {
     }
     assert!(text[at..].trim().is_empty(), "text at the end is lost");
     cuts.len()
+}
+
+/// What `edgeqa bench` has written on somebody's board: refused, or all ratios are numbers and none of its words is an element of the page.
+pub fn records(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let read = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        Record::read(&path)
+    };
+    let other = read("other", include_bytes!("corpus/records/whole")).expect("a record");
+    let record = match read("this", bytes) {
+        Ok(record) => record,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let mut pages = vec![report::page(&record)];
+    for (first, second) in [(&record, &other), (&other, &record), (&record, &record)] {
+        let sides = vec![("first".into(), first.clone()), ("second".into(), second.clone())];
+        let Ok(comparison) = Comparison::new(sides) else { continue };
+        for ratio in comparison.rows.iter().flat_map(|row| row.others.iter().flatten()) {
+            let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
+            assert!(0.0 <= low && low <= high && high.is_finite() && ratio.ratio.is_finite(), "{ratio:?}");
+        }
+        pages.push(comparison.page());
+    }
+    for page in pages {
+        assert!(!text::terminal(&page).is_empty() && !text::markdown(&page).is_empty());
+        let html = html::html(&page).to_lowercase();
+        assert!(!["<script", "<img", "<iframe", "<a ", "<form"].iter().any(|element| html.contains(element)));
+    }
+}
+
+/// Questions with known answers: refused, or the known answers are all right, and a draw is a part.
+pub fn datasets(bytes: &[u8]) {
+    let dataset = match Dataset::parse("questions", bytes) {
+        Ok(dataset) => dataset,
+        Err(error) => return assert!(error.to_string().contains("questions")),
+    };
+    let count = dataset.question_count();
+    // The official scorer skips those of articles and punctuation alone.
+    let known = |golds: &[String]| golds.iter().find(|gold| !normalise(gold).is_empty()).cloned().unwrap_or_default();
+    let answers = dataset.questions().map(|question| (question.id.clone(), known(&question.golds))).collect();
+    let right = Metrics::new(&dataset, &answers, None, None).expect("all are answered");
+    assert_eq!((right.all.total, right.all.exact, right.all.f1), (count, 100.0, 100.0));
+    let ids: HashSet<&str> = dataset.questions().map(|question| question.id.as_str()).collect();
+    assert_eq!(ids.len(), count);
+    for limit in [1, count / 2, count] {
+        let part = dataset.sample(limit, limit as u64);
+        assert!(part.question_count() >= limit.min(count) && part.questions().all(|q| ids.contains(q.id.as_str())));
+    }
 }

@@ -2,13 +2,13 @@
 # Fuzzes what strangers send to edgeqa, and what owners write for it, with libFuzzer. Needs a C++ compiler, and stable Rust alone.
 #
 # usage: tests/fuzz/run.sh [SECONDS] [PROPERTY...]
-# SECONDS for each property (default 900); properties are http, lines, config and documents (default: all four).
+# SECONDS for each property (default 900); properties are http, lines, config, documents, records and datasets (default: all).
 # A counter-example ends the run, and stays in target/fuzz/PROPERTY-*; once mended, it belongs in tests/fuzz/corpus/PROPERTY.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-900}
 shift || true
-[ $# -gt 0 ] || set -- http lines config documents
+[ $# -gt 0 ] || set -- http lines config documents records datasets
 
 # What cargo-fuzz passes, without a sanitizer: those need nightly Rust.
 flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
