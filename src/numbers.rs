@@ -40,14 +40,17 @@ pub fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("not a whole number from 0 to {}", u64::MAX))
 }
 
+/// Seconds of a day, the longest that is waited for anything or measured at once.
+pub const DAY: f64 = 86_400.0;
+
 /// A parser of seconds from `least` to a day.
 ///
 /// # Errors
 /// The parser's are half a sentence.
 pub fn seconds(least: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
     move |text| match text.parse() {
-        Ok(number) if (least..=86_400.0).contains(&number) => Ok(number),
-        _ => Err(format!("not a number of seconds from {least} to 86400")),
+        Ok(number) if (least..=DAY).contains(&number) => Ok(number),
+        _ => Err(format!("not a number of seconds from {least} to {DAY}")),
     }
 }
 

@@ -35,21 +35,8 @@ impl Temp {
         Artifact::open(&path)
     }
 
-    /// The file with its header changed; data and alignment stay.
-    fn edit(&self, change: impl FnOnce(&mut Value)) -> Vec<u8> {
-        let end = 8 + self.header_len();
-        let mut header: Value = serde_json::from_slice(&self.bytes[8..end]).expect("JSON");
-        change(&mut header);
-        let mut json = serde_json::to_vec(&header).expect("JSON");
-        json.resize((8 + json.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
-        let mut file = (json.len() as u64).to_le_bytes().to_vec();
-        file.extend(json);
-        file.extend(&self.bytes[end..]);
-        file
-    }
-
     fn edited(&self, change: impl FnOnce(&mut Value)) -> ArtifactError {
-        self.open(&self.edit(change)).expect_err("a changed header is refused")
+        self.open(&common::edit_header(&self.bytes, change)).expect_err("a changed header is refused")
     }
 }
 

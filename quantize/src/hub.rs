@@ -27,8 +27,8 @@
 //! [`HubOptions::answer_timeout`]. The client library, which transfers the content, has no limits of
 //! its own. So the hub and the file store that it redirects to are asked for the first byte of a
 //! file within these just before, and the transfer is given up if nothing more comes for
-//! [`HubOptions::answer_timeout`]. One that was given up keeps its file locked until the process
-//! ends, so it is not continued by itself.
+//! [`HubOptions::answer_timeout`]. One that was given up keeps its file locked until the server goes
+//! on, the connection ends or the process does, so it is not continued by itself.
 //!
 //! # Integrity
 //!
@@ -75,7 +75,7 @@ pub struct HubOptions {
     pub progress: bool,
     /// How often a file whose transfer broke is continued before giving up.
     pub retries: u32,
-    /// How long a server may take to begin an answer, and to send all of the file list.
+    /// How long a server may take to begin an answer, to send all of the file list, and from one part of a file to the next.
     pub answer_timeout: Duration,
     /// Whether to use the cache only; `None` stands for `HF_HUB_OFFLINE`.
     pub offline: Option<bool>,

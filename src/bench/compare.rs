@@ -272,7 +272,8 @@ fn find(record: &Record, tokens: usize, threads: usize) -> Option<&Runs> {
 /// The highest peak of the points that `base` has, too, if all of them were measured.
 fn most_memory(record: &Record, base: &Record) -> Option<f64> {
     let peaks = base.points.iter().map(|point| Some(find(record, point.tokens, point.threads)?.memory?.peak));
-    Some(peaks.collect::<Option<Vec<_>>>()?.into_iter().max()? as f64)
+    // Nothing runs in no memory.
+    Some(peaks.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|peak| *peak > 0)? as f64)
 }
 
 /// What the records do not have in common.

@@ -10,6 +10,7 @@ use super::BenchError;
 use super::host::Host;
 use super::state::State;
 use super::stats::{Summary, median};
+use crate::numbers::DAY;
 
 /// What a record says it is.
 pub const FORMAT: &str = "edgeqa-bench";
@@ -232,7 +233,7 @@ impl Record {
     }
 
     fn has_absurd_times(&self) -> bool {
-        let absurd = |times: &[f64]| times.iter().any(|time| !(1e-9..=86_400.0).contains(time));
+        let absurd = |times: &[f64]| times.iter().any(|time| !(1e-9..=DAY).contains(time));
         let runs = self.points.iter().map(|point| &point.runs).chain(self.questions.iter().map(|point| &point.runs));
         let starts = [&self.load, &self.first_answer];
         runs.flat_map(|runs| &runs.seconds).any(|times| absurd(times))

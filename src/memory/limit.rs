@@ -4,7 +4,7 @@
 //! latter and reads them again. Where no group can be made, `RLIMIT_DATA` limits private memory alone.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -140,6 +140,8 @@ pub struct Limited {
     limit: Limit,
     /// The folder of the group, if there is one.
     group: Option<PathBuf>,
+    /// Says that the group has an owner. The system unlocks it when the process ends, however it does.
+    _lock: Option<File>,
 }
 
 impl Limited {
@@ -156,18 +158,18 @@ impl Limited {
                 }
             }
         }
-        Self { limit: Limit { bytes, kind: Kind::Data }, group: None }
+        Self { limit: Limit { bytes, kind: Kind::Data }, group: None, _lock: None }
     }
 
     /// A new group in the one at `parent`, if it can be made, limited and entered.
     fn in_group(kind: Kind, parent: &Path, bytes: u64) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        remove_left_behind(parent, |process| Path::new("/proc").join(process.to_string()).exists());
+        remove_left_behind(parent);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = parent.join(format!("{GROUP}{}-{number}", std::process::id()));
         fs::create_dir(&folder).ok()?;
         // From here on it is removed if something fails.
-        let limited = Self { limit: Limit { bytes, kind }, group: Some(folder.clone()) };
+        let limited = Self { limit: Limit { bytes, kind }, group: Some(folder.clone()), _lock: lock(&folder) };
         let limit_file = folder.join(limit_file(kind));
         fs::OpenOptions::new()
             .write(true)
@@ -224,14 +226,27 @@ impl Limited {
 /// What the names of groups begin with that are made here; the number of the process that made it and a count follow.
 const GROUP: &str = "edgeqa-";
 
-/// Removes the groups in the one at `parent` that were made here by processes that were killed. One in which a program still runs stays:
-/// the system removes none that is in use.
-fn remove_left_behind(parent: &Path, runs: impl Fn(u32) -> bool) {
+/// The folder, locked for this process; `None` if somebody else has it.
+fn lock(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    folder.try_lock().ok()?;
+    Some(folder)
+}
+
+/// Removes the groups in the one at `parent` that were made here by processes that were killed. Locks tell, not numbers of processes, which
+/// are others in a container. A group in which a program still runs stays: the system removes none that is in use.
+fn remove_left_behind(parent: &Path) {
+    let is_ours = |name: &str| {
+        let numbers = name.strip_prefix(GROUP).and_then(|numbers| numbers.split_once('-'));
+        numbers.is_some_and(|(process, count)| process.parse::<u32>().is_ok() && count.parse::<u32>().is_ok())
+    };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(GROUP)?.split_once('-')?.0.parse().ok());
-        if maker.is_some_and(|process| !runs(process)) && fs::remove_dir(entry.path()).is_ok() {
-            log::debug!("removed {}, left behind by a process that was killed", entry.path().display());
+        let folder = entry.path();
+        if entry.file_name().to_str().is_some_and(is_ours)
+            && let Some(_lock) = lock(&folder)
+            && fs::remove_dir(&folder).is_ok()
+        {
+            log::debug!("removed {}, left behind by a process that was killed", folder.display());
         }
     }
 }
@@ -311,18 +326,23 @@ Max address space         unlimited            unlimited            bytes
     }
 
     #[test]
-    fn groups_of_processes_that_have_ended_are_removed() {
+    fn groups_without_an_owner_are_removed() {
         let parent = tempfile::tempdir().expect("a folder");
-        let names = ["edgeqa-7-0", "edgeqa-7-12", "edgeqa-8-0", "edgeqa-x-0", "edgeqa-7", "other-7-0"];
+        let names =
+            ["edgeqa-7-0", "edgeqa-7-12", "edgeqa-8-0", "edgeqa-x-0", "edgeqa-7", "edgeqa-7-a.slice", "other-7-0"];
         for name in names {
             fs::create_dir(parent.path().join(name)).expect("a folder");
         }
         // As one with processes, which cannot be removed.
         fs::create_dir(parent.path().join("edgeqa-7-12/in_use")).expect("a folder");
-        remove_left_behind(parent.path(), |process| process == 8);
-        let stay = names.map(|name| parent.path().join(name).exists());
-        assert_eq!(stay, [false, true, true, true, true, true]);
-        remove_left_behind(&parent.path().join("nothing"), |_| false);
+        let owner = lock(&parent.path().join("edgeqa-8-0")).expect("nobody else's");
+        let stay = || names.map(|name| parent.path().join(name).exists());
+        remove_left_behind(parent.path());
+        assert_eq!(stay(), [false, true, true, true, true, true, true]);
+        drop(owner);
+        remove_left_behind(parent.path());
+        assert_eq!(stay(), [false, true, false, true, true, true, true]);
+        remove_left_behind(&parent.path().join("nothing"));
     }
 
     /// Whoever enforces it, the program sees the limit and cannot fill more memory.
@@ -333,7 +353,7 @@ Max address space         unlimited            unlimited            bytes
             return;
         }
         let bytes = 16 << 20;
-        let data = Limited { limit: Limit { bytes, kind: Kind::Data }, group: None };
+        let data = Limited { limit: Limit { bytes, kind: Kind::Data }, group: None, _lock: None };
         for limited in [Limited::new(bytes), data] {
             let output = |program: &str, args: &[&str]| limited.command(program).args(args).output().expect("runs");
             assert_eq!(output("echo", &["a b", "$0", "*"]).stdout, b"a b $0 *\n");

@@ -9,11 +9,13 @@ pub mod skip;
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{Artifact, Metadata, Source, schema};
+use edgeqa::artifact::{ALIGNMENT, Artifact, Metadata, Source, schema};
 use edgeqa::config::{ModelConfig, RelativeConfig};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::tokenizer::compile;
 use safetensors::Dtype;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Two layers, with relative positions and without token types, for the tokenizer of `tests/fixtures/exports`.
 pub fn metadata() -> Metadata {
@@ -82,6 +84,28 @@ pub fn tensors(config: &ModelConfig) -> TensorData {
     }
     data.extend(compile(TOKENIZER).expect("a tokenizer").expect("a WordPiece vocabulary"));
     data
+}
+
+/// The model file `bytes` with its header changed; data and alignment stay, and the header's checksum is no longer right.
+pub fn edit_header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let (len, rest) = bytes.split_first_chunk::<8>().expect("a length");
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*len)).expect("a size"));
+    let mut header: Value = serde_json::from_slice(header).expect("JSON");
+    change(&mut header);
+    let mut json = serde_json::to_vec(&header).expect("JSON");
+    json.resize((8 + json.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
+    [&(json.len() as u64).to_le_bytes(), &json[..], data].concat()
+}
+
+/// Makes the checksum of the header of a model file right, as somebody would who wants to do harm: it is computed with zeros in its place.
+pub fn seal(bytes: &mut [u8]) {
+    const ENTRY: &str = "\"header_sha256\":\"";
+    let (len, rest) = bytes.split_first_chunk_mut::<8>().expect("a length");
+    let header = &mut rest[..usize::try_from(u64::from_le_bytes(*len)).expect("a size")];
+    let at = header.windows(ENTRY.len()).position(|window| window == ENTRY.as_bytes()).expect("an entry") + ENTRY.len();
+    header[at..][..64].fill(b'0');
+    let sha256: String = Sha256::digest(&*header).iter().map(|byte| format!("{byte:02x}")).collect();
+    header[at..][..64].copy_from_slice(sha256.as_bytes());
 }
 
 /// The `tokenizer.json` of the fixtures.

@@ -173,7 +173,11 @@ pub fn records(bytes: &[u8]) {
     let mut pages = vec![report::page(&record)];
     for (first, second) in [(&record, &other), (&other, &record), (&record, &record)] {
         let sides = vec![("first".into(), first.clone()), ("second".into(), second.clone())];
-        let Ok(comparison) = Comparison::new(sides) else { continue };
+        let Ok(comparison) = Comparison::new(sides) else {
+            assert!(record != other, "nothing in common with itself");
+            continue;
+        };
+        assert!(record != other || comparison.rows.iter().any(|row| row.others[0].is_some()), "no ratio");
         for ratio in comparison.rows.iter().flat_map(|row| row.others.iter().flatten()) {
             let (low, high) = ratio.interval.unwrap_or((ratio.ratio, ratio.ratio));
             assert!(0.0 <= low && low <= high && high.is_finite() && ratio.ratio.is_finite(), "{ratio:?}");

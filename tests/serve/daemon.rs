@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+use super::common;
 
 /// The model that ships with the source.
 pub fn demo() -> PathBuf {
@@ -23,22 +24,12 @@ pub fn variant(path: &Path, threshold: &str) {
     let header = &mut bytes[8..][..u64::from_le_bytes(len) as usize];
     let (old, new) = (r#""null_threshold":"-3.3""#, format!(r#""null_threshold":"{threshold}""#));
     assert_eq!(old.len(), new.len());
-    let at = end_of(header, old) - new.len();
+    let at = header.windows(old.len()).position(|window| window == old.as_bytes()).expect("a threshold");
     header[at..][..new.len()].copy_from_slice(new.as_bytes());
-    // The checksum of the header is computed with zeros in its place.
-    let at = end_of(header, r#""header_sha256":""#);
-    header[at..][..64].fill(b'0');
-    let sha256: String = Sha256::digest(&*header).iter().map(|byte| format!("{byte:02x}")).collect();
-    header[at..][..64].copy_from_slice(sha256.as_bytes());
+    common::seal(&mut bytes);
     let beside = path.with_extension("new");
     fs::write(&beside, bytes).expect("written");
     fs::rename(beside, path).expect("renamed");
-}
-
-/// Where `text` ends in the header of a model.
-fn end_of(header: &[u8], text: &str) -> usize {
-    let at = header.windows(text.len()).position(|window| window == text.as_bytes());
-    at.unwrap_or_else(|| panic!("no {text} in the demo model")) + text.len()
 }
 
 pub fn edgeqa() -> Command {

@@ -108,7 +108,8 @@ pub enum HubError {
         detail: String,
     },
 
-    /// A server stopped in the middle of a file. The connection, and with it the lock of the file, is kept until the process ends.
+    /// A server stopped in the middle of a file. The lock of the file is kept until the server goes on, the connection ends, or the process
+    /// does.
     #[error(
         "{place}: nothing more of {file} has come for {seconds} s; check the connection, then run the same command \
          again (what has come is kept)"

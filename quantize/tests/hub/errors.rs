@@ -153,11 +153,11 @@ fn transfers_that_stand_still_are_given_up_and_continued_later() {
         }
         answer
     });
-    let limited = HubOptions { answer_timeout: Duration::from_secs(1), retries: 3, ..options(&hub, &cache) };
+    let limited = HubOptions { answer_timeout: Duration::from_secs(3), retries: 3, ..options(&hub, &cache) };
     let error = download(ID, None, &limited).expect_err("given up");
     assert!(matches!(error, HubError::Silence { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains(WEIGHTS) && text.contains("has come for 1 s"), "{text}");
+    assert!(text.contains(WEIGHTS) && text.contains("has come for 3 s"), "{text}");
     assert_eq!(starts(&hub), [0], "not tried again beside the one that holds the lock");
     // The connection ends, and with it the lock; another hub sends the rest.
     drop(hub);

@@ -12,7 +12,7 @@ mod pattern;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::tract_hir::internal::Framework;
 
 use crate::checkpoint::Checkpoint;
@@ -32,14 +32,14 @@ pub struct OnnxModel {
 ///
 /// # Errors
 /// If a file cannot be read or is no ONNX model, or the graph holds operators that only occur in already quantised or fused
-/// graphs.
+/// graphs, or axes that no tensor has.
 pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     ensure!(path.is_file(), "cannot open {}: no such file", path.display());
     let mut proto = tract_onnx::onnx()
         .proto_model_for_path(path)
         .with_context(|| format!("{} is no ONNX model", path.display()))?;
     refuse_foreign_operators(&proto)
-        .and_then(|()| refuse_absurd_axes(&proto))
+        .and_then(|()| proto.graph.as_ref().map_or(Ok(()), refuse_absurd_axes))
         .with_context(|| format!("{} is not supported", path.display()))?;
     let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -76,14 +76,21 @@ fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
 /// The most axes of a tensor that are believed; models have five.
 const MAX_RANK: i64 = 64;
 
-/// tract counts from some axes to the last one, however far that is.
-fn refuse_absurd_axes(model: &ModelProto) -> anyhow::Result<()> {
-    for node in model.graph.iter().flat_map(|graph| &graph.node) {
-        for attribute in node.attribute.iter().filter(|attribute| matches!(attribute.name.as_str(), "axis" | "axes")) {
-            if let Some(axis) =
-                attribute.ints.iter().chain([&attribute.i]).find(|axis| !(-MAX_RANK..MAX_RANK).contains(*axis))
+/// What counts from 0 to its axis in tract, which never ends if that is before the first one.
+const COUNTING: [&str; 4] = ["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "OneHot"];
+
+/// Refuses axes that no tensor has. Operators that are [`COUNTING`] have the last one, or one that is counted from the front.
+fn refuse_absurd_axes(graph: &GraphProto) -> anyhow::Result<()> {
+    for node in &graph.node {
+        let possible = if COUNTING.contains(&node.op_type.as_str()) { -1..MAX_RANK } else { -MAX_RANK..MAX_RANK };
+        for attribute in &node.attribute {
+            if matches!(attribute.name.as_str(), "axis" | "axes")
+                && let Some(axis) = attribute.ints.iter().chain([&attribute.i]).find(|axis| !possible.contains(axis))
             {
                 bail!("node {:?} is a {} along axis {axis}: the file is damaged", node.name, node.op_type);
+            }
+            for inner in attribute.g.iter().chain(&attribute.graphs) {
+                refuse_absurd_axes(inner)?;
             }
         }
     }
