@@ -7,7 +7,6 @@ use edgeqa::artifact::{Artifact, Metadata};
 use edgeqa::config::{ModelConfig, RelativeConfig};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::threads::Threads;
-
 use serde_json::json;
 
 use crate::common::{self, Random, metadata};

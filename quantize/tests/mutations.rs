@@ -4,7 +4,9 @@ use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::import::onnx;
 use prost::Message;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, type_proto,
+};
 
 use crate::common::fixtures;
 
@@ -159,9 +161,26 @@ fn absurd_axes_are_refused() {
     for axis in [i64::MIN, -(1 << 49) - 1, -65, -64, -33, -5, -4, -2, 64, i64::MAX] {
         refused(&format!("is a LayerNormalization along axis {axis}: the file is damaged"), |graph| {
             let norm = graph.node.iter_mut().find(|n| n.op_type == "LayerNormalization").expect("a LayerNorm");
-            norm.attribute.iter_mut().find(|a| a.name == "axis").expect("an axis").i = axis;
+            axis_of(norm).i = axis;
         });
     }
+    // Others may be counted from the back, and a graph may be inside of a node.
+    for axis in [-65, 64] {
+        let softmax = |graph: &mut GraphProto| {
+            axis_of(graph.node.iter_mut().find(|n| n.op_type == "Softmax").expect("a softmax")).i = axis;
+        };
+        refused(&format!("is a Softmax along axis {axis}: the file is damaged"), softmax);
+        refused(&format!("is a Softmax along axis {axis}: the file is damaged"), |graph| {
+            let mut inner = graph.clone();
+            softmax(&mut inner);
+            let branch = AttributeProto { name: "then_branch".into(), g: Some(inner), ..AttributeProto::default() };
+            graph.node[0].attribute.push(branch);
+        });
+    }
+}
+
+fn axis_of(node: &mut NodeProto) -> &mut AttributeProto {
+    node.attribute.iter_mut().find(|attribute| attribute.name == "axis").expect("an axis")
 }
 
 #[test]

@@ -12,7 +12,8 @@ use super::runner::{Done, Runner};
 use super::state::{State, Ticks};
 use super::stats::Summary;
 use super::subject::{prepare, program};
-use crate::memory::limit::{Kind, Limited};
+use crate::memory::Limited;
+use crate::memory::limit::Kind;
 use crate::memory::{Need, Shortage, drop_cached};
 
 /// A text for everyone who gives none.

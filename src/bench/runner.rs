@@ -12,7 +12,7 @@ use super::run::{Plan, QUESTIONS, TEXT, WORKER};
 use super::state::State;
 use super::stats::median;
 use super::subject::drop_model;
-use crate::memory::limit::Limited;
+use crate::memory::Limited;
 
 /// What was seen on the way.
 pub struct Done<'a> {

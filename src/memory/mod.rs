@@ -1,8 +1,9 @@
-//! What this process costs in memory, as the system counts it, and running under a limit ([`limit`]).
+//! What this process costs in memory, as the system counts it, and what limits it ([`limit`], [`Limited`]).
 //!
 //! Everything is read from `/proc` and `None` where the system has none.
 
 pub mod limit;
+mod limited;
 mod need;
 
 use std::fs::{self, File};
@@ -11,7 +12,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use limit::{Limit, Limited};
+pub use limit::Limit;
+pub use limited::Limited;
 pub use need::{Need, Shortage};
 
 /// The memory of this process, in bytes.

@@ -97,7 +97,7 @@ pub fn edit_header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     [&(json.len() as u64).to_le_bytes(), &json[..], data].concat()
 }
 
-/// Makes the checksum of the header of a model file right, as somebody would who wants to do harm: it is computed with zeros in its place.
+/// Makes the checksum in the header of a model file right; it is computed with zeros in its place.
 pub fn seal(bytes: &mut [u8]) {
     const ENTRY: &str = "\"header_sha256\":\"";
     let (len, rest) = bytes.split_first_chunk_mut::<8>().expect("a length");
