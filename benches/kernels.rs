@@ -69,8 +69,9 @@ fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
             let (packed, sums) = (pack(shape, &values), column_sums(shape, &values));
             let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
             let packed = Aligned::new(&packed);
-            let weights =
-                Int8Weights { shape, packed: packed.values(), scales: &scales, bias: &bias, column_sums: &sums };
+            let notes = &kernel.examine(packed.values(), shape.padded_k());
+            let packed = packed.values();
+            let weights = Int8Weights { shape, packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
             for rows in TOKENS {
                 let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut a = QuantizedRows::default();

@@ -27,7 +27,9 @@ fn main() {
         (0..n * k).map(|i| (4 * i..4 * i + 4).map(uniform).sum::<u32>() as i32 - 126).map(|w| w as i8).collect();
     let (packed, column_sums) = (pack(shape, &values), column_sums(shape, &values));
     let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
-    let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &column_sums };
+    let notes = &kernel.examine(&packed, shape.padded_k());
+    let weights =
+        Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &column_sums, notes };
     let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
     let mut a = QuantizedRows::default();
     a.quantize(&x, k, None, kernel.form);
@@ -47,13 +49,16 @@ fn main() {
 /// Computes the tiles of a product and lets them go.
 fn products(kernel: &Kernel, a: &QuantizedRows, weights: &Int8Weights<'_>) {
     let padded_k = a.padded_k;
-    let (mut acc, mut notes) = (Accumulators::splat(0), Vec::new());
-    let sums = weights.column_sums.as_chunks::<NR>().0;
-    for (weights, column_sums) in weights.packed.chunks(kernel.panels * NR * padded_k).zip(sums.chunks(kernel.panels)) {
-        kernel.examine(weights, padded_k, &mut notes);
+    let mut acc = Accumulators::splat(0);
+    let Int8Weights { packed, notes, .. } = weights;
+    let of_panel = kernel.notes_of_panel(padded_k);
+    for (i, column_sums) in weights.column_sums.as_chunks().0.chunks(kernel.panels).enumerate() {
+        let (first, panels) = (i * kernel.panels, column_sums.len());
+        let weights = &packed[first * NR * padded_k..][..panels * NR * padded_k];
+        let notes = &notes[first * of_panel..][..panels * of_panel];
         for activations in a.values.chunks(kernel.rows * padded_k) {
-            let (rows, panels) = (activations.len() / padded_k, column_sums.len());
-            kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums, notes: &notes }, &mut acc);
+            let rows = activations.len() / padded_k;
+            kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums, notes }, &mut acc);
             black_box(&acc);
         }
     }

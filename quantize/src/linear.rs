@@ -1,5 +1,6 @@
 //! One linear layer to int8 or half precision.
 
+use edgeqa::artifact::View;
 use edgeqa::kernels::gemm;
 use edgeqa::kernels::layout::PackedShape;
 use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
@@ -122,7 +123,7 @@ impl Int8Linear {
     pub fn weights(&self) -> LinearWeights {
         LinearWeights::Int8 {
             shape: self.shape,
-            packed: self.packed.clone().into(),
+            packed: View::from(self.packed.clone()).into(),
             scales: self.scales.clone().into(),
             bias: self.bias.clone().into(),
             column_sums: self.column_sums.clone().into(),
@@ -136,7 +137,8 @@ impl Int8Linear {
         let mut rows = QuantizedRows::default();
         rows.quantize(x, self.shape.k, self.factors.as_deref(), kernel.form);
         let Self { shape, packed, scales, bias, column_sums, .. } = self;
-        let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
+        let notes = &kernel.examine(packed, shape.padded_k());
+        let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums, notes };
         let mut out = vec![0.0; exact.len()];
         linear_i8(kernel, &rows, &weights, Epilogue { gelu: false, residual: None }, &mut out);
         out.iter().zip(exact).map(|(got, want)| f64::from(got - want).powi(2)).sum()

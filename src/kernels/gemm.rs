@@ -43,7 +43,7 @@ impl<'a> Tile<'a> {
             && self.activations.len() == self.rows * self.padded_k
             && self.weights.len() == self.panels * NR * self.padded_k
             && self.column_sums.len() == self.panels
-            && self.notes.len() == self.panels * (kernel.notes)(self.padded_k)
+            && self.notes.len() == self.panels * kernel.notes_of_panel(self.padded_k)
     }
 
     /// The activations of row `m`.
@@ -142,22 +142,26 @@ impl Kernel {
         (self.detect)().unwrap_or(Isa::Portable)
     }
 
-    /// Replaces `notes` by what the kernel wants to know about panels of weights, whatever the rows are that they are multiplied with.
-    /// Most kernels want nothing. It takes less time than two rows.
+    /// What the kernel wants to know about panels of weights, whatever the rows are that they are multiplied with: as many bytes for
+    /// every panel, in order. Most kernels want nothing. It takes less time than two rows.
     ///
     /// # Panics
     /// If `weights` are no whole panels of inner dimension `padded_k`, or this CPU cannot run the kernel.
-    pub fn examine(&self, weights: &[i8], padded_k: usize, notes: &mut Vec<u8>) {
+    pub fn examine(&self, weights: &[i8], padded_k: usize) -> Vec<u8> {
         assert!(padded_k > 0 && weights.len().is_multiple_of(NR * padded_k), "no whole panels");
-        let of_panel = (self.notes)(padded_k);
-        notes.clear();
-        if of_panel == 0 {
-            return;
+        let of_panel = self.notes_of_panel(padded_k);
+        let mut notes = vec![0; weights.len() / (NR * padded_k) * of_panel];
+        if of_panel > 0 {
+            for (panel, notes) in weights.chunks_exact(NR * padded_k).zip(notes.chunks_exact_mut(of_panel)) {
+                (self.examine)(panel, notes);
+            }
         }
-        notes.resize(weights.len() / (NR * padded_k) * of_panel, 0);
-        for (panel, notes) in weights.chunks_exact(NR * padded_k).zip(notes.chunks_exact_mut(of_panel)) {
-            (self.examine)(panel, notes);
-        }
+        notes
+    }
+
+    /// How many bytes [`Kernel::examine`] notes about a panel.
+    pub fn notes_of_panel(&self, padded_k: usize) -> usize {
+        (self.notes)(padded_k)
     }
 
     /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile, where `a` are the values that

@@ -44,6 +44,8 @@ pub struct Int8Weights<'a> {
     pub bias: &'a [f32],
     /// Per output channel, padded to whole panels.
     pub column_sums: &'a [i32],
+    /// What [`Kernel::examine`] noted about `packed`; that of the kernel that multiplies.
+    pub notes: &'a [u8],
 }
 
 /// `out[m][n] = epilogue(w_scale[n] * (a_scale[m] * sum_k a[m][k] w[n][k] + a_offset[m] * sum_k w[n][k]) + bias[n])`; `out` is
@@ -68,8 +70,15 @@ pub fn linear_i8(
     let (scales, bias, sums) =
         (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
     let panels = shape.panels();
+    assert_eq!(
+        weights.notes.len(),
+        panels * kernel.notes_of_panel(shape.padded_k()),
+        "notes are not those of {} on {shape:?}",
+        kernel.name
+    );
     assert!(scales.len() == panels && bias.len() == panels && sums.len() == panels, "vectors do not match {shape:?}");
-    kernel.isa().run(LinearI8 { kernel, a, shape, packed: weights.packed, scales, bias, sums, epilogue, out });
+    let Int8Weights { packed, notes, .. } = *weights;
+    kernel.isa().run(LinearI8 { kernel, a, shape, packed, scales, bias, sums, notes, epilogue, out });
 }
 
 /// [`linear_i8`] with checked lengths.
@@ -81,6 +90,7 @@ struct LinearI8<'a> {
     scales: &'a [[f32; NR]],
     bias: &'a [[f32; NR]],
     sums: &'a [[i32; NR]],
+    notes: &'a [u8],
     epilogue: Epilogue<'a>,
     out: &'a mut [f32],
 }
@@ -90,17 +100,18 @@ impl Task for LinearI8<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, a, shape, packed, scales, bias, sums, epilogue, out } = self;
+        let Self { kernel, a, shape, packed, scales, bias, sums, notes, epilogue, out } = self;
         let (rows, padded_k) = (a.scales.len(), a.padded_k);
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = rows.div_ceil(kernel.rows);
         let steps = rows.div_ceil(kernel.row_step);
-        let (mut acc, mut notes) = (Accumulators::splat(0), Vec::new());
+        let of_panel = kernel.notes_of_panel(padded_k);
+        let mut acc = Accumulators::splat(0);
         for p0 in (0..shape.panels()).step_by(kernel.panels) {
             let p1 = shape.panels().min(p0 + kernel.panels);
             let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
             let next = &later[..later.len().min(weights.len())];
-            kernel.examine(weights, padded_k, &mut notes);
+            let notes = &notes[p0 * of_panel..p1 * of_panel];
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
                 let [start, end] = [t, t + 1].map(|t| (next.len() as u64 * t as u64 / tiles as u64) as usize);
@@ -108,7 +119,7 @@ impl Task for LinearI8<'_> {
                 let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
-                let tile = Tile { activations, rows, padded_k, weights, panels, column_sums, notes: &notes };
+                let tile = Tile { activations, rows, padded_k, weights, panels, column_sums, notes };
                 kernel.run(&tile, &mut acc);
                 for (p, acc) in (p0..p1).zip(&acc.0) {
                     let first = p * NR;
@@ -224,6 +235,7 @@ impl<S: Simd> Channels<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gemm::MAX_PANELS;
     use super::super::layout::Form;
     use super::*;
 
@@ -235,7 +247,8 @@ mod tests {
         let shape = PackedShape { n, k };
         let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
         let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
-        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
+        let notes = &kernel.examine(&packed, shape.padded_k());
+        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
         let mut quantized = QuantizedRows::default();
         quantized.quantize(&x, k, None, kernel.form);
         let mut out = vec![0.0; rows * n];
@@ -271,6 +284,7 @@ mod tests {
             scales: &[0.0; NR],
             bias: &[0.0; NR],
             column_sums: &[0; NR],
+            notes: &[],
         };
         let mut quantized = QuantizedRows::default();
         quantized.quantize(&[1.0], 1, None, Form::Offset128);
@@ -280,18 +294,23 @@ mod tests {
 
     #[test]
     fn offsets_of_rows_reach_the_outputs() {
-        // Rows far from zero: without the column sums, the outputs would be off by the offsets.
-        let (rows, n, k) = (5, 19, 23);
+        // Rows far from zero: without the column sums, the outputs would be off by the offsets. Channels of small weights, then some of
+        // large ones in another tile, about which kernels note different things.
+        let small = NR * MAX_PANELS;
+        let (rows, n, k) = (5, small + 19, 71);
         let x: Vec<f32> = (0..rows * k).map(|i| 100.0 + (i * 7 % 13) as f32).collect();
-        let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
+        let w: Vec<i8> =
+            (0..n * k).map(|i| if i / k < small { (i * 7 % 31) as i8 - 15 } else { [127, -127][i / 5 % 2] }).collect();
         let shape = PackedShape { n, k };
         let padded = |values: Vec<f32>| [values, vec![0.0; shape.padded_n() - n]].concat();
         let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
         let (scales, bias) = (padded(vec![0.5; n]), padded((0..n).map(|i| i as f32).collect()));
-        let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums };
         let mut quantized = QuantizedRows::default();
         let mut out = vec![0.0; rows * n];
         for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            let notes = &kernel.examine(&packed, shape.padded_k());
+            let weights =
+                Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
             quantized.quantize(&x, k, None, kernel.form);
             linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
             for m in 0..rows {

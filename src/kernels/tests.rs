@@ -82,7 +82,7 @@ impl Operands {
     /// Runs `kernel` tile by tile, each given to `place` before, and compares.
     fn check<'a>(&'a self, kernel: &Kernel, mut place: impl FnMut(Tile<'a>) -> Tile<'a>) {
         assert_eq!(self.form, kernel.form, "{}", kernel.name);
-        let (shape, padded_k, mut notes) = (self.shape, self.shape.padded_k(), Vec::new());
+        let (shape, padded_k) = (self.shape, self.shape.padded_k());
         for p in (0..shape.panels()).step_by(kernel.panels) {
             let panels = kernel.panels.min(shape.panels() - p);
             for m in (0..self.rows).step_by(kernel.rows) {
@@ -96,8 +96,7 @@ impl Operands {
                     column_sums: &self.sums[p..p + panels],
                     notes: &[],
                 });
-                kernel.examine(placed.weights, padded_k, &mut notes);
-                let tile = Tile { notes: &notes, ..placed };
+                let tile = Tile { notes: &kernel.examine(placed.weights, padded_k), ..placed };
                 let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
                 for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
@@ -264,8 +263,7 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
 #[test]
 fn an_inconsistent_tile_is_refused() {
     for kernel in kernels("an_inconsistent_tile_is_refused") {
-        let mut notes = Vec::new();
-        kernel.examine(&[0; 8 * NR], 8, &mut notes);
+        let notes = kernel.examine(&[0; 8 * NR], 8);
         let good = Tile {
             activations: &[0; 8],
             rows: 1,

@@ -101,7 +101,7 @@ impl Parts<'_> {
         }
         Ok(LinearWeights::Int8 {
             shape: *shape,
-            packed: self.artifact.view(&format!("{name}.weight"))?,
+            packed: self.artifact.view(&format!("{name}.weight"))?.into(),
             scales: self.artifact.view(&format!("{name}.scale"))?,
             bias: self.artifact.view(&format!("{name}.bias"))?,
             column_sums: self.artifact.view(&format!("{name}.column_sum"))?,

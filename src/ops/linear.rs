@@ -3,7 +3,7 @@
 use half::f16;
 use tract_core::internal::*;
 
-use super::{LayerNorm, Workspace, cut, rows_fact, slice_of};
+use super::{LayerNorm, Packed, Workspace, cut, rows_fact, slice_of};
 use crate::artifact::View;
 use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
@@ -55,7 +55,7 @@ pub enum LinearWeights {
         /// `n` and `k`.
         shape: PackedShape,
         /// In the layout of [`crate::kernels::layout`].
-        packed: View<i8>,
+        packed: Packed,
         /// `real weight = weight * scale`.
         scales: View<f32>,
         /// Added after scaling.
@@ -91,7 +91,8 @@ impl LinearWeights {
                 let kernel = gemm::chosen();
                 let Scratch { quantized, .. } = scratch;
                 quantized.quantize(x, shape.k, input_factor.as_deref(), kernel.form);
-                let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums };
+                let notes = packed.notes(shape.padded_k());
+                let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums, notes };
                 linear_i8(kernel, quantized, &weights, epilogue, out);
             }
         }

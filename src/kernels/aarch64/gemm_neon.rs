@@ -96,19 +96,41 @@ fn examine(panel: &[i8], notes: &mut [u8]) {
 /// Four rows times a part of a panel at a time: the panel stays in the cache next to the core for all rows.
 #[target_feature(enable = "neon")]
 fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
+    let last = tile.rows - 1;
+    // For rows that the last block lacks, the last row is multiplied again.
+    let blocks: [[&[[i8; KG]]; BLOCK]; Neon::ROWS / BLOCK] =
+        std::array::from_fn(|b| std::array::from_fn(|r| tile.row((b * BLOCK + r).min(last)).as_chunks().0));
     let notes = tile.notes.chunks_exact(Neon::notes(tile.padded_k));
     for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
         let panel = tile.panel(p).as_chunks().0;
-        let rows = tile.activations.chunks(BLOCK * tile.padded_k);
-        for (acc, rows) in acc[..tile.rows].chunks_mut(BLOCK).zip(rows) {
-            // For those that a last block lacks, its last row is multiplied again.
-            let rows: [&[i8]; BLOCK] =
-                std::array::from_fn(|r| &rows[r.min(acc.len() - 1) * tile.padded_k..][..tile.padded_k]);
-            for (part, notes) in notes.chunks_exact(notes_of_part(tile.padded_k)).enumerate() {
-                let sums = block(rows, panel, part, notes);
-                for (acc, sums) in acc.iter_mut().zip(sums) {
-                    acc[part * CHANNELS..][..CHANNELS].copy_from_slice(&sums);
-                }
+        for (rows, acc) in blocks.iter().zip(acc[..tile.rows].chunks_mut(BLOCK)) {
+            if let Some(acc) = acc.first_chunk_mut() {
+                block(rows, panel, notes, acc);
+            } else {
+                let mut sums = [[0; NR]; BLOCK];
+                block(rows, panel, notes, &mut sums);
+                acc.copy_from_slice(&sums[..acc.len()]);
+            }
+        }
+    }
+}
+
+/// Four rows times a panel.
+#[inline]
+#[target_feature(enable = "neon")]
+fn block(rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], notes: &[u8], acc: &mut [[i32; NR]; BLOCK]) {
+    let quads = panel.len() / QUAD;
+    for (part, notes) in notes.chunks_exact(quads + 1).take(PARTS).enumerate() {
+        let mut sums = [[[vdupq_n_s32(0); 2]; CHUNKS]; BLOCK];
+        add_quads(&mut sums, rows, panel, part, notes);
+        if quads * QUAD < panel.len() {
+            sums = add_rest(sums, rows, panel, part);
+        }
+        for (acc, sums) in acc.iter_mut().zip(sums) {
+            let (acc, _) = acc[part * CHANNELS..][..CHANNELS].as_chunks_mut::<{ CHANNELS / CHUNKS }>();
+            for (acc, sums) in acc.iter_mut().zip(sums) {
+                // SAFETY: four `i32` have the 16 bytes of a register.
+                unsafe { vst1q_s32(acc.as_mut_ptr(), vpaddq_s32(sums[0], sums[1])) }
             }
         }
     }
@@ -118,28 +140,17 @@ fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
 /// {2, 3}.
 type Sums = [[[int32x4_t; 2]; CHUNKS]; BLOCK];
 
-/// Four rows times a part of a panel.
-#[inline]
+/// Adds the products of the groups after the last four.
+#[cold]
 #[target_feature(enable = "neon")]
-fn block(rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], part: usize, notes: &[u8]) -> [[i32; CHANNELS]; BLOCK] {
-    let rows = rows.map(|row| &row.as_chunks::<KG>().0[..panel.len()]);
-    let mut sums = [[[vdupq_n_s32(0); 2]; CHUNKS]; BLOCK];
-    let quads = panel.len() / QUAD;
-    add_quads(&mut sums, rows, panel, part, &notes[..=quads]);
-    for g in (quads * QUAD..panel.len()).step_by(PAIR) {
+fn add_rest(mut sums: Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize) -> Sums {
+    for g in (panel.len() / QUAD * QUAD..panel.len()).step_by(PAIR) {
         // The last group may be alone.
         let second = |row: &[[i8; KG]]| row.get(g + 1).map_or(vdupq_n_s8(0), |group| splat(*group));
         let pair = [panel[g], panel.get(g + 1).copied().unwrap_or([0; GROUP])];
         add(&mut sums, &pair, part, rows.map(|row| [splat(row[g]), second(row)]));
     }
-    sums.map(|sums| {
-        let mut out = [0; CHANNELS];
-        for (sums, out) in sums.iter().zip(out.as_chunks_mut::<{ CHANNELS / CHUNKS }>().0) {
-            // SAFETY: four `i32` have the 16 bytes of a register.
-            unsafe { vst1q_s32(out.as_mut_ptr(), vpaddq_s32(sums[0], sums[1])) }
-        }
-        out
-    })
+    sums
 }
 
 /// Four bytes, four times.
@@ -175,7 +186,7 @@ fn add(sums: &mut Sums, pair: &[[i8; GROUP]; PAIR], part: usize, a: [[int8x16_t;
 /// If the panel or a row has fewer groups, there is no such part, or the notes have no end.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_quads(sums: &mut Sums, rows: [&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize, notes: &[u8]) {
+fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize, notes: &[u8]) {
     let groups = notes.len().saturating_sub(1) * QUAD;
     assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
     assert!(part < PARTS && notes.last() == Some(&END), "part {part} and notes without an end");

@@ -16,6 +16,7 @@ pub struct EdgeQa {
     scales: Vec<f32>,
     bias: Vec<f32>,
     column_sums: Vec<i32>,
+    notes: Vec<u8>,
     activations: QuantizedRows,
     out: Vec<f32>,
 }
@@ -36,10 +37,12 @@ impl EdgeQa {
         activations.scales = vec![1.0; problem.m];
         activations.offsets = vec![0.0; problem.m];
         activations.padded_k = padded_k;
+        let packed = pack(shape, &problem.weights);
         Self {
             kernel,
             shape,
-            packed: pack(shape, &problem.weights),
+            notes: kernel.examine(&packed, padded_k),
+            packed,
             scales: vec![1.0; shape.padded_n()],
             bias: vec![0.0; shape.padded_n()],
             column_sums: column_sums(shape, &problem.weights),
@@ -61,6 +64,7 @@ impl Product for EdgeQa {
             scales: &self.scales,
             bias: &self.bias,
             column_sums: &self.column_sums,
+            notes: &self.notes,
         };
         linear_i8(self.kernel, &self.activations, &weights, Epilogue { gelu: false, residual: None }, &mut self.out);
     }
