@@ -155,7 +155,7 @@ pub enum Isa {
     /// See [`NeonI8mm`]: but for the linear layers like [`Isa::NeonDot`].
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(NeonI8mm),
-    /// See [`Neon32`]: for `f32` like [`Isa::Portable`].
+    /// See [`Neon32`].
     #[cfg(target_arch = "arm")]
     Neon32(Neon32),
 }
@@ -236,7 +236,7 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(token) => super::aarch64::neon::run(NeonDot::from(token).into(), task),
             #[cfg(target_arch = "arm")]
-            Self::Neon32(_) => task.run(Portable),
+            Self::Neon32(token) => task.run(token),
         }
     }
 

@@ -108,24 +108,37 @@ fn tile<S: Simd, const M: usize, const V: usize>(s: S, x: Operands<'_>) {
             }
         }
     }
-    // Four values at a time where that takes one load per row for all of them.
-    let fours = if S::FOURS { x.depth / 4 } else { 0 };
-    let (width, b_stride) = (panel_width::<S>(), x.b_stride);
-    match x.b.get(..x.depth * width) {
-        // What the compiler knows needs no check in the loop, and one pointer.
-        Some(b) if b_stride == width => {
-            let (first, last) = b.split_at(4 * fours * width);
-            add_all(s, &mut sums, rows, first.chunks_exact(4 * width), last.chunks_exact(width), width);
-        }
-        _ => {
-            let last = x.b.chunks(b_stride).take(x.depth).skip(4 * fours);
-            add_all(s, &mut sums, rows, x.b.chunks(4 * b_stride).take(fours), last, b_stride);
-        }
-    }
+    s.add_products(&mut sums, rows, x.b, x.b_stride);
     for (m, sums) in sums.iter().enumerate() {
         let (c, _) = x.c[m * x.c_stride..][..V * LANES].as_chunks_mut();
         for (c, sum) in c.iter_mut().zip(sums) {
             s.store(*sum, c);
+        }
+    }
+}
+
+/// See [`Simd::add_products`].
+#[inline(always)]
+pub(super) fn add_products<S: Simd, const M: usize, const V: usize>(
+    s: S,
+    sums: &mut [[S::F32; V]; M],
+    rows: [&[f32]; M],
+    b: &[f32],
+    b_stride: usize,
+) {
+    let depth = rows[0].len();
+    // Four values at a time where that takes one load per row for all of them.
+    let fours = if S::FOURS { depth / 4 } else { 0 };
+    let width = panel_width::<S>();
+    match b.get(..depth * width) {
+        // What the compiler knows needs no check in the loop, and one pointer.
+        Some(b) if b_stride == width => {
+            let (first, last) = b.split_at(4 * fours * width);
+            add_all(s, sums, rows, first.chunks_exact(4 * width), last.chunks_exact(width), width);
+        }
+        _ => {
+            let last = b.chunks(b_stride).take(depth).skip(4 * fours);
+            add_all(s, sums, rows, b.chunks(4 * b_stride).take(fours), last, b_stride);
         }
     }
 }

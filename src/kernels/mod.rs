@@ -4,6 +4,11 @@
 //! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32`
 //! parts. [`cpu`] finds out what the CPU can do; `f32` code is written once over the vectors of `simd`.
 
+// First, as macros are known from their place on.
+#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+#[macro_use]
+mod assembly;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "arm")]

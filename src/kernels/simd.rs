@@ -4,6 +4,7 @@
 //! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
 
 use super::elementary::MAGIC;
+use super::gemm_f32;
 use super::score_products::{self, Operands, Sums};
 
 /// Lanes of a vector; also the channels of a panel of packed weights.
@@ -19,7 +20,8 @@ pub(super) trait Task {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Operations on vectors of [`LANES`] lanes. Implementors are tokens, which exist only where the CPU has the instructions.
+/// Operations on vectors of [`LANES`] lanes. Implementors are tokens, which exist only where the CPU has the instructions. Subnormal
+/// numbers, below 1.2e-38, may count as zero.
 pub(super) trait Simd: Copy {
     type F32: Copy;
     type I32: Copy;
@@ -73,6 +75,19 @@ pub(super) trait Simd: Copy {
     fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32;
     /// Transposes in place: lane `c` of vector `r` changes places with lane `r` of vector `c`.
     fn transpose(self, rows: &mut [Self::F32; LANES]);
+
+    /// Adds the products of all values of every row with the first `V` vectors of the rows of `b`, `b_stride` values apart, in the order of
+    /// the values. All rows of a tile are of one length.
+    #[inline(always)]
+    fn add_products<const M: usize, const V: usize>(
+        self,
+        sums: &mut [[Self::F32; V]; M],
+        rows: [&[f32]; M],
+        b: &[f32],
+        b_stride: usize,
+    ) {
+        gemm_f32::add_products(self, sums, rows, b, b_stride);
+    }
 
     /// Two polynomials of `x` by Horner's rule: a [`Simd::mul_add`] for every coefficient but the highest.
     #[inline(always)]

@@ -1,10 +1,5 @@
 //! Lines of assembly that several kernels have.
 
-/// Lines, each with its end.
-macro_rules! lines {
-    ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
-}
-
 /// An instruction for the lower and its second part for the upper halves of two registers, whose products of 16 bits fill two.
 macro_rules! long {
     ($op:literal, $to:literal, $to2:literal, $a:literal, $b:literal) => {

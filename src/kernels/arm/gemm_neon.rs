@@ -102,38 +102,15 @@ unsafe extern "C" {
 /// times over, `$sum` two channels' sums of products of `k % 4` in {0, 1} and in {2, 3}. q6 and q7 take turns.
 macro_rules! half {
     ($t:literal, $sum:literal, $w:literal, $next:literal, $a:literal, $b:literal) => {
-        concat!(
-            "vmull.s8 ",
-            $t,
-            ", ",
-            $w,
-            ", ",
-            $a,
-            "\nvmlal.s8 ",
-            $t,
-            ", ",
-            $next,
-            ", ",
-            $b,
-            "\nvpadal.s16 ",
-            $sum,
-            ", ",
-            $t,
-            "\n"
+        lines!(
+            concat!("vmull.s8 ", $t, ", ", $w, ", ", $a),
+            concat!("vmlal.s8 ", $t, ", ", $next, ", ", $b),
+            concat!("vpadal.s16 ", $sum, ", ", $t),
         )
     };
 }
 
-std::arch::global_asm!(
-    ".pushsection .text.edgeqa_neon32_products, \"ax\", %progbits",
-    ".syntax unified",
-    ".arm",
-    ".fpu neon",
-    ".p2align 4",
-    ".globl edgeqa_neon32_products",
-    ".hidden edgeqa_neon32_products",
-    ".type edgeqa_neon32_products, %function",
-    "edgeqa_neon32_products:",
+function!(edgeqa_neon32_products:
     // r0, r1: rows; r2: weights; r3: pairs of groups.
     "vpush {{d8-d15}}",
     "mov r12, #64",
@@ -176,6 +153,4 @@ std::arch::global_asm!(
     "vst1.32 {{d20-d23}}, [r12]",
     "vpop {{d8-d15}}",
     "bx lr",
-    ".size edgeqa_neon32_products, . - edgeqa_neon32_products",
-    ".popsection",
 );

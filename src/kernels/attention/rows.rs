@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn sums_are_those_of_the_bytes_however_large_the_largest_value_is() {
         let mut state = 1u32;
-        // From where the scale has an inverse up to the largest numbers, with mantissas at random.
-        for exponent in 6..=254u32 {
+        // From where the scale has an inverse up to the largest numbers, with mantissas at random. 32-bit Arm knows no subnormal scales.
+        for exponent in if cfg!(target_arch = "arm") { 8 } else { 6 }..=254u32 {
             let rows: Vec<Vec<f32>> = (0..LANES)
                 .map(|_| {
                     state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
