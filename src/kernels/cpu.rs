@@ -77,7 +77,9 @@ impl Neon32 {
     pub fn new() -> Option<Self> {
         /// `HWCAP_NEON` of Linux, `arch/arm/include/uapi/asm/hwcap.h`.
         const NEON: usize = 1 << 12;
-        (rustix::param::linux_hwcap().0 & NEON != 0).then_some(Self(()))
+        // Kernels ask for every tile, and the system would be asked each time on a CPU without any of the features of the second word.
+        static FOUND: OnceLock<bool> = OnceLock::new();
+        FOUND.get_or_init(|| rustix::param::linux_hwcap().0 & NEON != 0).then_some(Self(()))
     }
 }
 

@@ -1,9 +1,6 @@
 //! `gemm_i8_12x64k4_neon`: bytes are multiplied to 16 bits, four products are summed there if they fit, and pairs of sums are added
 //! to 32 bits.
-//!
-//! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
-//! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
-//! spread like those of models. [`TileKernel::examine`] finds it out once for all rows.
+//! [`quads`](crate::kernels::quads) says when they do.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -11,9 +8,8 @@ use std::arch::asm;
 use crate::kernels::cpu::{Isa, Neon};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::quads::{BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Bytes of a register: four channels of four `k`.
 const CHUNK: usize = 16;
 /// Registers of a group that are multiplied together.
@@ -24,10 +20,6 @@ const PARTS: usize = GROUP / CHUNK / CHUNKS;
 const CHANNELS: usize = NR / PARTS;
 /// Groups whose products always fit into 16 bits.
 const PAIR: usize = 2;
-/// Groups of a round of the inner loop.
-const QUAD: usize = 4;
-/// Rows whose sums stay in registers.
-const BLOCK: usize = 4;
 
 impl TileKernel for Neon {
     const NAME: &'static str = "gemm_i8_12x64k4_neon";
@@ -44,7 +36,6 @@ impl TileKernel for Neon {
         Isa::Neon(self)
     }
 
-    /// For each part of a panel, one note per four groups, and an end.
     fn notes(padded_k: usize) -> usize {
         PARTS * notes_of_part(padded_k)
     }
@@ -59,15 +50,6 @@ impl TileKernel for Neon {
         // SAFETY: the token proves the feature.
         unsafe { blocks(tile, acc) }
     }
-}
-
-/// The note of four groups whose products fit into 16 bits, of such where only two are sure to, and what ends the notes of a part.
-const FITS: u8 = 0;
-const WIDE: u8 = 1;
-const END: u8 = 2;
-
-fn notes_of_part(padded_k: usize) -> usize {
-    padded_k / KG / QUAD + 1
 }
 
 /// Writes [`TileKernel::examine`]'s notes on a panel.
@@ -93,26 +75,13 @@ fn examine(panel: &[i8], notes: &mut [u8]) {
     }
 }
 
-/// Four rows times a part of a panel at a time: the panel stays in the cache next to the core for all rows.
+/// Four rows times a part of a panel at a time.
 #[target_feature(enable = "neon")]
 fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
-    let last = tile.rows - 1;
-    // For rows that the last block lacks, the last row is multiplied again.
-    let blocks: [[&[[i8; KG]]; BLOCK]; Neon::ROWS / BLOCK] =
-        std::array::from_fn(|b| std::array::from_fn(|r| tile.row((b * BLOCK + r).min(last)).as_chunks().0));
-    let notes = tile.notes.chunks_exact(Neon::notes(tile.padded_k));
-    for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
-        let panel = tile.panel(p).as_chunks().0;
-        for (rows, acc) in blocks.iter().zip(acc[..tile.rows].chunks_mut(BLOCK)) {
-            if let Some(acc) = acc.first_chunk_mut() {
-                block(rows, panel, notes, acc);
-            } else {
-                let mut sums = [[0; NR]; BLOCK];
-                block(rows, panel, notes, &mut sums);
-                acc.copy_from_slice(&sums[..acc.len()]);
-            }
-        }
-    }
+    const BLOCKS: usize = Neon::ROWS / BLOCK;
+    for_blocks::<BLOCKS>(tile, acc, Neon::notes(tile.padded_k), |rows, panel, notes, acc| {
+        block(rows, panel, notes, acc)
+    });
 }
 
 /// Four rows times a panel.

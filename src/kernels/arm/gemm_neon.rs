@@ -1,20 +1,20 @@
 //! `gemm_i8_12x64k4_neon32`: the arithmetic of 64-bit NEON without dot products, on the 16 vector registers of 32-bit Arm.
 //!
-//! Bytes are multiplied to 16 bits, two products are summed there, pairs of sums are added to 32 bits. Weights are at least -127, so that
-//! two products are at most `2 * 128 * 127 = 32512` in magnitude and fit.
+//! Bytes are multiplied to 16 bits, four products are summed there if they fit, as [`quads`](crate::kernels::quads) says, and pairs of sums
+//! are added to 32 bits.
 
 use crate::kernels::cpu::{Isa, Neon32};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::quads::{BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
-/// Channels whose sums stay in registers for both rows.
-const HALF: usize = NR / 2;
-/// Groups whose products are summed in 16 bits.
-const PAIR: usize = 2;
-/// Rows that are multiplied together.
-const BLOCK: usize = 2;
+// What the assembly knows.
+const _: () = assert!(FITS == 0 && WIDE == 1 && END == 2);
+
+/// Channels whose sums stay in registers for four rows.
+const CHANNELS: usize = 4;
+/// Parts of a panel that are multiplied one after the other.
+const PARTS: usize = NR / CHANNELS;
 
 impl TileKernel for Neon32 {
     const NAME: &'static str = "gemm_i8_12x64k4_neon32";
@@ -31,88 +31,188 @@ impl TileKernel for Neon32 {
         Isa::Neon32(self)
     }
 
-    fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
-        for (p, acc) in acc.0.iter_mut().enumerate().take(tile.panels) {
-            let panel = tile.panel(p).as_chunks().0;
-            let (pairs, last) = acc[..tile.rows].as_chunks_mut();
-            for (m, acc) in pairs.iter_mut().enumerate() {
-                block(self, [tile.row(BLOCK * m), tile.row(BLOCK * m + 1)], panel, acc);
+    fn notes(padded_k: usize) -> usize {
+        PARTS * notes_of_part(padded_k)
+    }
+
+    fn examine(self, panel: &[i8], notes: &mut [u8]) {
+        let quads = panel.as_chunks::<GROUP>().0.as_chunks::<QUAD>().0;
+        for (part, notes) in notes.chunks_exact_mut(quads.len() + 1).take(PARTS).enumerate() {
+            for (note, quad) in notes.iter_mut().zip(quads) {
+                // SAFETY: the token proves NEON. The function reads 16 bytes of every group, from those of the part on.
+                *note = unsafe { edgeqa_neon32_examine(quad.as_flattened()[part * CHANNELS * KG..].as_ptr()) };
             }
-            if let [last] = last {
-                let (row, mut twice) = (tile.row(tile.rows - 1), [*last; BLOCK]);
-                block(self, [row; BLOCK], panel, &mut twice);
-                *last = twice[0];
-            }
+            notes[quads.len()] = END;
         }
+    }
+
+    fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
+        const BLOCKS: usize = Neon32::ROWS / BLOCK;
+        for_blocks::<BLOCKS>(tile, acc, Self::notes(tile.padded_k), |rows, panel, notes, acc| {
+            block(self, rows, panel, notes, acc);
+        });
     }
 }
 
-/// Two rows times a panel.
-fn block(token: Neon32, rows: [&[i8]; BLOCK], panel: &[[i8; GROUP]], acc: &mut [[i32; NR]; BLOCK]) {
-    let (pairs, last) = panel.as_chunks::<PAIR>();
-    for half in 0..2 {
-        let mut sums = products(token, rows, pairs, half);
-        if let [last] = last {
-            // The last group is alone: what is multiplied with its companion of zeros does not count.
-            let ends = rows.map(|row| {
-                let mut end = [0; PAIR * KG];
-                end[..KG].copy_from_slice(&row[row.len() - KG..]);
-                end
-            });
-            let more = products(token, [&ends[0], &ends[1]], &[[*last, [0; GROUP]]], half);
+/// Four rows times a panel.
+fn block(
+    token: Neon32,
+    rows: &[&[[i8; KG]]; BLOCK],
+    panel: &[[i8; GROUP]],
+    notes: &[u8],
+    acc: &mut [[i32; NR]; BLOCK],
+) {
+    let quads = panel.len() / QUAD;
+    // What is left of the groups, with zeros.
+    let left = quads * QUAD..panel.len();
+    let mut last = ([[[0; KG]; QUAD]; BLOCK], [[0; GROUP]; QUAD]);
+    if !left.is_empty() {
+        for (last, row) in last.0.iter_mut().zip(rows) {
+            last[..left.len()].copy_from_slice(&row[left.clone()]);
+        }
+        last.1[..left.len()].copy_from_slice(&panel[left.clone()]);
+    }
+    for (part, notes) in notes.chunks_exact(quads + 1).take(PARTS).enumerate() {
+        let mut sums = products(token, rows, panel, part, notes);
+        if !left.is_empty() {
+            let more = products(token, &last.0.each_ref().map(|row| &row[..]), &last.1, part, &[WIDE, END]);
             for (sum, more) in sums.as_flattened_mut().iter_mut().zip(more.as_flattened()) {
                 *sum += more;
             }
         }
         for (acc, sums) in acc.iter_mut().zip(sums) {
-            acc[half * HALF..][..HALF].copy_from_slice(&sums);
+            acc[part * CHANNELS..][..CHANNELS].copy_from_slice(&sums);
         }
     }
 }
 
-/// The sums of two rows and one half of a panel's channels over pairs of groups.
+/// The sums of four rows and a part of a panel's channels over all fours of groups, as their notes say.
 ///
 /// # Panics
-/// If a row has fewer values than the pairs of groups take.
-fn products(_: Neon32, rows: [&[i8]; BLOCK], pairs: &[[[i8; GROUP]; PAIR]], half: usize) -> [[i32; HALF]; BLOCK] {
-    assert!(rows.iter().all(|row| row.len() >= pairs.len() * PAIR * KG) && half < 2, "{} pairs of groups", pairs.len());
-    let mut sums = [[0; HALF]; BLOCK];
-    if !pairs.is_empty() {
-        let weights = pairs.as_flattened().as_flattened()[half * GROUP / 2..].as_ptr();
-        // SAFETY: the token proves NEON. For every pair of groups, of which there is one at least, the function reads eight values of
-        // either row, which are there, as checked above, and half of either group, and at the end it writes all the sums.
-        unsafe { edgeqa_neon32_products(rows[0].as_ptr(), rows[1].as_ptr(), weights, pairs.len(), &mut sums) };
-    }
+/// If the panel or a row has fewer groups, there is no such part, or the notes have no end.
+fn products(
+    _: Neon32,
+    rows: &[&[[i8; KG]]; BLOCK],
+    panel: &[[i8; GROUP]],
+    part: usize,
+    notes: &[u8],
+) -> [[i32; CHANNELS]; BLOCK] {
+    let groups = notes.len().saturating_sub(1) * QUAD;
+    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
+    assert!(part < PARTS && notes.last() == Some(&END), "part {part} and notes without an end");
+    let mut sums = [[0; CHANNELS]; BLOCK];
+    let rows = rows.map(|row| row.as_ptr().cast());
+    let weights = panel.as_ptr().cast::<i8>().wrapping_add(part * CHANNELS * KG);
+    // SAFETY: the token proves NEON. Every note but the last, which ends the loop, stands for 16 bytes of each row and 256 of the panel, which
+    // are there, as checked above. Of a group's bytes, the 16 of the part are read, which begin where the first group's do.
+    unsafe { edgeqa_neon32_products(&rows, weights, notes.as_ptr(), &mut sums) };
     sums
 }
 
 unsafe extern "C" {
-    /// Needs NEON. Reads `pairs` times 8 bytes of either row and, of weights, the 32 bytes at every multiple of 64 up to that of the last
-    /// group. `pairs` must not be 0.
+    /// Needs NEON. Reads 16 bytes of weights at each of the first four multiples of 64 bytes and returns the note of these four groups of
+    /// four channels.
+    fn edgeqa_neon32_examine(weights: *const i8) -> u8;
+
+    /// Needs NEON. Reads notes up to the first that is above [`WIDE`] and for each of those before it 16 bytes of every row and, at the next
+    /// four multiples of 64 bytes, 16 bytes of weights. Writes the sums.
     fn edgeqa_neon32_products(
-        upper: *const i8,
-        lower: *const i8,
+        rows: &[*const i8; BLOCK],
         weights: *const i8,
-        pairs: usize,
-        sums: &mut [[i32; HALF]; BLOCK],
+        notes: *const u8,
+        sums: &mut [[i32; CHANNELS]; BLOCK],
     );
 }
 
-/// Half of a register of weights of both groups, times one row: `$w` and `$next` are the weights, `$a` and `$b` the row's groups, four
-/// times over, `$sum` two channels' sums of products of `k % 4` in {0, 1} and in {2, 3}. q6 and q7 take turns.
-macro_rules! half {
-    ($t:literal, $sum:literal, $w:literal, $next:literal, $a:literal, $b:literal) => {
+function!(edgeqa_neon32_examine:
+    "mov r12, #64",
+    "vld1.8 {{d0-d1}}, [r0], r12",
+    "vld1.8 {{d2-d3}}, [r0], r12",
+    "vld1.8 {{d4-d5}}, [r0], r12",
+    "vld1.8 {{d6-d7}}, [r0]",
+    "vabs.s8 q0, q0",
+    "vabs.s8 q1, q1",
+    "vabs.s8 q2, q2",
+    "vabs.s8 q3, q3",
+    // Sums of 255 and more are 255, and 255 is taken for more.
+    "vqadd.u8 q0, q0, q1",
+    "vqadd.u8 q2, q2, q3",
+    "vqadd.u8 q0, q0, q2",
+    "vpmax.u8 d0, d0, d1",
+    "vpmax.u8 d0, d0, d0",
+    "vpmax.u8 d0, d0, d0",
+    "vpmax.u8 d0, d0, d0",
+    "vmov.u8 r1, d0[0]",
+    "cmp r1, #255",
+    // FITS or WIDE.
+    "mov r0, #0",
+    "moveq r0, #1",
+    "bx lr",
+);
+
+/// The products of two groups of a row, `$a` and `$b`, with their weights, the lower and the upper halves of two registers, to q6 and q7.
+macro_rules! pair {
+    ($op:literal $a:literal, $w:literal $w2:literal, $b:literal, $v:literal $v2:literal) => {
         lines!(
-            concat!("vmull.s8 ", $t, ", ", $w, ", ", $a),
-            concat!("vmlal.s8 ", $t, ", ", $next, ", ", $b),
-            concat!("vpadal.s16 ", $sum, ", ", $t),
+            concat!($op, ".s8 q6, ", $w, ", ", $a),
+            concat!($op, ".s8 q7, ", $w2, ", ", $a),
+            concat!("vmlal.s8 q6, ", $v, ", ", $b),
+            concat!("vmlal.s8 q7, ", $v2, ", ", $b),
+        )
+    };
+}
+
+/// Adds q6 and q7 in pairs.
+macro_rules! widen {
+    ($low:literal $high:literal) => {
+        lines!(concat!("vpadal.s16 ", $low, ", q6"), concat!("vpadal.s16 ", $high, ", q7"))
+    };
+}
+
+/// Four groups of a row, each byte of which is there for every channel, times their weights, q0 to q3.
+macro_rules! row {
+    (fits $row:literal, $low:literal $high:literal) => {
+        lines!(
+            concat!("vld4.32 {{d8[], d9[], d10[], d11[]}}, [", $row, "]!"),
+            pair!("vmull" "d8", "d0" "d1", "d9", "d2" "d3"),
+            pair!("vmlal" "d10", "d4" "d5", "d11", "d6" "d7"),
+            widen!($low $high),
+        )
+    };
+    (wide $row:literal, $low:literal $high:literal) => {
+        lines!(
+            concat!("vld4.32 {{d8[], d9[], d10[], d11[]}}, [", $row, "]!"),
+            pair!("vmull" "d8", "d0" "d1", "d9", "d2" "d3"),
+            widen!($low $high),
+            pair!("vmull" "d10", "d4" "d5", "d11", "d6" "d7"),
+            widen!($low $high),
+        )
+    };
+}
+
+/// Four groups of all rows, and the next note.
+macro_rules! quad {
+    ($how:tt) => {
+        lines!(
+            "vld1.8 {{d0-d1}}, [r1], r12",
+            "vld1.8 {{d2-d3}}, [r1], r12",
+            "vld1.8 {{d4-d5}}, [r1], r12",
+            "vld1.8 {{d6-d7}}, [r1], r12",
+            row!($how "r4", "q8" "q9"),
+            row!($how "r5", "q10" "q11"),
+            row!($how "r6", "q12" "q13"),
+            row!($how "r7", "q14" "q15"),
+            "ldrb r0, [r2], #1",
+            "cmp r0, #1",
         )
     };
 }
 
 function!(edgeqa_neon32_products:
-    // r0, r1: rows; r2: weights; r3: pairs of groups.
+    // r0: pointers to rows, then a note; r1: weights; r2: notes; r3: sums; r4 to r7: rows; r12: bytes from group to group.
+    "push {{r4-r7}}",
     "vpush {{d8-d15}}",
+    "ldm r0, {{r4-r7}}",
     "mov r12, #64",
     "vmov.i32 q8, #0",
     "vmov.i32 q9, #0",
@@ -122,25 +222,18 @@ function!(edgeqa_neon32_products:
     "vmov.i32 q13, #0",
     "vmov.i32 q14, #0",
     "vmov.i32 q15, #0",
+    "ldrb r0, [r2], #1",
+    "cmp r0, #1",
+    "bhs 4f",
     "2:",
-    "vld1.8 {{d0-d3}}, [r2], r12",
-    "vld1.8 {{d4-d7}}, [r2], r12",
-    "vld1.32 {{d8[]}}, [r0]!",
-    "vld1.32 {{d9[]}}, [r0]!",
-    "vld1.32 {{d10[]}}, [r1]!",
-    "vld1.32 {{d11[]}}, [r1]!",
-    half!("q6", "q8", "d0", "d4", "d8", "d9"),
-    half!("q7", "q9", "d1", "d5", "d8", "d9"),
-    half!("q6", "q10", "d2", "d6", "d8", "d9"),
-    half!("q7", "q11", "d3", "d7", "d8", "d9"),
-    half!("q6", "q12", "d0", "d4", "d10", "d11"),
-    half!("q7", "q13", "d1", "d5", "d10", "d11"),
-    half!("q6", "q14", "d2", "d6", "d10", "d11"),
-    half!("q7", "q15", "d3", "d7", "d10", "d11"),
-    "subs r3, r3, #1",
-    "bne 2b",
-    // The fifth argument lies above the eight registers that were pushed.
-    "ldr r12, [sp, #64]",
+    quad!(fits),
+    "blo 2b",
+    "4:",
+    "bhi 9f",
+    quad!(wide),
+    "blo 2b",
+    "b 4b",
+    "9:",
     "vpadd.i32 d16, d16, d17",
     "vpadd.i32 d17, d18, d19",
     "vpadd.i32 d18, d20, d21",
@@ -149,8 +242,9 @@ function!(edgeqa_neon32_products:
     "vpadd.i32 d21, d26, d27",
     "vpadd.i32 d22, d28, d29",
     "vpadd.i32 d23, d30, d31",
-    "vst1.32 {{d16-d19}}, [r12]!",
-    "vst1.32 {{d20-d23}}, [r12]",
+    "vst1.32 {{d16-d19}}, [r3]!",
+    "vst1.32 {{d20-d23}}, [r3]",
     "vpop {{d8-d15}}",
+    "pop {{r4-r7}}",
     "bx lr",
 );

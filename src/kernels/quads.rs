@@ -1,0 +1,56 @@
+//! Products of bytes that are summed in 16 bits before they are added to 32: two or four at a time.
+//!
+//! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
+//! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
+//! spread like those of models. [`TileKernel::examine`](super::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
+//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end.
+
+use super::gemm::{Accumulators, Tile};
+use super::layout::{KG, NR};
+
+/// Bytes of one group of one panel.
+pub(super) const GROUP: usize = NR * KG;
+/// Groups that a note is about.
+pub(super) const QUAD: usize = 4;
+/// Rows that are multiplied together.
+pub(super) const BLOCK: usize = 4;
+
+/// The note of four groups whose products fit into 16 bits.
+pub(super) const FITS: u8 = 0;
+/// The note of four groups of which only the products of two are sure to fit.
+pub(super) const WIDE: u8 = 1;
+/// What ends the notes of a part.
+pub(super) const END: u8 = 2;
+
+/// How many notes there are about a part of a panel.
+pub(super) fn notes_of_part(padded_k: usize) -> usize {
+    padded_k / KG / QUAD + 1
+}
+
+/// Has `block` multiply four rows, as groups, with a panel that has these notes, for all rows and panels of a tile of at most `4 BLOCKS`
+/// rows: the panel stays in the cache next to the core for all rows.
+#[inline(always)]
+pub(super) fn for_blocks<const BLOCKS: usize>(
+    tile: &Tile<'_>,
+    acc: &mut Accumulators,
+    notes_of_panel: usize,
+    block: impl Fn(&[&[[i8; KG]]; BLOCK], &[[i8; GROUP]], &[u8], &mut [[i32; NR]; BLOCK]),
+) {
+    let last = tile.rows - 1;
+    // For rows that the last block lacks, the last row is multiplied again.
+    let blocks: [[&[[i8; KG]]; BLOCK]; BLOCKS] =
+        std::array::from_fn(|b| std::array::from_fn(|r| tile.row((b * BLOCK + r).min(last)).as_chunks().0));
+    let notes = tile.notes.chunks_exact(notes_of_panel);
+    for ((p, acc), notes) in acc.0.iter_mut().enumerate().take(tile.panels).zip(notes) {
+        let panel = tile.panel(p).as_chunks().0;
+        for (rows, acc) in blocks.iter().zip(acc[..tile.rows].chunks_mut(BLOCK)) {
+            if let Some(acc) = acc.first_chunk_mut() {
+                block(rows, panel, notes, acc);
+            } else {
+                let mut sums = [[0; NR]; BLOCK];
+                block(rows, panel, notes, &mut sums);
+                acc.copy_from_slice(&sums[..acc.len()]);
+            }
+        }
+    }
+}
