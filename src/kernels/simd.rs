@@ -125,7 +125,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// Coefficients of two polynomials of degree 5, of the highest power first, each in the four lanes of a register.
-#[repr(align(32))]
+#[repr(C, align(32))]
 pub(super) struct Polynomials(pub [[[f32; 4]; 2]; 6]);
 
 impl Polynomials {
