@@ -64,7 +64,7 @@ fi
 evaluate=(eval --squad "$squad" "${options[@]}" --model models/demo/model.safetensors --out)
 
 # What this machine answers, with the program that the tests of this machine have built. Vectors of 64-bit Arm round a multiply-add once,
-# as those of x86-64 do; the portable ones of 32-bit Arm round twice, as the portable ones do here.
+# as those of x86-64 do; those of 32-bit Arm round twice, as the portable ones do here.
 cargo test --workspace --locked --no-run --quiet
 here=
 [ "$TARGET" != armv7-unknown-linux-gnueabihf ] || here=gemm_i8_4x16k4_portable

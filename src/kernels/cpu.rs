@@ -66,7 +66,7 @@ token!(
     NeonI8mm: is_aarch64_feature_detected: "neon", "dotprod", "i8mm"
 );
 
-/// NEON of 32-bit Arm, which has the registers and instructions that integers need: Cortex-A7 and later.
+/// NEON of 32-bit Arm, 128-bit vectors: Cortex-A7 and later.
 #[cfg(target_arch = "arm")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neon32(());

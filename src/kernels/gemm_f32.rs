@@ -216,6 +216,7 @@ fn vectors<S: Simd, const V: usize>(s: S, b: &[f32]) -> [S::F32; V] {
 #[cfg(test)]
 mod tests {
     use super::super::cpu::Isa;
+    use super::super::tests::EndOfFile;
     use super::*;
 
     /// `b` in panels that are matrices of their own, and their width. What the last panel lacks is NaN.
@@ -277,6 +278,37 @@ mod tests {
                             let of = format!("{rows} x {depth} x {columns}, layout {layout}");
                             assert_eq!(*c, want, "{} ({m}, {n}) of {of}", isa.name());
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_operands() {
+        for depth in 1..=9 {
+            for (rows, columns) in [(1, 16), (2, 32), (3, 48), (4, 16), (5, 32), (12, 16)] {
+                let a: Vec<f32> = (0..rows * depth).map(|i| (i % 13) as f32 - 6.0).collect();
+                let b: Vec<f32> = (0..depth * columns).map(|i| (i % 11) as f32 - 5.0).collect();
+                let (a_at_end, b_at_end) = (EndOfFile::new(&a), EndOfFile::new(&b));
+                for isa in Isa::available() {
+                    let (_, b_panel) = isa.run(ByPanels { b: &b, b_stride: columns, depth, columns });
+                    let mut c = vec![0.5; rows * columns];
+                    isa.run(Product {
+                        rows,
+                        depth,
+                        columns,
+                        a: a_at_end.values(),
+                        a_stride: depth,
+                        b: b_at_end.values(),
+                        b_stride: columns,
+                        b_panel,
+                        c: &mut c,
+                        c_stride: columns,
+                    });
+                    for (i, c) in c.iter().enumerate() {
+                        let products = (0..depth).map(|k| a[i / columns * depth + k] * b[k * columns + i % columns]);
+                        assert_eq!(*c, products.sum::<f32>(), "{} {i} of {rows} x {depth} x {columns}", isa.name());
                     }
                 }
             }

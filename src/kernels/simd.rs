@@ -1,7 +1,7 @@
 //! Vectors of 16 `f32`, whatever the registers of the CPU: one AVX-512 register, two AVX registers, four of 128 bits.
 //!
 //! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
-//! order everywhere; results differ only where a fused multiply-add rounds once instead of twice.
+//! order everywhere; results differ only where a fused multiply-add rounds once instead of twice, or subnormal numbers count as zero.
 
 use super::elementary::MAGIC;
 use super::gemm_f32;
@@ -77,7 +77,7 @@ pub(super) trait Simd: Copy {
     fn transpose(self, rows: &mut [Self::F32; LANES]);
 
     /// Adds the products of all values of every row with the first `V` vectors of the rows of `b`, `b_stride` values apart, in the order of
-    /// the values. All rows of a tile are of one length.
+    /// the values. All rows of a tile are of one length, and there are no more of them than [`Simd::TILE`] says.
     #[inline(always)]
     fn add_products<const M: usize, const V: usize>(
         self,

@@ -261,6 +261,37 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
 }
 
 #[test]
+fn any_number_of_groups_is_multiplied() {
+    for kernel in kernels("any_number_of_groups_is_multiplied") {
+        let (mut random, rows) = (Random(7), kernel.rows.min(5));
+        for groups in 1..=9 {
+            let padded_k = groups * KG;
+            let weights: Vec<i8> = (0..padded_k * NR).map(|_| random.next_i8().max(-127)).collect();
+            let values: Vec<i8> = (0..rows * padded_k).map(|_| random.next_i8()).collect();
+            let activations: Vec<i8> = values.iter().map(|value| kernel.form.convert(*value)).collect();
+            let weight = |n: usize, k: usize| i32::from(weights[k / KG * NR * KG + n * KG + k % KG]);
+            let tile = Tile {
+                activations: &activations,
+                rows,
+                padded_k,
+                weights: &weights,
+                panels: 1,
+                column_sums: &[std::array::from_fn(|n| (0..padded_k).map(|k| weight(n, k)).sum())],
+                notes: &kernel.examine(&weights, padded_k),
+            };
+            let mut acc = Accumulators::splat(0);
+            kernel.run(&tile, &mut acc);
+            for (m, values) in values.chunks_exact(padded_k).enumerate() {
+                for (n, got) in acc.0[0][m].iter().enumerate() {
+                    let want: i32 = values.iter().enumerate().map(|(k, a)| i32::from(*a) * weight(n, k)).sum();
+                    assert_eq!(*got, want, "{} ({m}, {n}) of {groups} groups", kernel.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_inconsistent_tile_is_refused() {
     for kernel in kernels("an_inconsistent_tile_is_refused") {
         let notes = kernel.examine(&[0; 8 * NR], 8);

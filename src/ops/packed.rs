@@ -14,16 +14,19 @@ use crate::kernels::gemm;
 #[derive(Clone)]
 pub struct Packed {
     values: View<i8>,
-    notes: Arc<OnceLock<Vec<u8>>>,
+    /// The inner dimension that they are about, and the notes.
+    notes: Arc<OnceLock<(usize, Vec<u8>)>>,
 }
 
 impl Packed {
     /// [`gemm::Kernel::examine`]'s notes on these weights, of inner dimension `padded_k`.
     ///
     /// # Panics
-    /// If they are no whole panels of it.
+    /// If they are no whole panels of it, or were multiplied as panels of another one before.
     pub(super) fn notes(&self, padded_k: usize) -> &[u8] {
-        self.notes.get_or_init(|| gemm::chosen().examine(&self.values, padded_k))
+        let (of, notes) = self.notes.get_or_init(|| (padded_k, gemm::chosen().examine(&self.values, padded_k)));
+        assert_eq!(*of, padded_k, "weights of two inner dimensions");
+        notes
     }
 }
 

@@ -1,6 +1,5 @@
-//! `gemm_i8_12x64k4_neon`: bytes are multiplied to 16 bits, four products are summed there if they fit, and pairs of sums are added
-//! to 32 bits.
-//! [`quads`](crate::kernels::quads) says when they do.
+//! `gemm_i8_12x64k4_neon`: bytes are multiplied to 16 bits, four products are summed there if they fit, as
+//! [`quads`](crate::kernels::quads) says, and pairs of sums are added to 32 bits.
 
 use std::arch::aarch64::*;
 use std::arch::asm;

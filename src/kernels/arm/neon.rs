@@ -97,7 +97,7 @@ impl Simd for Neon32 {
 
     #[inline(always)]
     fn mul_add_of_four<const I: i32>(self, a: Self::Four<'_>, b: F32, c: F32) -> F32 {
-        Portable.mul_add_of_four::<I>(a, b, c)
+        self.mul_add(self.splat(a[I as usize]), b, c)
     }
 
     #[inline(always)]
@@ -108,6 +108,7 @@ impl Simd for Neon32 {
         b: &[f32],
         b_stride: usize,
     ) {
+        assert!(M <= product::ROWS, "a tile of {M} rows");
         for v in 0..V {
             // For rows that the function has and the tile has not, the last one is multiplied again.
             let mut all = std::array::from_fn(|m| sums[m.min(M - 1)][v]);

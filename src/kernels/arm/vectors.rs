@@ -117,8 +117,8 @@ function!(edgeqa_neon32_store_i8:
     "vdup.8 q15, r1",
     "vmov.i8 q14, #0x81",
     // Adding 1.5 * 2^23 rounds.
-    "movw r3, #0",
-    "movt r3, #0x4b40",
+    "mov r3, #0x4b000000",
+    "orr r3, r3, #0x400000",
     "vdup.32 q13, r3",
     "mov r3, #4",
     "2:",

@@ -6,7 +6,8 @@ use crate::kernels::simd::{BLOCK, LANES, Simd, load_part};
 
 /// 16 quantised rows: `real value = byte * scale`.
 pub(super) struct Quantized {
-    /// One per row; 0 for a row that is zero or too small for its inverse scale to be finite. Not finite if a value is not.
+    /// One per row; 0 for a row that is zero or too small for its inverse scale to be finite, and maybe for one whose scale is subnormal. Not
+    /// finite if a value is not.
     pub scales: [f32; LANES],
     /// Sum of the bytes of each row.
     pub sums: [i32; LANES],
@@ -130,8 +131,8 @@ mod tests {
     #[test]
     fn sums_are_those_of_the_bytes_however_large_the_largest_value_is() {
         let mut state = 1u32;
-        // From where the scale has an inverse up to the largest numbers, with mantissas at random. 32-bit Arm knows no subnormal scales.
-        for exponent in if cfg!(target_arch = "arm") { 8 } else { 6 }..=254u32 {
+        // From where the scale has an inverse up to the largest numbers, with mantissas at random.
+        for exponent in 6..=254u32 {
             let rows: Vec<Vec<f32>> = (0..LANES)
                 .map(|_| {
                     state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
@@ -140,7 +141,8 @@ mod tests {
                 })
                 .collect();
             let views: [&[f32]; LANES] = std::array::from_fn(|r| &rows[r][..]);
-            for isa in Isa::available() {
+            // Below 8, scales are subnormal, which NEON of 32-bit Arm takes for zero.
+            for isa in Isa::available().into_iter().filter(|isa| exponent >= 8 || isa.name() != "neon32") {
                 let (bytes, sums) = isa.run(Bytes(views));
                 for (bytes, sum) in bytes.chunks_exact(70).zip(sums) {
                     assert_eq!(bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>(), sum, "{}", isa.name());
