@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Counts the instructions that kernels and one inference execute on emulated Arm CPUs and compares them with the committed figures.
 
-usage: instructions.py [--update] --layer PROGRAM --inference PROGRAM
+usage: instructions.py [--update] --target TARGET --emulator COMMAND --layer PROGRAM --inference PROGRAM
 
-PROGRAMs are benches/layer.rs and benches/inference.rs, built for aarch64 with the profile of boards; cross/instructions.sh builds them
+PROGRAMs are benches/layer.rs and benches/inference.rs, built for TARGET with the profile of boards; cross/instructions.sh builds them
 and calls this. Products are the int8 GEMM alone, a layer is that with the conversion to fp32, an inference is the shipped model on 128
 tokens; each costs half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0 within the tolerance,
 1 if something takes more instructions, a kernel does fewer multiply-adds per instruction than it must, or a count fails.
@@ -12,17 +12,21 @@ import argparse
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benches/record/instructions-arm.json"
-# CPUs, the kernels that they choose, and the multiply-adds per instruction that products and layers must reach.
+# By target, CPUs, the kernels that they choose, and the multiply-adds per instruction that products and layers must reach.
 CPUS = {
-    "cortex-a72": ("gemm_i8_12x64k4_neon", 4, 4),
-    "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11, 11),
-    "max": ("gemm_i8_12x128k4_neon_i8mm", 18, 14),
+    "aarch64-unknown-linux-gnu": {
+        "cortex-a72": ("gemm_i8_12x64k4_neon", 4, 4),
+        "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11, 11),
+        "max": ("gemm_i8_12x128k4_neon_i8mm", 18, 14),
+    },
+    "armv7-unknown-linux-gnueabihf": {"cortex-a7": ("gemm_i8_12x64k4_neon32", 4, 3.5)},
 }
 # Rows, outputs, inputs. Products are those of the longest window of the published model.
 PRODUCTS = [(384, 384, 384), (384, 1536, 384), (384, 384, 1536)]
@@ -32,10 +36,10 @@ TOKENS = 128
 TOLERANCE = 0.03
 
 
-def count(plugin, cpu, command):
+def count(emulator, plugin, cpu, command):
     """Instructions of one process, and what it prints."""
-    emulator = ["qemu-aarch64", "-cpu", cpu, "-d", "plugin", "-plugin", plugin]
-    run = subprocess.run([str(part) for part in [*emulator, *command]], capture_output=True, text=True)
+    options = ["-cpu", cpu, "-d", "plugin", "-plugin", plugin]
+    run = subprocess.run([str(part) for part in [*emulator, *options, *command]], capture_output=True, text=True)
     executed = re.findall(r"insns: (\d+)", run.stderr)
     if run.returncode != 0 or not executed:
         sys.exit(f"{' '.join(map(str, command))} failed on {cpu}:\n{run.stderr}")
@@ -45,21 +49,23 @@ def count(plugin, cpu, command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="write the counts to " + str(RECORD.relative_to(ROOT)))
+    parser.add_argument("--target", required=True, choices=CPUS)
+    parser.add_argument("--emulator", required=True, type=shlex.split, metavar="COMMAND", help="QEMU with its options")
     parser.add_argument("--layer", required=True, metavar="PROGRAM")
     parser.add_argument("--inference", required=True, metavar="PROGRAM")
     arguments = parser.parse_args()
-    record = json.loads(RECORD.read_text()) if RECORD.exists() and not arguments.update else {}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         plugin = pathlib.Path(folder) / "count.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", ROOT / "cross/count.c", "-o", plugin], check=True)
-        for cpu, (kernel, products_floor, layer_floor) in CPUS.items():
+        for cpu, (kernel, products_floor, layer_floor) in CPUS[arguments.target].items():
             shape = lambda numbers: "x".join(map(str, numbers))
             commands = {f"products {shape(numbers)}": [arguments.layer, "products", *numbers] for numbers in PRODUCTS}
             commands |= {f"layer {shape(numbers)}": [arguments.layer, *numbers] for numbers in LAYERS}
             commands[f"inference of {TOKENS} tokens"] = [arguments.inference, ROOT / "models/demo/model.safetensors", TOKENS]
             for name, command in commands.items():
-                (once, _), (thrice, printed) = (count(plugin, cpu, [*command, runs]) for runs in (1, 3))
+                (once, _), (thrice, printed) = (count(arguments.emulator, plugin, cpu, [*command, runs]) for runs in (1, 3))
                 now, note = (thrice - once) // 2, ""
                 chosen, *multiply_adds = printed.split() or [""]
                 if chosen != kernel:

@@ -64,18 +64,19 @@ fn block(
 ) {
     let quads = panel.len() / QUAD;
     // What is left of the groups, with zeros.
-    let left = quads * QUAD..panel.len();
-    let mut last = ([[[0; KG]; QUAD]; BLOCK], [[0; GROUP]; QUAD]);
-    if !left.is_empty() {
-        for (last, row) in last.0.iter_mut().zip(rows) {
-            last[..left.len()].copy_from_slice(&row[left.clone()]);
+    let left = (quads * QUAD < panel.len()).then(|| {
+        let (mut last_rows, mut last_panel) = ([[[0; KG]; QUAD]; BLOCK], [[0; GROUP]; QUAD]);
+        let groups = quads * QUAD..panel.len();
+        for (last, row) in last_rows.iter_mut().zip(rows) {
+            last[..groups.len()].copy_from_slice(&row[groups.clone()]);
         }
-        last.1[..left.len()].copy_from_slice(&panel[left.clone()]);
-    }
+        last_panel[..groups.len()].copy_from_slice(&panel[groups]);
+        (last_rows, last_panel)
+    });
     for (part, notes) in notes.chunks_exact(quads + 1).take(PARTS).enumerate() {
         let mut sums = products(token, rows, panel, part, notes);
-        if !left.is_empty() {
-            let more = products(token, &last.0.each_ref().map(|row| &row[..]), &last.1, part, &[WIDE, END]);
+        if let Some((rows, panel)) = &left {
+            let more = products(token, &rows.each_ref().map(|row| &row[..]), panel, part, &[WIDE, END]);
             for (sum, more) in sums.as_flattened_mut().iter_mut().zip(more.as_flattened()) {
                 *sum += more;
             }

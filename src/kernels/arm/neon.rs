@@ -14,6 +14,16 @@ macro_rules! portable {
     )*};
 }
 
+/// Methods that are functions of [`vectors`].
+macro_rules! vectors {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $out:ty;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: $type),*) -> $out {
+            vectors::$name(self, $(&$argument),*)
+        }
+    )*};
+}
+
 type F32 = <Portable as Simd>::F32;
 type I32 = <Portable as Simd>::I32;
 
@@ -45,44 +55,15 @@ impl Simd for Neon32 {
         fn fold(x: F32, f: impl Fn(F32, F32) -> F32) -> f32;
     }
 
-    #[inline(always)]
-    fn add(self, a: F32, b: F32) -> F32 {
-        vectors::add(self, &a, &b)
-    }
-
-    #[inline(always)]
-    fn sub(self, a: F32, b: F32) -> F32 {
-        vectors::sub(self, &a, &b)
-    }
-
-    #[inline(always)]
-    fn mul(self, a: F32, b: F32) -> F32 {
-        vectors::mul(self, &a, &b)
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: F32, b: F32, c: F32) -> F32 {
-        vectors::add_product(self, &c, &a, &b)
-    }
-
-    #[inline(always)]
-    fn min(self, a: F32, b: F32) -> F32 {
-        vectors::min(self, &a, &b)
-    }
-
-    #[inline(always)]
-    fn max(self, a: F32, b: F32) -> F32 {
-        vectors::max(self, &a, &b)
-    }
-
-    #[inline(always)]
-    fn to_f32(self, x: I32) -> F32 {
-        vectors::to_f32(self, &x)
-    }
-
-    #[inline(always)]
-    fn bits_add_shl23(self, x: F32, add: i32) -> F32 {
-        vectors::bits_add_shl23(self, &x, &add)
+    vectors! {
+        fn add(a: F32, b: F32) -> F32;
+        fn sub(a: F32, b: F32) -> F32;
+        fn mul(a: F32, b: F32) -> F32;
+        fn mul_add(a: F32, b: F32, c: F32) -> F32;
+        fn min(a: F32, b: F32) -> F32;
+        fn max(a: F32, b: F32) -> F32;
+        fn to_f32(x: I32) -> F32;
+        fn bits_add_shl23(x: F32, add: i32) -> F32;
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use crate::kernels::simd::{BLOCK, LANES, Polynomials};
 type F32 = [f32; LANES];
 
 /// Functions of `$symbol`, which makes a vector of what it is given pointers to and stores it where the last one says. It has the registers
-/// that belong to no caller: q8 to q11 for the first operand and the result, q12 to q15 for the second one, q0 to q3 for the third one.
+/// that belong to no caller: q8 to q11 are called 1 and hold the result, q12 to q15 are called 2, q0 to q3 are called 3.
 macro_rules! lanes {
     ($($(#[$doc:meta])* fn $name:ident($($x:ident: $type:ty),+) = $symbol:ident $($line:expr),+;)+) => {$(
         $(#[$doc])*
@@ -30,7 +30,7 @@ macro_rules! lanes {
     )+};
 }
 
-/// Loads the first, the second or the third operand from where a pointer says.
+/// Loads the registers called 1, 2 or 3 from where a pointer says.
 macro_rules! load {
     (1 $from:literal) => {
         lines!(concat!("vld1.32 {{d16-d19}}, [", $from, "]!"), concat!("vld1.32 {{d20-d23}}, [", $from, "]"))
@@ -43,14 +43,14 @@ macro_rules! load {
     };
 }
 
-/// Stores the result where a pointer says.
+/// Stores the registers called 1 where a pointer says.
 macro_rules! store {
     ($to:literal) => {
         lines!(concat!("vst1.32 {{d16-d19}}, [", $to, "]!"), concat!("vst1.32 {{d20-d23}}, [", $to, "]"))
     };
 }
 
-/// An operation of each register of the first operand, with what is said of it or, without, with the second operand's.
+/// An operation of each register called 1 with what is said or, without, with one called 2.
 macro_rules! each {
     ($op:literal) => {
         lines!(
@@ -81,11 +81,11 @@ lanes! {
     fn min(a: F32, b: F32) = edgeqa_neon32_min load!(1 "r0"), load!(2 "r1"), each!("vmin.f32"), store!("r2");
     /// The larger one, or NaN if one is.
     fn max(a: F32, b: F32) = edgeqa_neon32_max load!(1 "r0"), load!(2 "r1"), each!("vmax.f32"), store!("r2");
-    /// `c + a b`, rounded twice.
-    fn add_product(c: F32, a: F32, b: F32) = edgeqa_neon32_add_product
-        load!(1 "r0"),
-        load!(2 "r1"),
-        load!(3 "r2"),
+    /// `a b + c`, rounded twice.
+    fn mul_add(a: F32, b: F32, c: F32) = edgeqa_neon32_mul_add
+        load!(2 "r0"),
+        load!(3 "r1"),
+        load!(1 "r2"),
         "vmla.f32 q8, q12, q0",
         "vmla.f32 q9, q13, q1",
         "vmla.f32 q10, q14, q2",
