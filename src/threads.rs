@@ -95,6 +95,12 @@ impl Threads {
         }
     }
 
+    /// Into how many parts to cut rows that little is done with, such as quantising them: one for each thread, but at least one, and
+    /// no more if some had fewer than eight rows, for which the others are not worth waiting for.
+    pub fn row_parts(&self, rows: usize) -> usize {
+        (rows / 8).clamp(1, self.count())
+    }
+
     /// Runs `f` on one of the threads. The others stay awake for the calls of [`Threads::for_each`] in it, unless another run
     /// keeps them awake already.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
@@ -177,6 +183,14 @@ pub fn split(len: usize, unit: usize, parts: usize) -> impl ExactSizeIterator<It
     (0..parts).map(move |i| (units * i / parts * unit)..(units * (i + 1) / parts * unit).min(len))
 }
 
+/// Consecutive parts of `values`, of the given lengths.
+///
+/// # Panics
+/// When a part is asked for that is not there.
+pub fn cut<T>(mut values: &mut [T], lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [T]> {
+    lengths.map(move |length| values.split_off_mut(..length).expect("a part of the values"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +239,13 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn little_work_is_cut_for_as_many_threads_as_are_worth_it() {
+        let threads = Threads::new(count(3), false).expect("threads");
+        assert_eq!([0, 7, 15, 16, 24, 100].map(|rows| threads.row_parts(rows)), [1, 1, 1, 2, 3, 3]);
+        assert_eq!(Threads::one().row_parts(100), 1);
     }
 
     #[test]

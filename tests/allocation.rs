@@ -45,7 +45,7 @@ fn a_run_after_warm_up_allocates_no_activations() {
     let max = weights.config.max_positions;
     // One activation of the longest sequence, the smallest kind that there is.
     let activation = max * weights.config.hidden_size * size_of::<f32>();
-    for threads in [1, 3] {
+    for threads in [1, 3, 4] {
         let threads = Threads::new(NonZeroUsize::new(threads).expect("not 0"), false).expect("threads");
         let session = Session::new(&weights).expect("a session").on(threads.clone());
         let run = |length: usize| {
@@ -55,8 +55,8 @@ fn a_run_after_warm_up_allocates_no_activations() {
         };
         let first = allocated(|| run(max));
         assert!(first > activation, "the first run makes room: {first} bytes");
-        // How rows are shared between threads depends on the length.
-        let lengths = [max, max / 2, 1, 17, max];
+        // What threads share, rows or channels, queries or heads, depends on the length.
+        let lengths = [max, max / 2, 1, 17, 64, 180, max];
         lengths.iter().for_each(|length| run(*length));
         for length in lengths {
             let bytes = allocated(|| run(length));

@@ -98,7 +98,7 @@ fn shipped_model_is_intact() {
     Artifact::open(&demo().join("model.safetensors")).expect("opens").verify().expect("verifies");
 }
 
-/// Rows, heads and windows go to whatever thread is free; no sum is cut.
+/// Rows, channels, heads and windows go to whatever thread is free; no sum is cut.
 #[test]
 fn logits_and_answers_are_the_same_bits_with_any_number_of_threads() {
     let artifact = Artifact::open(&demo().join("model.safetensors")).expect("opens");

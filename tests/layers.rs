@@ -4,7 +4,7 @@ use edgeqa::artifact::write::{TensorData, write};
 use edgeqa::artifact::{Artifact, ArtifactError, schema};
 use edgeqa::kernels::layout::PackedShape;
 use edgeqa::model::{ModelWeights, Session};
-use edgeqa::ops::LinearWeights;
+use edgeqa::ops::{Int8Linear, LinearWeights};
 use half::f16;
 
 use crate::common;
@@ -82,7 +82,7 @@ fn linear_layers_in_half_precision_compute_what_they_would_in_fp32() {
         let layer = &mut weights.layers[i / 4];
         let slots = [&mut layer.qkv, &mut layer.attention_output, &mut layer.ffn_in, &mut layer.ffn_out];
         let slot = slots.into_iter().nth(i % 4).expect("four layers");
-        let LinearWeights::Int8 { shape, packed, scales, bias, .. } = &*slot else {
+        let LinearWeights::Int8(Int8Linear { shape, packed, scales, bias, .. }) = &*slot else {
             panic!("{} is not int8", spec.name)
         };
         let PackedShape { n, k } = *shape;

@@ -7,7 +7,7 @@ use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
 use edgeqa::kernels::linear_float::{Scratch, linear_f32};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::{QuantizedRows, quantize_row};
-use edgeqa::ops::LinearWeights;
+use edgeqa::ops::{self, LinearWeights};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -121,14 +121,14 @@ impl Int8Linear {
 
     /// As the runtime takes it.
     pub fn weights(&self) -> LinearWeights {
-        LinearWeights::Int8 {
+        LinearWeights::Int8(ops::Int8Linear {
             shape: self.shape,
             packed: View::from(self.packed.clone()).into(),
             scales: self.scales.clone().into(),
             bias: self.bias.clone().into(),
             column_sums: self.column_sums.clone().into(),
             input_factor: self.factors.clone().map(Into::into),
-        }
+        })
     }
 
     /// The squared differences of the outputs for `x` from `exact`, computed as the runtime does.

@@ -16,6 +16,8 @@
 //!
 //! Padding (channels to 16, inner dimension to 8) is zero, so that kernels need no tail in either direction.
 
+use std::ops::Range;
+
 /// Identifies this layout in artifacts.
 pub const LAYOUT_ID: &str = "i8-panel16-k4";
 /// Output channels per panel.
@@ -60,6 +62,11 @@ impl PackedShape {
     /// Number of panels: `n` in units of [`NR`], rounded up.
     pub fn panels(self) -> usize {
         self.n.div_ceil(NR)
+    }
+
+    /// The output channels of some panels that exist.
+    pub fn channels(self, panels: Range<usize>) -> Range<usize> {
+        (panels.start * NR).min(self.n)..(panels.end * NR).min(self.n)
     }
 
     /// The padded inner dimension; also the row stride of quantised activations.

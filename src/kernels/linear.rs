@@ -1,5 +1,8 @@
 //! A linear layer over packed int8 weights: integer tiles, then scales, bias, GELU and residual while the tile is hot.
 
+use std::ops::Range;
+
+use super::columns::Columns;
 use super::elementary::gelu as gelu_vector;
 use super::gemm::{Accumulators, Kernel, Tile};
 use super::layout::{NR, PackedShape};
@@ -61,15 +64,34 @@ pub fn linear_i8(
     out: &mut [f32],
 ) {
     let shape = weights.shape;
+    linear_i8_panels(kernel, a, weights, 0..shape.panels(), epilogue, &mut Columns::of(out, shape.n));
+}
+
+/// [`linear_i8`] for the channels of some panels, so that threads can share a layer's channels: `out` has a column for each of these
+/// that exists. The residual is that of all channels, `[rows, n]`.
+///
+/// # Panics
+/// As [`linear_i8`], or if there are no such panels.
+pub(crate) fn linear_i8_panels(
+    kernel: &Kernel,
+    a: &QuantizedRows,
+    weights: &Int8Weights<'_>,
+    range: Range<usize>,
+    epilogue: Epilogue<'_>,
+    out: &mut Columns<'_>,
+) {
+    let shape = weights.shape;
     let rows = a.scales.len();
     assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
     assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
     assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
-    assert_eq!(out.len(), rows * shape.n, "output does not match {rows} rows of {}", shape.n);
-    assert!(epilogue.residual.is_none_or(|r| r.len() == out.len()), "residual does not match the output");
+    let panels = shape.panels();
+    assert!(range.start <= range.end && range.end <= panels, "{range:?} of {panels} panels");
+    let width = shape.channels(range.clone()).len();
+    assert!(out.has_shape(rows, width), "output does not match {rows} rows of {width}");
+    assert!(epilogue.residual.is_none_or(|r| r.len() == rows * shape.n), "residual does not match the output");
     let (scales, bias, sums) =
         (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
-    let panels = shape.panels();
     assert_eq!(
         weights.notes.len(),
         panels * kernel.notes_of_panel(shape.padded_k()),
@@ -78,11 +100,11 @@ pub fn linear_i8(
     );
     assert!(scales.len() == panels && bias.len() == panels && sums.len() == panels, "vectors do not match {shape:?}");
     let Int8Weights { packed, notes, .. } = *weights;
-    kernel.isa().run(LinearI8 { kernel, a, shape, packed, scales, bias, sums, notes, epilogue, out });
+    kernel.isa().run(LinearI8 { kernel, a, shape, packed, scales, bias, sums, notes, range, epilogue, out });
 }
 
-/// [`linear_i8`] with checked lengths.
-struct LinearI8<'a> {
+/// [`linear_i8_panels`] with checked lengths.
+struct LinearI8<'a, 'b> {
     kernel: &'a Kernel,
     a: &'a QuantizedRows,
     shape: PackedShape,
@@ -91,24 +113,26 @@ struct LinearI8<'a> {
     bias: &'a [[f32; NR]],
     sums: &'a [[i32; NR]],
     notes: &'a [u8],
+    range: Range<usize>,
     epilogue: Epilogue<'a>,
-    out: &'a mut [f32],
+    out: &'a mut Columns<'b>,
 }
 
-impl Task for LinearI8<'_> {
+impl Task for LinearI8<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, a, shape, packed, scales, bias, sums, notes, epilogue, out } = self;
+        let Self { kernel, a, shape, packed, scales, bias, sums, notes, range, epilogue, out } = self;
         let (rows, padded_k) = (a.scales.len(), a.padded_k);
         // Tiles of nearly equal height, as a last tile of few rows would cost nearly as much as a full one.
         let tiles = rows.div_ceil(kernel.rows);
         let steps = rows.div_ceil(kernel.row_step);
         let of_panel = kernel.notes_of_panel(padded_k);
         let mut acc = Accumulators::splat(0);
-        for p0 in (0..shape.panels()).step_by(kernel.panels) {
-            let p1 = shape.panels().min(p0 + kernel.panels);
+        let packed = &packed[..range.end * shape.panel_len()];
+        for p0 in range.clone().step_by(kernel.panels) {
+            let p1 = range.end.min(p0 + kernel.panels);
             let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
             let next = &later[..later.len().min(weights.len())];
             let notes = &notes[p0 * of_panel..p1 * of_panel];
@@ -132,8 +156,10 @@ impl Task for LinearI8<'_> {
                         sums: &sums[p],
                         gelu: epilogue.gelu,
                         residual: epilogue.residual.map(|residual| &residual[m0 * shape.n + first..]),
-                        out: &mut out[m0 * shape.n + first..],
                         stride: shape.n,
+                        out,
+                        m0,
+                        first: first - range.start * NR,
                         width: NR.min(shape.n - first),
                     });
                 }
@@ -143,7 +169,7 @@ impl Task for LinearI8<'_> {
 }
 
 /// Turns the sums of one panel into outputs.
-struct Finish<'a> {
+struct Finish<'a, 'b> {
     /// Per row.
     acc: &'a [[i32; NR]],
     row_scales: &'a [f32],
@@ -152,15 +178,19 @@ struct Finish<'a> {
     bias: &'a [f32; NR],
     sums: &'a [i32; NR],
     gelu: bool,
-    /// From the first output on, rows `stride` apart, as `out`.
+    /// From the first output on, rows `stride` apart.
     residual: Option<&'a [f32]>,
-    out: &'a mut [f32],
     stride: usize,
+    out: &'a mut Columns<'b>,
+    /// Place of the first row in `out`.
+    m0: usize,
+    /// Place of the panel's first channel in `out`.
+    first: usize,
     /// Channels of the panel that exist.
     width: usize,
 }
 
-impl Task for Finish<'_> {
+impl Task for Finish<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -175,14 +205,15 @@ impl Task for Finish<'_> {
     }
 }
 
-impl Finish<'_> {
+impl Finish<'_, '_> {
     /// A panel with all its channels.
     #[inline(always)]
     fn whole<S: Simd, const GELU: bool, const RESIDUAL: bool>(self, s: S, residual: &[f32]) {
         let channels = self.channels(s);
         let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
         let mut start = 0;
-        for (acc, (scale, offset)) in rows {
+        let out = self.out.chunks::<NR>(self.m0..self.m0 + self.acc.len(), self.first);
+        for ((acc, (scale, offset)), out) in rows.zip(out) {
             let mut y = channels.finish(s, acc, *scale, *offset);
             if GELU {
                 y = gelu_vector(s, y);
@@ -190,7 +221,7 @@ impl Finish<'_> {
             if RESIDUAL {
                 y = s.add(y, s.load(residual[start..].first_chunk().expect("a row of the residual")));
             }
-            s.store(y, self.out[start..].first_chunk_mut().expect("a row of the output"));
+            s.store(y, out);
             start += self.stride;
         }
     }
@@ -208,7 +239,7 @@ impl Finish<'_> {
             if let Some(residual) = self.residual {
                 y = s.add(y, load_part(s, &residual[i * self.stride..][..self.width]));
             }
-            store_part(s, y, &mut self.out[i * self.stride..][..self.width]);
+            store_part(s, y, &mut self.out.row(self.m0 + i)[self.first..][..self.width]);
         }
     }
 
@@ -271,6 +302,38 @@ mod tests {
                         assert!((got - want).abs() <= 1e-6 * (2 + i) as f32, "{} {i} {epilogue:?}", kernel.name);
                     }
                 }
+            }
+        }
+    }
+
+    /// Parts of one panel, of more than a tile, and of none, of which the last panel has few channels.
+    #[test]
+    fn parts_of_the_panels_give_the_channels_of_the_whole() {
+        let (rows, n, k) = (13, (2 * MAX_PANELS + 3) * NR + 5, 20);
+        let shape = PackedShape { n, k };
+        let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 13) as f32 - 4.0).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
+        let (packed, sums) = (super::super::pack::pack(shape, &w), super::super::pack::column_sums(shape, &w));
+        let (scales, bias): (Vec<_>, Vec<_>) = (0..shape.padded_n()).map(|i| (0.01 + i as f32, i as f32)).unzip();
+        let residual: Vec<f32> = (0..rows * n).map(|i| i as f32).collect();
+        let mut quantized = QuantizedRows::default();
+        for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
+            let notes = &kernel.examine(&packed, shape.padded_k());
+            let weights =
+                Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
+            quantized.quantize(&x, k, None, kernel.form);
+            for (gelu, residual) in [(false, None), (true, None), (false, Some(&residual[..]))] {
+                let epilogue = Epilogue { gelu, residual };
+                let mut want = vec![0.0; rows * n];
+                linear_i8(kernel, &quantized, &weights, epilogue, &mut want);
+                let ends = [0, 1, 1, 2 + MAX_PANELS, shape.panels()];
+                let ranges: Vec<_> = ends.windows(2).map(|ends| ends[0]..ends[1]).collect();
+                let widths = ranges.iter().map(|panels| shape.channels(panels.clone()).len());
+                let mut got = vec![f32::NAN; rows * n];
+                for (panels, mut out) in ranges.iter().cloned().zip(Columns::of(&mut got, n).cut(widths)) {
+                    linear_i8_panels(kernel, &quantized, &weights, panels, epilogue, &mut out);
+                }
+                assert_eq!(got, want, "{} {gelu}", kernel.name);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
 //! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the `f32`
-//! parts. [`cpu`] finds out what the CPU can do; `f32` code is written once over the vectors of `simd`.
+//! parts. `columns` are parts of a matrix that threads write at the same time. [`cpu`] finds out what the CPU can do; `f32` code is written once over the vectors of `simd`.
 
 // First, as macros are known from their place on.
 #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
@@ -18,6 +18,7 @@ mod arm;
     allow(dead_code, reason = "products of bytes have no vectors there")
 )]
 pub mod attention;
+pub(crate) mod columns;
 pub mod cpu;
 mod elementary;
 pub mod gemm;

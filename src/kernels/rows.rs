@@ -4,6 +4,7 @@ use super::cpu::Isa;
 use super::layout::{Form, K_ALIGN};
 use super::room;
 use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
+use crate::threads::{Threads, cut, split};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
 #[derive(Clone, Debug, Default)]
@@ -42,38 +43,74 @@ impl QuantizedRows {
     /// # Panics
     /// If `k` is 0, `x.len()` is no multiple of it, or `factor` does not have `k` values.
     pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
+        self.quantize_on(&Threads::one(), x, k, factor, form);
+    }
+
+    /// [`QuantizedRows::quantize`], by several threads if there are rows enough.
+    ///
+    /// # Panics
+    /// As [`QuantizedRows::quantize`].
+    pub(crate) fn quantize_on(&mut self, threads: &Threads, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
+        self.run(Isa::chosen(), threads, x, k, factor, form);
+    }
+
+    fn run(&mut self, isa: Isa, threads: &Threads, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
         assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
         assert!(factor.is_none_or(|f| f.len() == k), "input factor does not have {k} values");
-        Isa::chosen().run(QuantizeRows { to: self, x, k, factor, form });
+        let rows = x.len() / k;
+        self.padded_k = k.next_multiple_of(K_ALIGN);
+        self.form = form;
+        // What is left of earlier rows is overwritten.
+        self.values.resize(rows * self.padded_k, 0);
+        self.scales.resize(rows, 0.0);
+        self.offsets.resize(rows, 0.0);
+        let ranges = split(rows, GROUP, threads.row_parts(rows));
+        let width = if factor.is_some() { GROUP * k } else { 0 };
+        let scaled = room(&mut self.scaled, ranges.len() * width);
+        let lengths = ranges.clone().map(|rows| rows.len());
+        let values = cut(&mut self.values, lengths.clone().map(|rows| rows * self.padded_k));
+        let scales = cut(&mut self.scales, lengths.clone());
+        let offsets = cut(&mut self.offsets, lengths.clone());
+        let scaled = cut(scaled, lengths.map(|_| width));
+        let mut parts: Vec<_> = ranges
+            .zip(values)
+            .zip(scales.zip(offsets))
+            .zip(scaled)
+            .map(|(((rows, values), (scales, offsets)), scaled)| {
+                let x = &x[rows.start * k..rows.end * k];
+                QuantizeRows { x, k, padded_k: self.padded_k, factor, form, values, scales, offsets, scaled }
+            })
+            .collect();
+        threads.for_each(&mut parts, |part| isa.run(part));
     }
 }
 
+/// Rows whose ranges come before their bytes, so that one row's bytes do not wait for its own range.
+const GROUP: usize = 4;
+
+/// Some rows, and where they go.
 struct QuantizeRows<'a> {
-    to: &'a mut QuantizedRows,
     x: &'a [f32],
     k: usize,
+    padded_k: usize,
     factor: Option<&'a [f32]>,
     form: Form,
+    values: &'a mut [i8],
+    scales: &'a mut [f32],
+    offsets: &'a mut [f32],
+    /// Room for [`GROUP`] rows, if there is a factor.
+    scaled: &'a mut [f32],
 }
 
-impl Task for QuantizeRows<'_> {
+impl Task for &mut QuantizeRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { to, x, k, factor, form } = self;
-        let rows = x.len() / k;
-        to.padded_k = k.next_multiple_of(K_ALIGN);
-        to.form = form;
-        // What is left of earlier rows is overwritten below.
-        to.values.resize(rows * to.padded_k, 0);
-        to.scales.resize(rows, 0.0);
-        to.offsets.resize(rows, 0.0);
-        // The ranges of several rows come before their bytes, so that one row's bytes do not wait for its own range.
-        const GROUP: usize = 4;
-        let scaled = room(&mut to.scaled, if factor.is_some() { GROUP * k } else { 0 });
-        let bytes = to.values.chunks_mut(GROUP * to.padded_k);
-        let units = to.scales.chunks_mut(GROUP).zip(to.offsets.chunks_mut(GROUP));
+        let QuantizeRows { x, k, padded_k, factor, form, values, scales, offsets, scaled } = self;
+        let (x, k, padded_k, factor, form) = (*x, *k, *padded_k, *factor, *form);
+        let bytes = values.chunks_mut(GROUP * padded_k);
+        let units = scales.chunks_mut(GROUP).zip(offsets.chunks_mut(GROUP));
         for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
             if let Some(factor) = factor {
                 for (x, scaled) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)) {
@@ -85,7 +122,7 @@ impl Task for QuantizeRows<'_> {
                 (*scale, *offset) = unit(s, x);
             }
             let units = scales.iter_mut().zip(offsets);
-            for ((x, bytes), (scale, offset)) in x.chunks_exact(k).zip(bytes.chunks_exact_mut(to.padded_k)).zip(units) {
+            for ((x, bytes), (scale, offset)) in x.chunks_exact(k).zip(bytes.chunks_exact_mut(padded_k)).zip(units) {
                 let (values, padding) = bytes.split_at_mut(k);
                 *scale = quantize_around(s, x, *offset, *scale, form, values);
                 padding.fill(form.convert(0));
@@ -358,6 +395,23 @@ mod tests {
     }
 
     #[test]
+    fn threads_change_nothing() {
+        let threads = Threads::new(std::num::NonZeroUsize::new(3).expect("three"), false).expect("threads");
+        let (mut alone, mut shared) = (QuantizedRows::default(), QuantizedRows::default());
+        for (rows, k) in [(40, 19), (0, 3), (1, 70), (17, 1), (23, 64), (24, 9)] {
+            let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 1009) as f32 / 9.0 + (i / k) as f32).collect();
+            let factors: Vec<f32> = (0..k).map(|i| 1.0 + (i % 3) as f32).collect();
+            for factor in [None, Some(&factors[..])] {
+                alone.quantize(&x, k, factor, Form::Offset128);
+                shared.quantize_on(&threads, &x, k, factor, Form::Offset128);
+                assert_eq!((&alone.values, alone.padded_k), (&shared.values, shared.padded_k), "{rows} x {k}");
+                assert_eq!((&alone.scales, &alone.offsets), (&shared.scales, &shared.offsets), "{rows} x {k}");
+                assert_eq!(alone.form, shared.form);
+            }
+        }
+    }
+
+    #[test]
     fn every_instruction_set_gives_the_definition() {
         let mut state = 1u32;
         let mut random = || {
@@ -372,9 +426,9 @@ mod tests {
                     let want: Vec<_> = x.chunks_exact(k).map(|row| definition(row, factor)).collect();
                     for isa in Isa::available() {
                         let mut got = QuantizedRows::default();
-                        isa.run(QuantizeRows { to: &mut got, x: &x, k, factor, form: Form::Signed });
+                        got.run(isa, &Threads::one(), &x, k, factor, Form::Signed);
                         let mut offset = QuantizedRows::default();
-                        isa.run(QuantizeRows { to: &mut offset, x: &x, k, factor, form: Form::Offset128 });
+                        offset.run(isa, &Threads::one(), &x, k, factor, Form::Offset128);
                         assert!(offset.values.iter().zip(&got.values).all(|(o, v)| Form::Offset128.convert(*o) == *v));
                         assert_eq!((&offset.scales, &offset.offsets), (&got.scales, &got.offsets));
                         for (m, (values, scale, offset)) in want.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::artifact::schema::{self, LinearSpec, Precision, in_layer};
 use crate::artifact::{Artifact, ArtifactError, View};
 use crate::config::ModelConfig;
-use crate::ops::{Embedding, LayerNorm, LinearWeights, RelativeTables, SpanHead, Table};
+use crate::ops::{Embedding, Int8Linear, LayerNorm, LinearWeights, RelativeTables, SpanHead, Table};
 
 /// A model's weights.
 #[derive(Clone, Debug)]
@@ -99,14 +99,14 @@ impl Parts<'_> {
                 bias: self.artifact.view(&format!("{name}.bias"))?,
             });
         }
-        Ok(LinearWeights::Int8 {
+        Ok(LinearWeights::Int8(Int8Linear {
             shape: *shape,
             packed: self.artifact.view(&format!("{name}.weight"))?.into(),
             scales: self.artifact.view(&format!("{name}.scale"))?,
             bias: self.artifact.view(&format!("{name}.bias"))?,
             column_sums: self.artifact.view(&format!("{name}.column_sum"))?,
             input_factor: self.artifact.view_optional(&format!("{name}.input_factor"))?,
-        })
+        }))
     }
 
     fn relative(&self, layer: usize) -> Result<Option<RelativeTables>, ArtifactError> {

@@ -2,10 +2,10 @@
 
 use tract_core::internal::*;
 
-use super::{Workspace, cut};
+use super::Workspace;
 use crate::artifact::View;
 use crate::kernels::math::layer_norm;
-use crate::threads::split;
+use crate::threads::{Threads, cut, split};
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row of `[S, width]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,19 @@ impl LayerNorm {
     /// Normalises rows of `[.., width]` in place.
     pub(super) fn apply(&self, rows: &mut [f32]) {
         layer_norm(rows, &self.weight, &self.bias, self.eps);
+    }
+
+    /// [`LayerNorm::apply`], by several threads if there are rows enough.
+    ///
+    /// # Panics
+    /// If the values are no whole rows.
+    pub(super) fn apply_on(&self, threads: &Threads, rows: &mut [f32]) {
+        let width = self.weight.len();
+        assert!(rows.len().is_multiple_of(width), "{} values are no rows of {width}", rows.len());
+        let count = rows.len().checked_div(width).unwrap_or_default();
+        let ranges = split(count, 1, threads.row_parts(count));
+        let mut parts: Vec<_> = cut(rows, ranges.map(|rows| rows.len() * width)).collect();
+        threads.for_each(&mut parts, |rows| self.apply(rows));
     }
 }
 
@@ -46,9 +59,7 @@ impl EvalOp for LayerNorm {
         let values = view.as_slice_mut::<f32>()?;
         ensure!(values.len().is_multiple_of(width), "input is not of width {width}");
         Workspace::with(context, |workspace| {
-            let rows = split(values.len() / width, 1, workspace.threads.count());
-            let mut parts = cut(values, rows.map(|rows| rows.len() * width));
-            workspace.threads.for_each(&mut parts, |rows| self.apply(rows));
+            self.apply_on(&workspace.threads, values);
             Ok(())
         })?;
         Ok(tvec!(x.into_tvalue()))

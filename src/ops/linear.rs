@@ -3,14 +3,14 @@
 use half::f16;
 use tract_core::internal::*;
 
-use super::{LayerNorm, Packed, Workspace, cut, rows_fact, slice_of};
+use super::int8::Int8Linear;
+use super::{LayerNorm, Workspace, rows_fact, slice_of};
 use crate::artifact::View;
-use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
-use crate::kernels::linear::{Epilogue, Int8Weights, linear_i8};
+use crate::kernels::linear::Epilogue;
 use crate::kernels::linear_float::{self, HalfWeights, linear_f16, linear_f32};
 use crate::kernels::rows::QuantizedRows;
-use crate::threads::split;
+use crate::threads::{Threads, cut, split};
 
 /// `y = norm(act(x W^T + b) + residual)`.
 ///
@@ -50,30 +50,16 @@ pub enum LinearWeights {
         /// `[n]`.
         bias: View<f32>,
     },
-    /// Packed int8 per output channel; inputs are quantised per row. The vectors are padded to whole panels.
-    Int8 {
-        /// `n` and `k`.
-        shape: PackedShape,
-        /// In the layout of [`crate::kernels::layout`].
-        packed: Packed,
-        /// `real weight = weight * scale`.
-        scales: View<f32>,
-        /// Added after scaling.
-        bias: View<f32>,
-        /// Sum of each channel's weights.
-        column_sums: View<i32>,
-        /// `[k]`: inputs are multiplied by it before they are quantised; its inverse is folded into the weights.
-        input_factor: Option<View<f32>>,
-    },
+    /// Packed int8 per output channel.
+    Int8(Int8Linear),
 }
 
 impl LinearWeights {
     /// Output and input channels.
     pub fn shape(&self) -> PackedShape {
         match self {
-            LinearWeights::F32 { shape, .. } | LinearWeights::F16 { shape, .. } | LinearWeights::Int8 { shape, .. } => {
-                *shape
-            }
+            LinearWeights::F32 { shape, .. } | LinearWeights::F16 { shape, .. } => *shape,
+            LinearWeights::Int8(int8) => int8.shape,
         }
     }
 
@@ -87,19 +73,12 @@ impl LinearWeights {
                 let weights = HalfWeights { shape: *shape, values: weight, scales, bias };
                 linear_f16(x, &weights, epilogue, &mut scratch.float, out);
             }
-            LinearWeights::Int8 { shape, packed, scales, bias, column_sums, input_factor } => {
-                let kernel = gemm::chosen();
-                let Scratch { quantized, .. } = scratch;
-                quantized.quantize(x, shape.k, input_factor.as_deref(), kernel.form);
-                let notes = packed.notes(shape.padded_k());
-                let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums, notes };
-                linear_i8(kernel, quantized, &weights, epilogue, out);
-            }
+            LinearWeights::Int8(int8) => int8.apply(x, epilogue, &mut scratch.quantized, out),
         }
     }
 }
 
-/// Rows that are worth reading all weights for once more.
+/// Rows of a part, if there are more parts than threads: those are worth reading all weights for once more.
 const PART: usize = 48;
 
 /// A share of the work: some rows.
@@ -110,12 +89,47 @@ struct Part<'a> {
     out: &'a mut [f32],
 }
 
-/// Memory of one share.
+/// Memory of one share of the rows. The first also serves all rows, where threads share channels.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Inputs of int8 layers.
     quantized: QuantizedRows,
     float: linear_float::Scratch,
+}
+
+impl Linear {
+    /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`), by threads that share the rows.
+    fn apply_by_rows(
+        &self,
+        threads: &Threads,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        memory: &mut Vec<Scratch>,
+        out: &mut [f32],
+    ) {
+        let PackedShape { n, k } = self.weights.shape();
+        let rows = x.len() / k;
+        let ranges = split(rows, 1, threads.parts(rows, PART));
+        memory.resize_with(memory.len().max(ranges.len()), Scratch::default);
+        let outputs = cut(out, ranges.clone().map(|rows| rows.len() * n));
+        let mut parts: Vec<_> = ranges
+            .zip(outputs)
+            .zip(memory)
+            .map(|((rows, out), scratch)| Part {
+                x: &x[rows.start * k..rows.end * k],
+                residual: residual.map(|r| &r[rows.start * n..rows.end * n]),
+                scratch,
+                out,
+            })
+            .collect();
+        threads.for_each(&mut parts, |part| {
+            let epilogue = Epilogue { gelu: self.gelu, residual: part.residual };
+            self.weights.apply(part.x, epilogue, part.scratch, part.out);
+            if let Some(norm) = &self.norm {
+                norm.apply(part.out);
+            }
+        });
+    }
 }
 
 impl Op for Linear {
@@ -144,28 +158,20 @@ impl EvalOp for Linear {
             let residual = if self.residual { Some(slice_of::<f32>(&inputs, 1)?) } else { None };
             ensure!(residual.is_none_or(|r| r.len() == rows * n), "residual is not of shape [{rows}, {n}]");
             let mut output = workspace.tensor(rows, n)?;
-            let ranges = split(rows, 1, workspace.threads.parts(rows, PART));
-            let memory = &mut workspace.linear;
-            memory.resize_with(memory.len().max(ranges.len()), Scratch::default);
             let mut view = output.try_as_plain_ram_mut()?;
-            let outputs = cut(view.as_slice_mut::<f32>()?, ranges.clone().map(|rows| rows.len() * n));
-            let mut parts: Vec<_> = ranges
-                .zip(outputs)
-                .zip(memory)
-                .map(|((rows, out), scratch)| Part {
-                    x: &x[rows.start * k..rows.end * k],
-                    residual: residual.map(|r| &r[rows.start * n..rows.end * n]),
-                    scratch,
-                    out,
-                })
-                .collect();
-            workspace.threads.for_each(&mut parts, |part| {
-                let epilogue = Epilogue { gelu: self.gelu, residual: part.residual };
-                self.weights.apply(part.x, epilogue, part.scratch, part.out);
-                if let Some(norm) = &self.norm {
-                    norm.apply(part.out);
+            let out = view.as_slice_mut::<f32>()?;
+            let Workspace { threads, linear: memory, .. } = workspace;
+            match &self.weights {
+                LinearWeights::Int8(int8) if int8.is_shared(rows, threads) => {
+                    memory.resize_with(memory.len().max(1), Scratch::default);
+                    let epilogue = Epilogue { gelu: self.gelu, residual };
+                    int8.apply_by_channels(threads, x, epilogue, &mut memory[0].quantized, out);
+                    if let Some(norm) = &self.norm {
+                        norm.apply_on(threads, out);
+                    }
                 }
-            });
+                _ => self.apply_by_rows(threads, x, residual, memory, out),
+            }
             workspace.recycle(inputs);
             Ok(tvec!(output.into_tvalue()))
         })

@@ -5,6 +5,7 @@
 
 mod attention;
 mod embedding;
+mod int8;
 mod layer_norm;
 mod linear;
 mod packed;
@@ -15,6 +16,7 @@ mod workspace;
 
 pub use attention::{DisentangledAttention, RelativeTables};
 pub use embedding::Embedding;
+pub use int8::Int8Linear;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearWeights};
 pub use packed::Packed;
@@ -35,9 +37,4 @@ fn slice_of<T: Datum>(inputs: &TVec<TValue>, i: usize) -> TractResult<&[T]> {
 fn rows_fact(inputs: &[&TypedFact], width: usize) -> TractResult<TVec<TypedFact>> {
     let Some(first) = inputs.first() else { bail!("no input") };
     Ok(tvec!(f32::fact([first.shape[0].clone(), width.to_dim()])))
-}
-
-/// Consecutive parts of `values`, of the given lengths.
-fn cut<T>(mut values: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
-    lengths.map(|length| values.split_off_mut(..length).unwrap_or_default()).collect()
 }

@@ -17,7 +17,7 @@ pub struct Workspace {
     pub(super) threads: Threads,
     /// Memory of attention.
     pub(super) attention: attention::Scratch,
-    /// Memory of linear layers, one for each share of the work.
+    /// Memory of linear layers, one for each share of the rows.
     pub(super) linear: Vec<linear::Scratch>,
     /// Word embeddings read since their pages were let go.
     pub(super) words: usize,

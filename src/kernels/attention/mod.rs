@@ -16,10 +16,12 @@ mod weights;
 
 use std::ops::Range;
 
+use self::weights::To;
+use super::columns::Columns;
 use super::cpu::Isa;
 use super::simd::{Dot, LANES, Simd, Task, TaskDot};
 use super::transposed::Row;
-use crate::threads::{Threads, split};
+use crate::threads::{Threads, cut, split};
 
 pub use distances::Distances;
 
@@ -161,13 +163,17 @@ fn run(
     let input = Input { shape, length, qkv, positions };
     let Scratch { float, int8, blocks } = scratch;
     let ranges = split(length, LANES, threads.parts(length, PART));
-    blocks.resize_with(ranges.len().max(blocks.len()), Block::default);
-    let mut rest = out;
-    let mut parts: Vec<Part<'_>> = Vec::with_capacity(ranges.len());
-    for (queries, block) in ranges.zip(blocks) {
-        let (out, after) = std::mem::take(&mut rest).split_at_mut(queries.len() * hidden);
-        rest = after;
-        parts.push(Part { queries, block, out });
+    // Where there are fewer parts than threads, each head is a part of its own.
+    let groups = split(shape.heads, 1, if ranges.len() < threads.count() { shape.heads } else { 1 });
+    let widths = groups.clone().map(|heads| heads.len() * shape.head_dim);
+    blocks.resize_with((ranges.len() * groups.len()).max(blocks.len()), Block::default);
+    let outputs = cut(out, ranges.clone().map(|queries| queries.len() * hidden));
+    let mut blocks = blocks.iter_mut();
+    let mut parts: Vec<Part<'_>> = Vec::with_capacity(ranges.len() * groups.len());
+    for (queries, out) in ranges.zip(outputs) {
+        for ((heads, out), block) in groups.clone().zip(Columns::of(out, hidden).cut(widths.clone())).zip(&mut blocks) {
+            parts.push(Part { queries: queries.clone(), heads, block, out });
+        }
     }
     if let Some(dot) = isa.dot().filter(|_| int8::serves(&input)) {
         int8.resize_with(int8.len().max(shape.heads), Default::default);
@@ -204,12 +210,13 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A share of the work: some queries, for all heads.
+/// A share of the work: some queries, for some heads.
 struct Part<'a> {
     queries: Range<usize>,
+    heads: Range<usize>,
     block: &'a mut Block,
-    /// `[queries, hidden]`.
-    out: &'a mut [f32],
+    /// Per query, the outputs of these heads.
+    out: Columns<'a>,
 }
 
 /// One block's intermediate results, kept from block to block.
@@ -242,11 +249,11 @@ impl Task for Attend<'_, '_, float::Operands> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Part { queries, block, out } = self.part;
-        for (head, operands) in self.heads.iter().enumerate() {
-            for (queries, from) in blocks(&self.input, queries, head) {
+        let Part { queries, heads, block, out } = self.part;
+        for (place, operands) in self.heads[heads.clone()].iter().enumerate() {
+            for (queries, row) in blocks(queries) {
                 operands.scores(s, &self.input, queries.clone(), block);
-                weights::outputs(s, &self.input, operands.values(), queries, block, &mut out[from..]);
+                weights::outputs(s, &self.input, operands.values(), queries, block, To { out, row, place });
             }
         }
     }
@@ -257,21 +264,20 @@ impl TaskDot for Attend<'_, '_, int8::Operands> {
 
     #[inline(always)]
     fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
-        let Part { queries, block, out } = self.part;
-        for (head, operands) in self.heads.iter().enumerate() {
-            for (queries, from) in blocks(&self.input, queries, head) {
+        let Part { queries, heads, block, out } = self.part;
+        for (place, operands) in self.heads[heads.clone()].iter().enumerate() {
+            for (queries, row) in blocks(queries) {
                 operands.scores(s, d, &self.input, queries.clone(), block);
-                weights::outputs(s, &self.input, operands.values(), queries, block, &mut out[from..]);
+                weights::outputs(s, &self.input, operands.values(), queries, block, To { out, row, place });
             }
         }
     }
 }
 
-/// Blocks of `queries`, each with the place of the head's outputs for its first query.
-fn blocks(input: &Input<'_>, queries: &Range<usize>, head: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
-    let (hidden, column) = (input.shape.hidden(), head * input.shape.head_dim);
+/// Blocks of `queries`, each with the row of the part's outputs that is its first.
+fn blocks(queries: &Range<usize>) -> impl Iterator<Item = (Range<usize>, usize)> {
     let Range { start, end } = *queries;
-    (start..end).step_by(BLOCK).map(move |first| (first..end.min(first + BLOCK), (first - start) * hidden + column))
+    (start..end).step_by(BLOCK).map(move |first| (first..end.min(first + BLOCK), first - start))
 }
 
 /// Distance between rows of a matrix of at least `columns` columns: an odd number of cache lines, so that a column's values

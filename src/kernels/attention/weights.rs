@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Block, Input, stride};
+use crate::kernels::columns::Columns;
 use crate::kernels::gemm_f32::{Product, panel_width};
 use crate::kernels::math::exponentials;
 use crate::kernels::room;
@@ -30,8 +31,17 @@ impl Values {
     }
 }
 
-/// Turns the scores of a block of queries into weights and adds up `values`. `out` begins with the first query's outputs of the
-/// head; rows are those of all heads.
+/// Where the outputs of a block of queries go.
+pub(super) struct To<'a, 'b> {
+    /// Columns of some heads.
+    pub out: &'a mut Columns<'b>,
+    /// Row of the first query.
+    pub row: usize,
+    /// Place of the head among those of `out`.
+    pub place: usize,
+}
+
+/// Turns the scores of a block of queries into weights and adds up `values`.
 #[inline(always)]
 pub(super) fn outputs<S: Simd>(
     s: S,
@@ -39,7 +49,7 @@ pub(super) fn outputs<S: Simd>(
     values: &Values,
     queries: Range<usize>,
     block: &mut Block,
-    out: &mut [f32],
+    to: To<'_, '_>,
 ) {
     let (depth, rows, length) = (input.shape.head_dim, queries.len(), input.length);
     let (scores_stride, columns, width) = (stride(length), depth.next_multiple_of(LANES), panel_width::<S>());
@@ -70,10 +80,9 @@ pub(super) fn outputs<S: Simd>(
         c: outputs,
         c_stride: columns,
     });
-    let rows = out.chunks_mut(input.shape.hidden()).zip(outputs.chunks_exact(columns));
-    for ((out, values), sum) in rows.zip(&block.sums) {
+    for (i, (values, sum)) in outputs.chunks_exact(columns).zip(&block.sums).enumerate() {
         let inverse = s.splat(1.0 / sum);
-        let (out, out_tail) = out[..depth].as_chunks_mut();
+        let (out, out_tail) = to.out.row(to.row + i)[to.place * depth..][..depth].as_chunks_mut();
         let (values, _) = values.as_chunks::<LANES>();
         for (out, values) in out.iter_mut().zip(values) {
             s.store(s.mul(s.load(values), inverse), out);
