@@ -72,16 +72,12 @@ impl QuantizedRows {
         let scales = cut(&mut self.scales, lengths.clone());
         let offsets = cut(&mut self.offsets, lengths.clone());
         let scaled = cut(scaled, lengths.map(|_| width));
-        let mut parts: Vec<_> = ranges
-            .zip(values)
-            .zip(scales.zip(offsets))
-            .zip(scaled)
-            .map(|(((rows, values), (scales, offsets)), scaled)| {
-                let x = &x[rows.start * k..rows.end * k];
-                QuantizeRows { x, k, padded_k: self.padded_k, factor, form, values, scales, offsets, scaled }
-            })
-            .collect();
-        threads.for_each(&mut parts, |part| isa.run(part));
+        let padded_k = self.padded_k;
+        let mut parts: Vec<_> = ranges.zip(values).zip(scales.zip(offsets)).zip(scaled).collect();
+        threads.for_each(&mut parts, |(((rows, values), (scales, offsets)), scaled)| {
+            let x = &x[rows.start * k..rows.end * k];
+            isa.run(QuantizeRows { x, k, padded_k, factor, form, values, scales, offsets, scaled });
+        });
     }
 }
 
@@ -102,13 +98,12 @@ struct QuantizeRows<'a> {
     scaled: &'a mut [f32],
 }
 
-impl Task for &mut QuantizeRows<'_> {
+impl Task for QuantizeRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let QuantizeRows { x, k, padded_k, factor, form, values, scales, offsets, scaled } = self;
-        let (x, k, padded_k, factor, form) = (*x, *k, *padded_k, *factor, *form);
+        let Self { x, k, padded_k, factor, form, values, scales, offsets, scaled } = self;
         let bytes = values.chunks_mut(GROUP * padded_k);
         let units = scales.chunks_mut(GROUP).zip(offsets.chunks_mut(GROUP));
         for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
@@ -212,41 +207,53 @@ fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], offset: S::F32, inverse: S::F
 /// The smallest and the largest value; both NaN if a value is not finite, both 0 if there is none.
 #[inline(always)]
 fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
-    // One operation would wait for the other. A vector of several registers is several chains, and more would not stay in registers.
-    if S::NARROW { range_in::<S, 1>(s, x) } else { range_in::<S, { BLOCK / LANES }>(s, x) }
-}
-
-/// [`range`], in as many chains of operations.
-#[inline(always)]
-fn range_in<S: Simd, const CHAINS: usize>(s: S, x: &[f32]) -> (f32, f32) {
     let Some(&first) = x.first() else { return (0.0, 0.0) };
     let zero = s.splat(0.0);
-    let mut chains = [(s.splat(first), s.splat(first), zero); CHAINS];
+    // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
+    let [low, high, mut poison] = if S::NAN_STAYS { range_of_all(s, x, first) } else { range_in_chains(s, x, first) };
+    poison = s.mul_add(low, zero, s.mul_add(high, zero, poison));
+    let poison = s.sum(poison);
+    (s.smallest(low) + poison, s.largest(high) + poison)
+}
+
+/// The smallest and the largest values of all lanes, which are NaN if a value is, and zero.
+#[inline(always)]
+fn range_of_all<S: Simd>(s: S, x: &[f32], first: f32) -> [S::F32; 3] {
+    let (mut low, mut high) = (s.splat(first), s.splat(first));
+    let (vectors, tail) = x.as_chunks();
+    s.extend_range(vectors, &mut low, &mut high);
+    if !tail.is_empty() {
+        let mut last = [first; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        s.extend_range(&[last], &mut low, &mut high);
+    }
+    [low, high, s.splat(0.0)]
+}
+
+/// The smallest and the largest values of all lanes, and what is NaN if one is not finite.
+#[inline(always)]
+fn range_in_chains<S: Simd>(s: S, x: &[f32], first: f32) -> [S::F32; 3] {
+    let zero = s.splat(0.0);
+    // One operation would wait for the other.
+    let mut chains = [[s.splat(first), s.splat(first), zero]; BLOCK / LANES];
     let (blocks, tail) = x.as_chunks();
     let mut last = [first; BLOCK];
     if !tail.is_empty() {
         last[..tail.len()].copy_from_slice(tail);
     }
     for block in blocks.iter().chain((!tail.is_empty()).then_some(&last)) {
-        for vectors in block.as_chunks::<LANES>().0.chunks(CHAINS) {
-            for ((low, high, poison), x) in chains.iter_mut().zip(vectors) {
-                let x = s.load(x);
-                *low = s.min(x, *low);
-                *high = s.max(x, *high);
-                // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
-                if !S::NAN_STAYS {
-                    *poison = s.mul_add(x, zero, *poison);
-                }
-            }
+        for ([low, high, poison], x) in chains.iter_mut().zip(block.as_chunks().0) {
+            let x = s.load(x);
+            *low = s.min(x, *low);
+            *high = s.max(x, *high);
+            *poison = s.mul_add(x, zero, *poison);
         }
     }
-    let (mut low, mut high, mut poison) = chains[0];
-    for (other_low, other_high, other_poison) in &chains[1..] {
+    let [mut low, mut high, mut poison] = chains[0];
+    for [other_low, other_high, other_poison] in &chains[1..] {
         (low, high, poison) = (s.min(low, *other_low), s.max(high, *other_high), s.add(poison, *other_poison));
     }
-    poison = s.mul_add(low, zero, s.mul_add(high, zero, poison));
-    let poison = s.sum(poison);
-    (s.smallest(low) + poison, s.largest(high) + poison)
+    [low, high, poison]
 }
 
 #[cfg(test)]

@@ -33,8 +33,6 @@ pub(super) trait Simd: Copy {
 
     /// Whether [`Simd::mul_add_of_four`] takes no more instructions than [`Simd::mul_add`].
     const FOURS: bool;
-    /// Whether a vector is four registers, which can be worked on at the same time.
-    const NARROW: bool;
     /// Whether [`Simd::min`] and [`Simd::max`] are NaN if either operand is.
     const NAN_STAYS: bool;
 
@@ -60,6 +58,15 @@ pub(super) trait Simd: Copy {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The larger one; NaN if `b` is, `b` or NaN if `a` is.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Takes every lane of `low` down, and of `high` up, to the values of some vectors in that lane.
+    #[inline(always)]
+    fn extend_range(self, vectors: &[[f32; LANES]], low: &mut Self::F32, high: &mut Self::F32) {
+        for x in vectors {
+            let x = self.load(x);
+            *low = self.min(x, *low);
+            *high = self.max(x, *high);
+        }
+    }
     /// The integers as `f32`, rounded to nearest even.
     fn to_f32(self, x: Self::I32) -> Self::F32;
     fn load_i32(self, x: &[i32; LANES]) -> Self::I32;
@@ -232,7 +239,6 @@ impl Simd for Portable {
 
     const TILE: (usize, usize) = (2, 1);
     const FOURS: bool = false;
-    const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 
     fn call<T: Task>(self, task: T) -> T::Output {

@@ -90,7 +90,6 @@ impl Simd for Neon {
 
     const TILE: (usize, usize) = (5, 1);
     const FOURS: bool = true;
-    const NARROW: bool = true;
     const NAN_STAYS: bool = true;
 
     #[inline(always)]

@@ -34,7 +34,6 @@ impl Simd for Neon32 {
 
     const TILE: (usize, usize) = (product::ROWS, 1);
     const FOURS: bool = Portable::FOURS;
-    const NARROW: bool = Portable::NARROW;
     const NAN_STAYS: bool = true;
 
     fn call<T: Task>(self, task: T) -> T::Output {
@@ -64,6 +63,11 @@ impl Simd for Neon32 {
         fn max(a: F32, b: F32) -> F32;
         fn to_f32(x: I32) -> F32;
         fn bits_add_shl23(x: F32, add: i32) -> F32;
+    }
+
+    #[inline(always)]
+    fn extend_range(self, vectors: &[[f32; LANES]], low: &mut F32, high: &mut F32) {
+        vectors::extend_range(self, vectors, low, high);
     }
 
     #[inline(always)]

@@ -102,6 +102,44 @@ lanes! {
         store!("r2");
 }
 
+/// [`crate::kernels::simd::Simd::extend_range`].
+#[inline(always)]
+pub(super) fn extend_range(_: Neon32, vectors: &[F32], low: &mut F32, high: &mut F32) {
+    unsafe extern "C" {
+        /// Needs NEON. Reads `count` vectors from `vectors` on, and changes `low` and `high`.
+        fn edgeqa_neon32_extend_range(vectors: *const F32, count: usize, low: &mut F32, high: &mut F32);
+    }
+    // SAFETY: the token proves NEON; there are as many vectors.
+    unsafe { edgeqa_neon32_extend_range(vectors.as_ptr(), vectors.len(), low, high) }
+}
+
+function!(edgeqa_neon32_extend_range:
+    // r0: vectors; r1: how many still come; r2: the smallest values, q8 to q11; r3: the largest, q12 to q15.
+    "cmp r1, #0",
+    "bxeq lr",
+    "mov r12, r2",
+    load!(1 "r12"),
+    "mov r12, r3",
+    load!(2 "r12"),
+    "2:",
+    "vld1.32 {{d0-d3}}, [r0]!",
+    "vld1.32 {{d4-d7}}, [r0]!",
+    "vmin.f32 q8, q8, q0",
+    "vmin.f32 q9, q9, q1",
+    "vmin.f32 q10, q10, q2",
+    "vmin.f32 q11, q11, q3",
+    "vmax.f32 q12, q12, q0",
+    "vmax.f32 q13, q13, q1",
+    "vmax.f32 q14, q14, q2",
+    "vmax.f32 q15, q15, q3",
+    "subs r1, r1, #1",
+    "bne 2b",
+    store!("r2"),
+    "vst1.32 {{d24-d27}}, [r3]!",
+    "vst1.32 {{d28-d31}}, [r3]",
+    "bx lr",
+);
+
 /// [`crate::kernels::simd::Simd::store_i8`].
 #[inline(always)]
 pub(super) fn store_i8(_: Neon32, x: &[F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {

@@ -151,7 +151,6 @@ impl Simd for Avx2 {
 
     const TILE: (usize, usize) = (6, 1);
     const FOURS: bool = false;
-    const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 
     #[inline(always)]

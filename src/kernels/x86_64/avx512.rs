@@ -59,7 +59,6 @@ impl Simd for Avx512 {
 
     const TILE: (usize, usize) = (12, 2);
     const FOURS: bool = false;
-    const NARROW: bool = false;
     const NAN_STAYS: bool = false;
 
     #[inline(always)]
