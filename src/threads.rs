@@ -95,8 +95,8 @@ impl Threads {
         }
     }
 
-    /// Into how many parts to cut rows that little is done with, such as quantising them: one for each thread, but at least one, and
-    /// no more if some had fewer than eight rows, for which the others are not worth waiting for.
+    /// Into how many parts to cut rows that little is done with, such as quantising them: one for each thread, but of eight rows or more,
+    /// as fewer take less time than waiting for another thread. All rows are one part if they are fewer.
     pub fn row_parts(&self, rows: usize) -> usize {
         (rows / 8).clamp(1, self.count())
     }

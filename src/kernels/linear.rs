@@ -338,9 +338,8 @@ mod tests {
         }
     }
 
-    #[test]
-    #[should_panic(expected = "not in the form")]
-    fn activations_in_another_form_are_refused() {
+    /// A layer of one channel and one input, applied to one row in `form`, of which some panels are computed.
+    fn one(form: Form, panels: Range<usize>) {
         let weights = Int8Weights {
             shape: PackedShape { n: 1, k: 1 },
             packed: &[0; 8 * NR],
@@ -350,9 +349,25 @@ mod tests {
             notes: &[],
         };
         let mut quantized = QuantizedRows::default();
-        quantized.quantize(&[1.0], 1, None, Form::Offset128);
-        let epilogue = Epilogue { gelu: false, residual: None };
-        linear_i8(&super::super::gemm::TABLE[0], &quantized, &weights, epilogue, &mut [0.0]);
+        quantized.quantize(&[1.0], 1, None, form);
+        let (kernel, epilogue) = (&super::super::gemm::TABLE[0], Epilogue { gelu: false, residual: None });
+        let mut out = [0.0];
+        let mut out = Columns::of(&mut out, 1).split_off(weights.shape.channels(panels.clone()).len());
+        linear_i8_panels(kernel, &quantized, &weights, panels, epilogue, &mut out);
+    }
+
+    #[test]
+    #[should_panic(expected = "not in the form")]
+    fn activations_in_another_form_are_refused() {
+        one(Form::Signed, 0..1);
+        one(Form::Offset128, 0..1);
+    }
+
+    #[test]
+    #[should_panic(expected = "1..2 of 1 panels")]
+    fn panels_that_are_not_there_are_refused() {
+        one(Form::Signed, 1..1);
+        one(Form::Signed, 1..2);
     }
 
     #[test]
