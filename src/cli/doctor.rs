@@ -8,7 +8,7 @@ use anyhow::Context;
 use edgeqa::bench::host::Host;
 use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
-use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen};
+use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen, overridden};
 use edgeqa::memory::Need;
 use edgeqa::qa::AskOptions;
 use edgeqa::threads::Threads;
@@ -132,7 +132,7 @@ impl Report {
             features: features().into_iter().map(|(name, available)| Feature { name, available }).collect(),
             kernels: TABLE.iter().map(kernel).collect(),
             kernel: chosen().name,
-            kernel_override: std::env::var(OVERRIDE_VARIABLE).ok(),
+            kernel_override: overridden(),
             vectors: Isa::chosen().name(),
             threads,
             default_threads: Threads::default_count().get(),

@@ -205,13 +205,17 @@ pub static TABLE: &[Kernel] = &[
 /// Names a kernel of [`TABLE`] to use instead of the fastest available one.
 pub const OVERRIDE_VARIABLE: &str = "EDGEQA_KERNEL";
 
+/// What [`OVERRIDE_VARIABLE`] names, be it a kernel or not. An empty one names nothing.
+pub fn overridden() -> Option<String> {
+    std::env::var(OVERRIDE_VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
 /// The kernel of this process: the last available row of [`TABLE`], or the one that [`OVERRIDE_VARIABLE`] names.
-/// Chosen once and logged. An override that does not exist or cannot run here is reported and ignored; an empty one is none.
+/// Chosen once and logged. An override that does not exist or cannot run here is reported and ignored.
 pub fn chosen() -> &'static Kernel {
     static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
     CHOSEN.get_or_init(|| {
-        let wanted = std::env::var(OVERRIDE_VARIABLE).ok().filter(|name| !name.is_empty());
-        let kernel = choose(wanted.as_deref());
+        let kernel = choose(overridden().as_deref());
         log::info!("int8 kernel: {}", kernel.name);
         kernel
     })

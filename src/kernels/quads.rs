@@ -22,9 +22,35 @@ pub(super) const WIDE: u8 = 1;
 /// What ends the notes of a part.
 pub(super) const END: u8 = 2;
 
+// What the assembly knows.
+const _: () = assert!(FITS == 0 && WIDE == 1 && END == 2);
+
 /// How many notes there are about a part of a panel.
 pub(super) fn notes_of_part(padded_k: usize) -> usize {
     padded_k / KG / QUAD + 1
+}
+
+/// Writes the notes on a panel that has as many parts as `notes` has room for. `note` gives that on four groups of a part.
+#[inline(always)]
+pub(super) fn examine(panel: &[i8], notes: &mut [u8], note: impl Fn(&[[i8; GROUP]; QUAD], usize) -> u8) {
+    let quads = panel.as_chunks().0.as_chunks().0;
+    for (part, notes) in notes.chunks_exact_mut(quads.len() + 1).enumerate() {
+        for (to, quad) in notes.iter_mut().zip(quads) {
+            *to = note(quad, part);
+        }
+        notes[quads.len()] = END;
+    }
+}
+
+/// Makes sure that assembly which reads the notes up to the end, and as many fours of groups of a part, reads nothing that is not there.
+///
+/// # Panics
+/// If the panel or a row has fewer groups, the panel has no such part, or the notes have no end.
+#[inline(always)]
+pub(super) fn check(rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize, parts: usize, notes: &[u8]) {
+    let groups = notes.len().saturating_sub(1) * QUAD;
+    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
+    assert!(part < parts && notes.last() == Some(&END), "part {part} and notes without an end");
 }
 
 /// Has `block` multiply four rows, as groups, with a panel that has these notes, for all rows and panels of a tile of at most `4 BLOCKS`

@@ -37,8 +37,8 @@ impl QuantizedRows {
     /// As a multiple of the scale, the offset leaves zero without error where zero is in the range. Otherwise all small values of
     /// a row with a few large ones would have the same error, which adds up over the inner dimension.
     ///
-    /// A row of equal values has scale 0 and is exact. Subnormal numbers may count as zero. A row that holds an infinity or NaN has a scale that is not finite, so
-    /// that its outputs are not finite either.
+    /// A row of equal values has scale 0 and is exact. A row that holds an infinity or NaN has a scale that is not finite, so that
+    /// its outputs are not finite either. Subnormal numbers may count as zero.
     ///
     /// # Panics
     /// If `k` is 0, `x.len()` is no multiple of it, or `factor` does not have `k` values.

@@ -80,7 +80,17 @@ impl Operands {
     }
 
     /// Runs `kernel` tile by tile, each given to `place` before, and compares.
-    fn check<'a>(&'a self, kernel: &Kernel, mut place: impl FnMut(Tile<'a>) -> Tile<'a>) {
+    fn check<'a>(&'a self, kernel: &Kernel, place: impl FnMut(Tile<'a>) -> Tile<'a>) {
+        self.check_holding(kernel, place, |notes| notes);
+    }
+
+    /// [`Operands::check`], with notes that lie where `hold` puts them.
+    fn check_holding<'a, N: AsRef<[u8]>>(
+        &'a self,
+        kernel: &Kernel,
+        mut place: impl FnMut(Tile<'a>) -> Tile<'a>,
+        hold: impl Fn(Vec<u8>) -> N,
+    ) {
         assert_eq!(self.form, kernel.form, "{}", kernel.name);
         let (shape, padded_k) = (self.shape, self.shape.padded_k());
         for p in (0..shape.panels()).step_by(kernel.panels) {
@@ -96,7 +106,8 @@ impl Operands {
                     column_sums: &self.sums[p..p + panels],
                     notes: &[],
                 });
-                let tile = Tile { notes: &kernel.examine(placed.weights, padded_k), ..placed };
+                let notes = hold(kernel.examine(placed.weights, padded_k));
+                let tile = Tile { notes: notes.as_ref(), ..placed };
                 let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
                 for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
@@ -167,7 +178,7 @@ fn every_kernel_equals_the_naive_product_around_its_tile() {
                 }
             }
             // Around the depth that kernels may take at once.
-            for k in (255..=266).chain(383..=394) {
+            for k in 383..=394 {
                 Operands::new(kernel.form, rows, kernel.panels * NR + 1, k, EXTREMES[0]).check(kernel, |tile| tile);
             }
         }
@@ -227,7 +238,7 @@ fn kernels_do_not_read_beyond_their_operands() {
                     column_sums: sums.values(),
                     ..tile
                 };
-                operands.check(kernel, place);
+                operands.check_holding(kernel, place, |notes| EndOfFile::new(&notes));
             }
         }
     }
@@ -257,6 +268,12 @@ impl<T: bytemuck::Pod> EndOfFile<T> {
 
     pub fn values(&self) -> &[T] {
         bytemuck::cast_slice(&self.map[self.values.clone()])
+    }
+}
+
+impl<T: bytemuck::Pod> AsRef<[T]> for EndOfFile<T> {
+    fn as_ref(&self) -> &[T] {
+        self.values()
     }
 }
 

@@ -7,7 +7,7 @@ use std::arch::asm;
 use crate::kernels::cpu::{Isa, Neon};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, KG, NR};
-use crate::kernels::quads::{BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
+use crate::kernels::quads::{self, BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Bytes of a register: four channels of four `k`.
 const CHUNK: usize = 16;
@@ -54,24 +54,20 @@ impl TileKernel for Neon {
 /// Writes [`TileKernel::examine`]'s notes on a panel.
 #[target_feature(enable = "neon")]
 fn examine(panel: &[i8], notes: &mut [u8]) {
-    let quads = panel.as_chunks::<GROUP>().0.as_chunks::<QUAD>().0;
-    for (part, notes) in notes.chunks_exact_mut(quads.len() + 1).enumerate() {
-        for (note, quad) in notes.iter_mut().zip(quads) {
-            let mut largest = vdupq_n_u8(0);
-            for c in part * CHUNKS..(part + 1) * CHUNKS {
-                let mut sum = vdupq_n_u8(0);
-                for group in quad {
-                    // SAFETY: a chunk has the 16 bytes of a register.
-                    let w = unsafe { vld1q_s8(group[c * CHUNK..][..CHUNK].as_ptr()) };
-                    // Sums of 255 and more are 255, and 255 is taken for more.
-                    sum = vqaddq_u8(sum, vreinterpretq_u8_s8(vabsq_s8(w)));
-                }
-                largest = vmaxq_u8(largest, sum);
+    quads::examine(panel, notes, |quad, part| {
+        let mut largest = vdupq_n_u8(0);
+        for c in part * CHUNKS..(part + 1) * CHUNKS {
+            let mut sum = vdupq_n_u8(0);
+            for group in quad {
+                // SAFETY: a chunk has the 16 bytes of a register.
+                let w = unsafe { vld1q_s8(group[c * CHUNK..][..CHUNK].as_ptr()) };
+                // Sums of 255 and more are 255, and 255 is taken for more.
+                sum = vqaddq_u8(sum, vreinterpretq_u8_s8(vabsq_s8(w)));
             }
-            *note = if vmaxvq_u8(largest) == u8::MAX { WIDE } else { FITS };
+            largest = vmaxq_u8(largest, sum);
         }
-        notes[quads.len()] = END;
-    }
+        if vmaxvq_u8(largest) == u8::MAX { WIDE } else { FITS }
+    });
 }
 
 /// Four rows times a part of a panel at a time.
@@ -155,9 +151,7 @@ fn add(sums: &mut Sums, pair: &[[i8; GROUP]; PAIR], part: usize, a: [[int8x16_t;
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize, notes: &[u8]) {
-    let groups = notes.len().saturating_sub(1) * QUAD;
-    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
-    assert!(part < PARTS && notes.last() == Some(&END), "part {part} and notes without an end");
+    quads::check(rows, panel, part, PARTS, notes);
     /// Both chunks of a group of weights, `$u` and `$v`, times a group of activations.
     macro_rules! products {
         ($op:literal, $u:literal, $v:literal, $a:literal) => {

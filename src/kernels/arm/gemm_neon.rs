@@ -6,10 +6,7 @@
 use crate::kernels::cpu::{Isa, Neon32};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, KG, NR};
-use crate::kernels::quads::{BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
-
-// What the assembly knows.
-const _: () = assert!(FITS == 0 && WIDE == 1 && END == 2);
+use crate::kernels::quads::{self, BLOCK, END, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Channels whose sums stay in registers for four rows.
 const CHANNELS: usize = 4;
@@ -36,14 +33,10 @@ impl TileKernel for Neon32 {
     }
 
     fn examine(self, panel: &[i8], notes: &mut [u8]) {
-        let quads = panel.as_chunks::<GROUP>().0.as_chunks::<QUAD>().0;
-        for (part, notes) in notes.chunks_exact_mut(quads.len() + 1).take(PARTS).enumerate() {
-            for (note, quad) in notes.iter_mut().zip(quads) {
-                // SAFETY: the token proves NEON. The function reads 16 bytes of every group, from those of the part on.
-                *note = unsafe { edgeqa_neon32_examine(quad.as_flattened()[part * CHANNELS * KG..].as_ptr()) };
-            }
-            notes[quads.len()] = END;
-        }
+        quads::examine(panel, notes, |quad, part| {
+            // SAFETY: the token proves NEON. The function reads 16 bytes of every group, from those of the part on.
+            unsafe { edgeqa_neon32_examine(quad.as_flattened()[part * CHANNELS * KG..].as_ptr()) }
+        });
     }
 
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators) {
@@ -98,9 +91,7 @@ fn products(
     part: usize,
     notes: &[u8],
 ) -> [[i32; CHANNELS]; BLOCK] {
-    let groups = notes.len().saturating_sub(1) * QUAD;
-    assert!(panel.len() >= groups && rows.iter().all(|row| row.len() >= groups), "{groups} groups");
-    assert!(part < PARTS && notes.last() == Some(&END), "part {part} and notes without an end");
+    quads::check(rows, panel, part, PARTS, notes);
     let mut sums = [[0; CHANNELS]; BLOCK];
     let rows = rows.map(|row| row.as_ptr().cast());
     let weights = panel.as_ptr().cast::<i8>().wrapping_add(part * CHANNELS * KG);

@@ -311,7 +311,8 @@ impl Simd for Avx2 {
         let (low, high) = halves(columns);
         // The upper half starts at most 8 columns after the lower one.
         let step = (high[0].wrapping_sub(low[0]) as usize).min(HALF);
-        // SAFETY: the token proves AVX2; either half starts 8 values before the end of the window or earlier. The permutation takes its indices modulo 8.
+        // SAFETY: the token proves AVX2; either half starts 8 values before the end of the window or earlier. The permutation takes
+        // its indices modulo 8.
         unsafe {
             let (low, high) = (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast()));
             let first = |x| _mm256_broadcastd_epi32(_mm256_castsi256_si128(x));
