@@ -22,13 +22,14 @@ def main():
     answers, others = (read(folder, "predictions.json") for folder in (want, got))
     if not answers:
         problems.append("there are no questions")
-    if answers.keys() != others.keys():
-        problems.append("the questions are not the same")
+    odds, other_odds = (read(folder, "null_odds.json") for folder in (want, got))
+    lists, other_lists = (read(folder, "nbest_predictions.json") for folder in (want, got))
+    if any(of.keys() != answers.keys() for of in (odds, lists, others, other_odds, other_lists)):
+        problems.append("the questions are not the same in all files")
+    problems += [f"{id} has no candidates" for id in lists if not lists[id]]
     problems += [f"{id}: {others.get(id)!r} instead of {answers[id]!r}" for id in answers if answers[id] != others.get(id)]
     differences = []
-    odds, other_odds = (read(folder, "null_odds.json") for folder in (want, got))
     differences += [(abs(odds[id] - other_odds.get(id, float("inf"))), f"{id}: null odds") for id in odds]
-    lists, other_lists = (read(folder, "nbest_predictions.json") for folder in (want, got))
     for id in lists:
         # Candidates of nearly equal scores may change places, the last ones may change, and a text may be there more than once.
         for entry in lists[id][:5]:

@@ -5,8 +5,9 @@ usage: instructions.py [--update] --target TARGET --emulator COMMAND --layer PRO
 
 PROGRAMs are benches/layer.rs and benches/inference.rs, built for TARGET with the profile of boards; cross/instructions.sh builds them
 and calls this. Products are the int8 GEMM alone, a layer is that with the conversion to fp32, an inference is the shipped model on 128
-tokens; each costs half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0 within the tolerance,
-1 if something takes more instructions, a kernel does fewer multiply-adds per instruction than it must, or a count fails.
+tokens; each costs half of what three cost more than one, so that loading and warming up cancel. Counts repeat to 0.1 %. Exit code: 0
+within the tolerance, 1 if something takes more instructions, a kernel does fewer multiply-adds per instruction than it must, or a count
+fails.
 """
 import argparse
 import json

@@ -36,6 +36,7 @@ if [ -z "$squad" ] && [ ${#options[@]} -gt 0 ]; then
 fi
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- cortex-a53 cortex-a72 cortex-a76 max
+TARGET=
 for cpu; do
     target=$(matrix | awk -v cpu="$cpu" '$2 == cpu { print $1 }')
     [ -n "$target" ] || { echo "error: no CPU of the matrix: $cpu" >&2; exit 2; }
@@ -65,6 +66,7 @@ evaluate=(eval --squad "$squad" "${options[@]}" --model models/demo/model.safete
 
 # What this machine answers, with the program that the tests of this machine have built. Vectors of 64-bit Arm round a multiply-add once,
 # as those of x86-64 do; those of 32-bit Arm round twice, as the portable ones do here.
+export CARGO_TARGET_DIR=$PWD/target
 cargo test --workspace --locked --no-run --quiet
 here=
 [ "$TARGET" != armv7-unknown-linux-gnueabihf ] || here=gemm_i8_4x16k4_portable
@@ -88,7 +90,7 @@ row() {
         echo "error: $cpu does not choose $kernel"
         return 1
     fi
-    run "$tests" kernels:: >"$out.tests" 2>&1 || true
+    run "$tests" kernels:: ops:: threads:: >"$out.tests" 2>&1 || true
     grep -E 'SKIPPED|FAILED|panicked|test result' "$out.tests" || true
     if ! grep -Eq 'test result: ok\. [1-9][0-9]* passed' "$out.tests"; then
         cat "$out.tests"

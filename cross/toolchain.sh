@@ -49,12 +49,10 @@ GLIBC=2.31
 root=()
 case $TARGET in
 aarch64-unknown-linux-gnu | aarch64-unknown-linux-musl)
-    gnu=aarch64-linux-gnu QEMU=qemu-aarch64-static
-    install $gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    gnu=aarch64-linux-gnu architecture=arm64 QEMU=qemu-aarch64-static
     ;;
 armv7-unknown-linux-gnueabihf)
-    gnu=arm-linux-gnueabihf QEMU=qemu-arm-static root=(-L /usr/arm-linux-gnueabihf)
-    install $gnu-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+    gnu=arm-linux-gnueabihf architecture=armhf QEMU=qemu-arm-static root=(-L /usr/arm-linux-gnueabihf)
     ;;
 *)
     echo "error: no tool chain for '$TARGET'; there is one for aarch64-unknown-linux-gnu, aarch64-unknown-linux-musl and" \
@@ -88,6 +86,7 @@ if ! command -v cargo-zigbuild >/dev/null; then
     fi
     echo "SKIPPED the link against glibc $GLIBC: there is no Zig, and it could not be installed" >&2
     GLIBC= zig_target=
+    install $gnu-gcc gcc-$gnu libc6-dev-$architecture-cross
     export "CARGO_TARGET_${variable}_LINKER=$gnu-gcc" "CC_${TARGET//-/_}=$gnu-gcc" "AR_${TARGET//-/_}=$gnu-ar"
 fi
 
