@@ -82,12 +82,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     let model = Proven::open(new.path(), threads).map_err(refused)?;
     let sha256 = model.artifact().data_sha256().to_owned();
     drop(model);
-    // From here on a killed process leaves the old model in place, then both, then the new one.
-    if to.exists() {
-        let old = keep(to, to, "old")?;
-        rename(old, &previous(to))?;
-    }
-    rename(new, to)?;
+    put(new, to)?;
     sync_folder(folder);
     Ok(Installed::New(sha256))
 }
@@ -112,12 +107,7 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     let sha256 = Proven::open(&before, threads).map_err(refused)?.artifact().data_sha256().to_owned();
     // In one step where the file system can. Elsewhere a killed process may leave the present model under both names.
     if renameat_with(CWD, &before, CWD, to, RenameFlags::EXCHANGE).is_err() {
-        let back = keep(&before, to, "back")?;
-        if to.exists() {
-            let old = keep(to, to, "old")?;
-            rename(old, &before)?;
-        }
-        rename(back, to)?;
+        put(keep(&before, to, "back")?, to)?;
     }
     sync_folder(folder_of(to));
     Ok(sha256)
@@ -246,6 +236,27 @@ fn keep(path: &Path, to: &Path, role: &str) -> Result<Unfinished, InstallError> 
     Ok(kept)
 }
 
+/// Puts `new` in the place of `to`, and what was there in that of [`previous`]. A killed process leaves the old model in place, then under
+/// both names, then the new one in place.
+///
+/// # Errors
+/// If something cannot be made or renamed; both names then lead to what they did before.
+fn put(new: Unfinished, to: &Path) -> Result<(), InstallError> {
+    let before = previous(to);
+    if !to.exists() {
+        return rename(new, to);
+    }
+    let old = keep(to, to, "old")?;
+    let older = before.exists().then(|| keep(&before, to, "older")).transpose()?;
+    rename(old, &before)?;
+    rename(new, to).inspect_err(|_| {
+        let _ = match older {
+            Some(older) => rename(older, &before),
+            None => fs::remove_file(&before).map_err(io_error("remove", &before)),
+        };
+    })
+}
+
 fn rename(file: Unfinished, to: &Path) -> Result<(), InstallError> {
     fs::rename(file.path(), to).map_err(io_error("rename to", to))
 }
@@ -288,6 +299,34 @@ mod tests {
         assert!(!same_content(&a, &file("c", &long[1..])).unwrap());
         assert!(!same_content(&file("d", b""), &a).unwrap());
         assert!(!same_content(&a, &file("e", &[&long[1..], &[8]].concat())).unwrap());
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_replaced_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let to = path("model.safetensors");
+        let new = || {
+            let new = beside(&to, "new").unwrap();
+            fs::write(new.path(), "new").unwrap();
+            new
+        };
+        fs::write(&to, "present").unwrap();
+        // A file that is gone cannot be renamed, as none can to a model that is mounted or must not be changed.
+        let missing = |new: Unfinished| {
+            fs::remove_file(new.path()).unwrap();
+            new
+        };
+        assert!(put(missing(new()), &to).is_err());
+        assert_eq!(fs::read(&to).unwrap(), b"present");
+        assert!(!previous(&to).exists());
+        fs::write(previous(&to), "before").unwrap();
+        assert!(put(missing(new()), &to).is_err());
+        let content = || [fs::read_to_string(&to).unwrap(), fs::read_to_string(previous(&to)).unwrap()];
+        assert_eq!(content(), ["present", "before"]);
+        put(new(), &to).unwrap();
+        assert_eq!(content(), ["new", "present"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -168,6 +168,8 @@ fn killed(count: u32) {
     println!(
         "{count} kills within {whole:?}: {old} old, {new} new ({finished} had ended by themselves), none without a model"
     );
+    // None of which is worth anything if nothing was interrupted.
+    assert!(finished < count, "all {count} had ended by themselves");
     // What is left of them is cleaned by the next.
     success(models.install(&models.offer(if models.threshold() == -3.4 { "-3.5" } else { "-3.4" })));
     let names = models.names();
