@@ -21,7 +21,7 @@ const DEEPEST: usize = 16;
 const FRESH: Duration = Duration::from_secs(2);
 
 /// A file or folder that is not in the library, or whose new version is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Skipped {
     /// Its path in the folder, with `/`.
     pub file: String,
@@ -30,7 +30,7 @@ pub struct Skipped {
 }
 
 /// Why a file or folder was skipped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {

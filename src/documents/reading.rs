@@ -31,8 +31,8 @@ struct Read<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads the next passage, whose BM25 score is `score`. One that the tokenizer cannot make tokens of, because it holds nothing but signs that the
-    /// model does not know, say, is left out, for it must not stop the others.
+    /// Reads the next passage, whose BM25 score is `score`. One that the tokenizer cannot make tokens of, because it holds nothing
+    /// but signs that the model does not know, say, is left out, for it must not stop the others.
     pub fn add<M: Scorer>(
         &mut self,
         reader: &Reader<M>,

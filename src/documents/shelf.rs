@@ -1,5 +1,6 @@
 //! A library that follows its folder.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -67,9 +68,11 @@ impl Shelf {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is not in the library, or not in its newest version. The lock is held for no longer than that takes to copy.
-    pub fn skipped(&self) -> Vec<Skipped> {
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is not in the library, or not in its newest version, `most` of it at most, and how much there is of it in all. The lock is
+    /// held for no longer than the former takes to copy.
+    pub fn skipped(&self, most: usize) -> (Vec<Skipped>, usize) {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        (skipped.iter().take(most).cloned().collect(), skipped.len())
     }
 
     /// Looks at the folder once. What was not skipped before, or for another reason, is logged.
@@ -88,8 +91,12 @@ impl Shelf {
             }
         };
         *problem = None;
-        let known = self.skipped();
-        for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
+        let unknown: Vec<&Skipped> = {
+            let known = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            let known: HashSet<&Skipped> = known.iter().collect();
+            skipped.iter().filter(|skipped| !known.contains(skipped)).collect()
+        };
+        for skipped in unknown {
             let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
             log::log!(skipped.reason.level(), "{skipped}{stays}");
         }
@@ -149,7 +156,8 @@ mod tests {
         let (shelf, skipped) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
         // As it is while somebody else refreshes it.
         let reading = shelf.problem.lock().expect("no panic");
-        assert_eq!((shelf.skipped(), shelf.library().file_count()), (skipped, 1));
+        assert_eq!((shelf.skipped(0), shelf.skipped(9)), ((vec![], skipped.len()), (skipped.clone(), skipped.len())));
+        assert_eq!((skipped.len(), shelf.library().file_count()), (1, 1));
         drop(reading);
         assert_eq!(shelf.refresh(), Refresh::Same);
     }

@@ -108,23 +108,30 @@ struct Info {
     limits: LimitsInfo,
 }
 
+/// How many skipped files are named: the reply is made by the thread that serves all connections.
+const NAMED: usize = 100;
+
 #[derive(Serialize)]
 struct DocumentsInfo {
     folder: String,
     files: usize,
     passages: usize,
-    /// What of the folder is not answered from, and why.
+    /// What of the folder is not answered from, and why: the first [`NAMED`].
     skipped: Vec<Skipped>,
+    /// How much that is in all.
+    skipped_count: usize,
 }
 
 impl DocumentsInfo {
     fn of(shelf: &Shelf) -> Self {
         let library = shelf.library();
+        let (skipped, skipped_count) = shelf.skipped(NAMED);
         Self {
             folder: shelf.folder().to_string_lossy().into_owned(),
             files: library.file_count(),
             passages: library.passage_count(),
-            skipped: shelf.skipped(),
+            skipped,
+            skipped_count,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::pool::{self, Client, Outcome};
 use super::schema::Ask;
 use super::{Daemon, Limits, ServeError, system};
 
-/// Answers every line of `input` until it ends or the daemon is to stop.
+/// Answers every line of `input` until it ends, nobody reads `output` any more, or the daemon is to stop.
 ///
 /// # Errors
 /// [`ServeError::System`] if reading or writing fails.
@@ -34,7 +34,10 @@ pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -
         reply.push('\n');
         let written = output.write_all(reply.as_bytes()).and_then(|()| output.flush());
         daemon.busy_lines.fetch_sub(1, Relaxed);
-        written.map_err(&unwritable)?;
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.map_err(&unwritable)?,
+        }
     }
     Ok(())
 }

@@ -230,6 +230,7 @@ fn documents_are_answered_from_and_renewed() {
     assert_eq!(answer(reply), serde_json::from_slice::<Value>(&output.stdout).expect("JSON"));
     let documents = &daemon.get("/v1/info").json()["documents"];
     assert_eq!((&documents["files"], &documents["skipped"][0]["file"]), (&1.into(), &"picture.gif".into()));
+    assert_eq!(documents["skipped_count"], 1);
     // A context goes before the documents.
     assert_eq!(daemon.ask(&short()).json()["source"], Value::Null);
 
