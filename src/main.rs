@@ -26,9 +26,6 @@ fn report(error: &anyhow::Error) -> ExitCode {
         let _ = usage.print();
         return ExitCode::from(USAGE);
     }
-    if cli::is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
-    }
     // There is nobody to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "edgeqa: error: {}", one_line(error.as_ref()));
     if cli::is_usage(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }

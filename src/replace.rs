@@ -22,6 +22,21 @@ pub fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Sees whether [`replace`] could write `target`, and writes nothing. Best done before there is anything to write.
+///
+/// # Errors
+/// If no file can be made beside it, or it is a folder.
+pub fn writable(target: &Path) -> io::Result<()> {
+    if is_special(target) {
+        return Ok(());
+    }
+    let target = behind_links(target);
+    if target.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    beside(&target).map(drop)
+}
+
 /// Whether something is there that is no file and no folder: a rename would put a file in its place.
 pub fn is_special(target: &Path) -> bool {
     fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir())
@@ -76,8 +91,11 @@ mod tests {
             replace(&target, content.as_bytes()).expect("written");
             assert_eq!(std::fs::read_to_string(&target).expect("there"), content);
         }
-        assert!(replace(&folder.path().join("missing/x"), b"").is_err());
-        assert!(replace(folder.path(), b"").is_err(), "a folder is no file");
+        for impossible in [&folder.path().join("missing/x"), folder.path()] {
+            assert!(writable(impossible).is_err() && replace(impossible, b"").is_err(), "{}", impossible.display());
+        }
+        writable(&target).expect("writable");
+        assert_eq!(std::fs::read_to_string(&target).expect("there"), "new");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 

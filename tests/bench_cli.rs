@@ -164,6 +164,9 @@ fn what_cannot_be_is_refused() {
     let refused = |args: &[&str]| failure(run(folder.command(&["bench", "--model", model]).args(args), ""), 2);
     let error = refused(&["--lengths", "97", "--threads", "1"]);
     assert!(error.contains("--lengths 97: this model takes ") && error.contains(" to 96 tokens"), "{error}");
+    let most = usize::MAX.to_string();
+    let error = refused(&["--lengths", &most, "--threads", "1"]);
+    assert!(error.contains(&format!("--lengths {most}: this model takes ")), "{error}");
     for args in [
         &["--lengths", "0"][..],
         &["--threads", "0"],
@@ -177,6 +180,41 @@ fn what_cannot_be_is_refused() {
     ] {
         refused(args);
     }
+    // Before anything is measured, for which it says nothing about the length.
+    for target in ["--out", "--html"] {
+        let args = ["bench", "--model", model, "--lengths", "97", target, "missing/file"];
+        let error = failure(run(&mut folder.command(&args), ""), 1);
+        assert!(error.contains("cannot write missing/file"), "{error}");
+    }
+    let long = folder.file("long.txt", "why ".repeat(200));
+    let args = ["bench", "--model", model, "--questions", &long, "--text", &long];
+    let error = failure(run(&mut folder.command(&args), ""), 1);
+    assert!(error.contains("the question"), "{error}");
     let error = failure(run(&mut folder.command(&["bench", "--worker"]), "{}"), 1);
     assert!(error.contains("missing field"), "{error}");
+}
+
+#[test]
+fn usual_lengths_are_those_that_the_question_leaves_room_for() {
+    let folder = Bench::new();
+    let question = folder.file("questions.txt", "why ".repeat(13));
+    let text = folder.file("text.txt", "because ".repeat(40));
+    let args = [
+        "--questions",
+        &question,
+        "--text",
+        &text,
+        "--threads",
+        "1",
+        "--min-runs",
+        "1",
+        "--min-time",
+        "0",
+        "--rounds",
+        "1",
+    ];
+    let page = bench(&folder, &[&args[..], &["--starts", "0", "--json"]].concat());
+    let record: Value = serde_json::from_str(&page).expect("JSON");
+    let tokens: Vec<_> = record["points"].as_array().expect("points").iter().map(|point| &point["tokens"]).collect();
+    assert_eq!(tokens, [64]);
 }

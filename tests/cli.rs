@@ -189,6 +189,16 @@ fn a_reader_that_leaves_is_no_error() {
         let _ = child.stdin.take().expect("piped").write_all(TEXT.as_bytes());
         assert_eq!(success(child.wait_with_output().expect("ended")), "");
     }
+    // What fails fails for nobody, too.
+    let mut data = fs::read(model).expect("read");
+    *data.last_mut().expect("a byte") ^= 1;
+    let damaged = bench.file("damaged.safetensors", data);
+    let missing = bench.folder.path().join("missing/model.safetensors");
+    for args in [&["inspect", &damaged][..], &["doctor", "--model", missing.to_str().expect("UTF-8")]] {
+        let mut child = bench.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        drop(child.stdout.take());
+        failure(child.wait_with_output().expect("ended"), 1);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::BenchError;
 use super::host::Host;
 use super::state::State;
-use super::stats::{Summary, median};
+use super::stats::Summary;
 use crate::numbers::DAY;
 
 /// What a record says it is.
@@ -186,11 +186,6 @@ impl Runs {
     /// All times.
     pub fn all(&self) -> Vec<f64> {
         self.seconds.concat()
-    }
-
-    /// The median of each process.
-    pub fn medians(&self) -> Vec<f64> {
-        self.seconds.iter().filter(|times| !times.is_empty()).map(|times| median(times)).collect()
     }
 }
 

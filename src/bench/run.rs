@@ -25,6 +25,8 @@ pub const QUESTIONS: [&str; 4] = [
     "What is the ticket price?",
     "Who lived in the tower with the keeper?",
 ];
+/// Lengths that are measured unless others are asked for, as far as the model takes them of the question.
+pub const LENGTHS: [usize; 5] = [32, 64, 128, 256, 384];
 /// The argument that makes `edgeqa bench` read a [`Task`](super::measure::Task) from standard input, and write what it has
 /// [`Measured`].
 pub const WORKER: &str = "--worker";
@@ -36,7 +38,7 @@ pub struct Plan {
     pub program: PathBuf,
     /// The model file.
     pub model: PathBuf,
-    /// Lengths of sequences, in tokens.
+    /// Lengths of sequences, in tokens; none for the usual ones.
     pub lengths: Vec<usize>,
     /// Numbers of threads.
     pub threads: Vec<usize>,
@@ -67,7 +69,7 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let rounds = plan.settings.rounds.max(1);
     let starts = plan.settings.starts;
     let points = windows.len() * plan.threads.len();
-    let all = 4 * starts + 2 + rounds * (points + plan.threads.len());
+    let all = 4 * starts + 1 + rounds * (points + plan.threads.len());
     let runner = Runner { plan, limited: plan.limit.map(Limited::new), observe: &observe, all };
     let mut done = Done { count: 0, throttled: Vec::new(), before: &before };
 

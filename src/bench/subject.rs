@@ -9,7 +9,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use super::BenchError;
 use super::measure::Work;
 use super::record::{Model, Program};
-use super::run::{Plan, QUESTIONS};
+use super::run::{LENGTHS, Plan, QUESTIONS};
 use crate::artifact::Artifact;
 use crate::checksum;
 use crate::config::ModelConfig;
@@ -27,28 +27,38 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let config = &artifact.metadata().config;
     let tokenizer = QaTokenizer::from_artifact(&artifact)?;
     let question = tokenizer.question(plan.questions.first().map_or(QUESTIONS[0], String::as_str))?;
-    let longest = plan.lengths.iter().copied().max().unwrap_or(0);
+    let max = config.max_positions;
+    let min = max - tokenizer.needed_room(&question, max)? + 1;
+    let lengths = match &plan.lengths[..] {
+        [] => usual(min, max),
+        given => given.to_vec(),
+    };
+    if let Some(&length) = lengths.iter().find(|length| !(min..=max).contains(*length)) {
+        return Err(BenchError::Length { length, min, max }.into());
+    }
+    let longest = lengths.iter().copied().max().unwrap_or(0);
     let mut text = plan.text.clone();
     let mut context = tokenizer.context(&text)?;
     while context.len() < longest {
         text = format!("{text} ").repeat(longest / context.len().max(1) + 1);
         context = tokenizer.context(&text)?;
     }
-    let min = config.max_positions - tokenizer.room(&question, config.max_positions) + 1;
-    let max = config.max_positions;
     let window = |&length: &usize| -> anyhow::Result<(usize, Work)> {
-        if !(min..=max).contains(&length) {
-            return Err(BenchError::Length { length, min, max }.into());
-        }
         let window = tokenizer.windows(&question, &context, length, 0)?.get(0)?;
         let types = (config.type_vocab_size > 0).then_some(window.type_ids);
         Ok((window.ids.len(), Work::Sequence { ids: window.ids, types }))
     };
-    let windows = plan.lengths.iter().map(window).collect::<Result<_, _>>()?;
+    let windows = lengths.iter().map(window).collect::<Result<_, _>>()?;
     let (bytes, sha256) = sum(path)?;
     let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
     let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
     Ok((config.clone(), model, windows))
+}
+
+/// The lengths from `min` to `max` that are measured unless others are asked for.
+fn usual(min: usize, max: usize) -> Vec<usize> {
+    let possible: Vec<usize> = LENGTHS.into_iter().filter(|length| (min..=max).contains(length)).collect();
+    if possible.is_empty() { vec![max] } else { possible }
 }
 
 pub fn program(path: &Path) -> Result<Program, BenchError> {
@@ -95,4 +105,17 @@ fn cached(path: &Path) -> Option<f64> {
         }
     }
     Some(found as f64 / PAGES as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_lengths_are_those_that_the_model_takes_of_the_question() {
+        assert_eq!(usual(10, 512), LENGTHS);
+        assert_eq!(usual(33, 256), [64, 128, 256]);
+        assert_eq!(usual(10, 20), [20]);
+        assert_eq!(usual(500, 512), [512]);
+    }
 }

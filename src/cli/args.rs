@@ -339,7 +339,7 @@ fewer than three processes on either side nothing is said. Memory: more than 2 %
 #[derive(Debug, Args)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub struct BenchArgs {
-    /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them]
+    /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them of the first question]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = positive)]
     pub lengths: Vec<usize>,
 

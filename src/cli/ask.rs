@@ -72,7 +72,9 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
             Reply::Documents(answer, _) if args.json => record(answer, &path)?,
             Reply::Documents(answer, library) => page.documents(answer, library),
         };
-        print(&text)?;
+        if !print(&text)? {
+            break;
+        }
     }
     ensure!(failed == 0, "{failed} of {} questions could not be answered", questions.len());
     Ok(())
@@ -105,9 +107,10 @@ fn record(answer: &impl Serialize, model: &Path) -> anyhow::Result<String> {
 fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<()> {
     if json {
         let record = serde_json::json!({ "question": question, "error": one_line(error.as_ref()) });
-        return print(&(record.to_string() + "\n"));
+        print(&(record.to_string() + "\n"))?;
+    } else {
+        let short = shortened(question, SHOWN);
+        log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));
     }
-    let short = shortened(question, SHOWN);
-    log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));
     Ok(())
 }

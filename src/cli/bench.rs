@@ -2,24 +2,20 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
-use edgeqa::artifact::Artifact;
 use edgeqa::bench::measure::{Task, measure};
 use edgeqa::bench::page::Page;
 use edgeqa::bench::record::{Record, Settings};
 use edgeqa::bench::run::{QUESTIONS, TEXT};
 use edgeqa::bench::{Comparison, Plan, html, report, text};
 use edgeqa::progress::Progress;
-use edgeqa::replace::replace;
+use edgeqa::replace::{replace, writable};
 use edgeqa::threads::Threads;
 
 use super::args::BenchArgs;
 use super::{input, locate, open, print, verify};
-
-/// Lengths that are measured unless told otherwise, as far as the model takes them.
-const LENGTHS: [usize; 5] = [32, 64, 128, 256, 384];
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.worker {
@@ -30,47 +26,48 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let comparison = Comparison::new(records.collect::<anyhow::Result<_>>()?)?;
         return finish(args, &comparison.page(), || Ok(serde_json::to_string(&comparison)? + "\n"));
     }
+    for target in [&args.html, &args.out].into_iter().flatten() {
+        // Before anything takes long.
+        writable(target).with_context(|| format!("cannot write {}", target.display()))?;
+    }
     let record = measure_here(args)?;
     finish(args, &report::page(&record), || Ok(record.json()?))
 }
 
-/// Writes what was asked for.
+/// Prints and writes what was asked for: what fails does not keep the rest from being written.
 fn finish(args: &BenchArgs, page: &Page, json: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
-    let write = |path: &Path, content: &str| {
-        replace(path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    let json = json()?;
+    let write = |path: &Option<PathBuf>, content: &str| match path {
+        Some(path) => replace(path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display())),
+        None => Ok(()),
     };
-    if let Some(path) = &args.html {
-        write(path, &html::html(page))?;
-    }
-    if let Some(path) = &args.out {
-        write(path, &json()?)?;
-    }
+    let written = [write(&args.out, &json), write(&args.html, &html::html(page))];
     if args.json {
-        print(&json()?)
+        print(&json)?;
     } else if args.markdown {
-        print(&text::markdown(page))
+        print(&text::markdown(page))?;
     } else {
-        print(&text::terminal(page))
+        print(&text::terminal(page))?;
     }
+    written.into_iter().collect()
 }
 
 /// Measures what the parent asks for on standard input.
 fn work() -> anyhow::Result<()> {
     let task: Task = serde_json::from_reader(io::stdin().lock()).context("this is for edgeqa bench itself")?;
     let threads = Threads::new(NonZeroUsize::new(task.threads).unwrap_or(NonZeroUsize::MIN), task.pin)?;
-    print(&serde_json::to_string(&measure(&task, threads)?)?)
+    print(&serde_json::to_string(&measure(&task, threads)?)?)?;
+    Ok(())
 }
 
 fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     let model = locate::model(args.model.as_deref())?;
     // Not kept open: what a process maps cannot be dropped from the page cache.
-    let lengths = {
-        let artifact = open(&model)?;
-        if args.verify {
-            verify(&artifact, &model)?;
-        }
-        lengths(args, &artifact)
-    };
+    let artifact = open(&model)?;
+    if args.verify {
+        verify(&artifact, &model)?;
+    }
+    drop(artifact);
     let (text, text_name) = match &args.text {
         Some(path) => (input::text(path)?, path.display().to_string()),
         None => (TEXT.to_owned(), "the text that comes with edgeqa".to_owned()),
@@ -92,7 +89,7 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     };
     let plan = Plan {
         program: std::env::current_exe().context("cannot find this program, to start it again")?,
-        lengths,
+        lengths: distinct(&args.lengths),
         threads: threads(args),
         model,
         settings,
@@ -102,14 +99,6 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     };
     let progress = Progress::of_measurements();
     edgeqa::bench::run(&plan, |done, all| progress.update(done, all))
-}
-
-fn lengths(args: &BenchArgs, artifact: &Artifact) -> Vec<usize> {
-    let most = artifact.metadata().config.max_positions;
-    match &args.lengths[..] {
-        [] => LENGTHS.into_iter().filter(|length| *length <= most).collect(),
-        given => distinct(given),
-    }
 }
 
 fn threads(args: &BenchArgs) -> Vec<usize> {

@@ -46,11 +46,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the reader of the output went away, which is its right.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// Whether an option has a value that the model does not allow.
 pub fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
@@ -70,10 +65,13 @@ fn usage_error(command: &str, message: impl std::fmt::Display) -> anyhow::Error 
     error.into()
 }
 
-/// Writes to standard output, at once.
-fn print(text: &str) -> anyhow::Result<()> {
+/// Writes to standard output, at once. Whether anybody reads on: to go away is a reader's right, and no error.
+fn print(text: &str) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("cannot write to standard output"),
+    }
 }
 
 /// A report as JSON that people can read, too.

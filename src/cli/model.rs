@@ -19,7 +19,7 @@ fn place(named: &Place) -> anyhow::Result<PathBuf> {
 
 pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
     let threads = Threads::new(Threads::default_count(), false)?;
-    match &args.action {
+    let text = match &args.action {
         Action::Install { file, json, to } => {
             let to = place(to)?;
             let progress = Spinner::start("checking and copying the model");
@@ -30,23 +30,25 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
                 Installed::Same(sha256) => (false, sha256),
             };
             let done = if changed { "installed" } else { "there already:" };
-            print(&Outcome::new(&to, sha256, changed).text(*json, done)?)
+            Outcome::new(&to, sha256, changed).text(*json, done)?
         }
         Action::Rollback { json, to } => {
             let to = place(to)?;
             let progress = Spinner::start("checking the model");
             let sha256 = rollback(&to, &threads)?;
             drop(progress);
-            print(&Outcome::new(&to, &sha256, true).text(*json, "brought back")?)
+            Outcome::new(&to, &sha256, true).text(*json, "brought back")?
         }
         Action::Status { json, to } => {
             let to = place(to)?;
             let progress = Spinner::start("checking the models");
             let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
             drop(progress);
-            print(&if *json { pretty(&status)? } else { status.page() })
+            if *json { pretty(&status)? } else { status.page() }
         }
-    }
+    };
+    print(&text)?;
+    Ok(())
 }
 
 /// What `install --json` and `rollback --json` print.

@@ -12,7 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::dataset::{parse, read};
 use super::score::{Metrics, NullOdds, Predictions};
 use super::{EvalError, NBestEntry, Prediction};
-use crate::replace::{behind_links, beside, replace};
+use crate::replace::{replace, writable};
 
 /// Answers by id.
 pub const PREDICTIONS: &str = "predictions.json";
@@ -40,7 +40,7 @@ pub fn null_odds(predictions: &[Prediction]) -> NullOdds {
 pub fn prepare(folder: &Path) -> Result<(), EvalError> {
     fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
     let target = folder.join(PREDICTIONS);
-    beside(&behind_links(&target)).map(drop).map_err(|source| io_error("write", &target, source))
+    writable(&target).map_err(|source| io_error("write", &target, source))
 }
 
 /// Writes all files to `folder`, which is made if it does not exist. Each is written beside its place and renamed, so
