@@ -101,7 +101,7 @@ pub struct Args {
     #[arg(long, requires = "squad")]
     pub no_cache: bool,
 
-    /// Do everything, but leave no file behind
+    /// Do everything, but write no model; of --squad, the logits of fp32 are still kept in the cache, unless --no-cache is given
     #[arg(long)]
     pub dry_run: bool,
 

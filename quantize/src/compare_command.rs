@@ -8,7 +8,7 @@ use edgeqa::eval::{Dataset, files};
 use edgeqa::kernels::gemm;
 use edgeqa::progress::Progress;
 use edgeqa::qa::{AskOptions, Reader};
-use edgeqa::replace::replace;
+use edgeqa::replace::{replace, writable};
 use edgeqa::threads::Threads;
 use edgeqa::tokenizer::QaTokenizer;
 use edgeqa_quantize::compare::cache::{self, Identity};
@@ -19,13 +19,16 @@ use edgeqa_quantize::compare::{Reference, Task, compare};
 
 use crate::args::CompareArgs;
 
+/// The folders, in that of `--out`, of what the two models answer.
+const SIDES: [&str; 2] = ["fp32", "int8"];
+
 /// Compares, reports, and fails if the gate does.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let report = report(args)?;
+    // What fails does not keep the other from what took so long.
+    let written = args.out.as_ref().map_or(Ok(()), |folder| write(folder, &report));
     crate::print(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.markdown() })?;
-    if let Some(folder) = &args.out {
-        write(folder, &report)?;
-    }
+    written?;
     match (report.gate, report.comparison.f1_ratio()) {
         (Some(Gate { passed: false, min_f1_ratio }), Some(ratio)) => bail!(
             "F1 of int8 is {ratio:.4} of that of fp32, below the {min_f1_ratio} of --min-f1-ratio; the report lists the questions \
@@ -45,7 +48,11 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     }
     if let Some(folder) = &args.out {
         // Before anything takes long.
-        files::prepare(folder)?;
+        for side in SIDES {
+            files::prepare(&folder.join(side))?;
+        }
+        let report = folder.join("report.json");
+        writable(&report).with_context(|| format!("cannot write {}", report.display()))?;
     }
     let unusable = || format!("cannot use the model {}", args.int8.display());
     let artifact = Artifact::open(&args.int8).with_context(unusable)?;
@@ -84,7 +91,7 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
 }
 
 fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
-    for (name, side) in [("fp32", &report.comparison.fp32), ("int8", &report.comparison.int8)] {
+    for (name, side) in SIDES.into_iter().zip([&report.comparison.fp32, &report.comparison.int8]) {
         files::write(&folder.join(name), &side.predictions, &side.metrics)?;
     }
     write_file(&folder.join("report.md"), &report.markdown())?;

@@ -27,7 +27,8 @@ impl Progress {
     pub fn stage(&self, stage: Stage, done: usize, all: usize) {
         let finished = STAGES.iter().position(|s| *s == stage).unwrap_or(0);
         let count = if all > 0 { format!(", {done} of {all}") } else { String::new() };
-        self.bar.set_position(finished as u64);
+        // A model is written again once it is measured; the bar does not go back for that.
+        self.bar.set_position(self.bar.position().max(finished as u64));
         self.bar.set_message(format!("{stage}{count}"));
     }
 

@@ -244,6 +244,14 @@ fn external_data_are_followed_through_links_and_checked() {
     let whole = std::fs::read(&stored).expect("data");
     std::fs::write(&data, &whole[..whole.len() - 1]).expect("write");
     fails("too few");
+    std::fs::write(&data, &whole).expect("write");
+    // The length of some tensor, a digit of which is another one.
+    let mut longer = bytes.clone();
+    let at = longer.windows(6).position(|w| w == b"length").expect("a length") + b"length".len();
+    let digit = at + longer[at..].iter().position(u8::is_ascii_digit).expect("a number");
+    longer[digit] = if longer[digit] == b'9' { b'8' } else { longer[digit] + 1 };
+    std::fs::write(&model, longer).expect("write");
+    fails("is not that of the tensor's values");
     let mut moved = bytes.clone();
     let (from, to) = (b"model.onnx.data", b"../el.onnx.data");
     while let Some(at) = moved.windows(from.len()).position(|w| w == from) {
@@ -270,11 +278,13 @@ fn damaged_graphs_are_errors() {
             damaged[at..(at + 16).min(bytes.len())].fill(0xa5);
         }
         std::fs::write(&model, &damaged).expect("write");
-        // Damage to a weight can go unnoticed (it is the same in both models); it must never panic or leave a partial file.
+        // Damage to a weight can go unnoticed (it is the same in both models), a missing part cannot; neither may panic or leave a partial
+        // file.
         if let Err(error) = run(&model, &out) {
             assert!(format!("{error:#}").contains("model.onnx"), "{error:#}");
             assert!(!out.exists());
         } else {
+            assert!(i % 2 == 1, "{} of {} bytes are enough", damaged.len(), bytes.len());
             std::fs::remove_file(&out).expect("artifact");
         }
     }

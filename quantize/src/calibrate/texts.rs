@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use edgeqa::qa::AskOptions;
-use edgeqa::tokenizer::{QaTokenizer, Window};
+use edgeqa::tokenizer::{QaTokenizer, TokenizerError, Window};
 
 /// Passages with questions about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,11 @@ impl Texts {
         let longest = AskOptions::MAX_SEQ_LEN.min(max_positions);
         let mut windows = Vec::new();
         for (i, (question, passage)) in self.pairs.iter().enumerate() {
-            let (question, context) = (tokenizer.question(question)?, tokenizer.context(passage)?);
+            let (question, context) = match (tokenizer.question(question), tokenizer.context(passage)) {
+                // Nothing but signs that the model does not know, say.
+                (Err(TokenizerError::Empty { .. }), _) | (_, Err(TokenizerError::Empty { .. })) => continue,
+                (question, context) => (question?, context?),
+            };
             let longest = if i % 2 == 0 { longest } else { longest.min(question.len() + PIECE) };
             let room = tokenizer.room(&question, longest);
             // A question that leaves no room for text is no use here.

@@ -13,17 +13,17 @@ pub enum Stage {
     Quantizing,
     /// Measuring what each layer costs.
     Sensitivity,
-    /// Writing the file beside its name.
+    /// Writing the file beside its name, and verifying it.
     Writing,
-    /// Verifying the file and measuring its noise.
-    Checking,
     /// Asking the fp32 model, question by question.
     Fp32Questions,
     /// Asking the int8 model, question by question.
     Int8Questions,
+    /// Measuring the noise of what was written.
+    Checking,
 }
 
-/// All stages, in order.
+/// All stages, in the order in which a conversion comes to them first.
 pub const STAGES: [Stage; 9] = [
     Stage::Reading,
     Stage::Proving,
@@ -31,9 +31,9 @@ pub const STAGES: [Stage; 9] = [
     Stage::Quantizing,
     Stage::Sensitivity,
     Stage::Writing,
-    Stage::Checking,
     Stage::Fp32Questions,
     Stage::Int8Questions,
+    Stage::Checking,
 ];
 
 impl std::fmt::Display for Stage {

@@ -25,7 +25,7 @@ pub struct Summary {
     pub layers: usize,
     /// Values of all weights; see [`Checkpoint::parameters`](crate::checkpoint::Checkpoint::parameters).
     pub parameters: usize,
-    /// Bytes of the weight file.
+    /// Bytes of the weight file, and of those that it keeps data in.
     pub source_bytes: u64,
     /// Bytes of the artifact.
     pub artifact_bytes: usize,

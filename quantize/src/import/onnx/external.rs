@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use tract_onnx::pb::tensor_proto::DataLocation;
+use anyhow::{Context, bail, ensure};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 /// Reads all external data into the model and returns the files they were in.
@@ -43,7 +43,9 @@ fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>
     let mut file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
     let offset = number("offset")?.unwrap_or(0);
-    let length = number("length")?.unwrap_or_else(|| size.saturating_sub(offset));
+    let needed = bytes_of_values(tensor)?;
+    let length = number("length")?.unwrap_or(needed);
+    ensure!(length == needed, "length {length} is not that of the tensor's values, which take {needed} bytes");
     ensure!(
         offset.checked_add(length).is_some_and(|end| end <= size),
         "{} has {size} bytes, too few for {length} bytes from {offset} on; copy or download it again",
@@ -53,4 +55,17 @@ fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>
     let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length).read_to_end(&mut data));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     Ok((path, data))
+}
+
+/// The bytes that a tensor's values take, by its shape and type.
+fn bytes_of_values(tensor: &TensorProto) -> anyhow::Result<u64> {
+    let of_value: u64 = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Bool | DataType::Int8 | DataType::Uint8) => 1,
+        Ok(DataType::Float16 | DataType::Bfloat16 | DataType::Int16 | DataType::Uint16) => 2,
+        Ok(DataType::Float | DataType::Int32 | DataType::Uint32) => 4,
+        Ok(DataType::Double | DataType::Int64 | DataType::Uint64) => 8,
+        _ => bail!("data type {} is not supported there", tensor.data_type),
+    };
+    let mut sizes = tensor.dims.iter().map(|&size| u64::try_from(size).ok());
+    sizes.try_fold(of_value, |all, size| all.checked_mul(size?)).with_context(|| format!("shape {:?}", tensor.dims))
 }
