@@ -214,7 +214,7 @@ impl Finish<'_, '_> {
         let mut start = 0;
         let out = self.out.chunks::<NR>(self.m0..self.m0 + self.acc.len(), self.first);
         for ((acc, (scale, offset)), out) in rows.zip(out) {
-            let mut y = channels.finish(s, acc, *scale, *offset);
+            let mut y = s.scaled(acc, [*scale, *offset], &channels);
             if GELU {
                 y = gelu_vector(s, y);
             }
@@ -232,7 +232,7 @@ impl Finish<'_, '_> {
         let channels = self.channels(s);
         let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
         for (i, (acc, (scale, offset))) in rows.enumerate() {
-            let mut y = channels.finish(s, acc, *scale, *offset);
+            let mut y = s.scaled(acc, [*scale, *offset], &channels);
             if self.gelu {
                 y = gelu_vector(s, y);
             }
@@ -243,24 +243,10 @@ impl Finish<'_, '_> {
         }
     }
 
+    /// What the channels have in common for all rows: sums, scales and bias.
     #[inline(always)]
-    fn channels<S: Simd>(&self, s: S) -> Channels<S> {
-        Channels { sums: s.to_f32(s.load_i32(self.sums)), scales: s.load(self.scales), bias: s.load(self.bias) }
-    }
-}
-
-/// What the channels of a panel have in common for all rows.
-struct Channels<S: Simd> {
-    sums: S::F32,
-    scales: S::F32,
-    bias: S::F32,
-}
-
-impl<S: Simd> Channels<S> {
-    #[inline(always)]
-    fn finish(&self, s: S, acc: &[i32; NR], scale: f32, offset: f32) -> S::F32 {
-        let sum = s.mul_add(s.to_f32(s.load_i32(acc)), s.splat(scale), s.mul(self.sums, s.splat(offset)));
-        s.mul_add(sum, self.scales, self.bias)
+    fn channels<S: Simd>(&self, s: S) -> [S::F32; 3] {
+        [s.to_f32(s.load_i32(self.sums)), s.load(self.scales), s.load(self.bias)]
     }
 }
 

@@ -70,6 +70,13 @@ pub(super) trait Simd: Copy {
     /// The integers as `f32`, rounded to nearest even.
     fn to_f32(self, x: Self::I32) -> Self::F32;
     fn load_i32(self, x: &[i32; LANES]) -> Self::I32;
+    /// `(x scale + sums offset) scales + bias`, of a row's `[scale, offset]` and the channels' `[sums, scales, bias]`.
+    #[inline(always)]
+    fn scaled(self, x: &[i32; LANES], row: [f32; 2], channels: &[Self::F32; 3]) -> Self::F32 {
+        let ([scale, offset], [sums, scales, bias]) = (row.map(|x| self.splat(x)), *channels);
+        let sum = self.mul_add(self.to_f32(self.load_i32(x)), scale, self.mul(sums, offset));
+        self.mul_add(sum, scales, bias)
+    }
     fn array_i32(self, x: Self::I32) -> [i32; LANES];
     /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
     /// `-126..=127`, the `f32` `2^n`.

@@ -66,6 +66,11 @@ impl Simd for Neon32 {
     }
 
     #[inline(always)]
+    fn scaled(self, x: &I32, row: [f32; 2], channels: &[F32; 3]) -> F32 {
+        vectors::scaled(self, x, &row, channels)
+    }
+
+    #[inline(always)]
     fn extend_range(self, vectors: &[[f32; LANES]], low: &mut F32, high: &mut F32) {
         vectors::extend_range(self, vectors, low, high);
     }

@@ -100,6 +100,30 @@ lanes! {
         each!("vadd.i32" ", q12"),
         each!("vshl.i32" ", #23"),
         store!("r2");
+    /// [`crate::kernels::simd::Simd::scaled`].
+    fn scaled(x: [i32; LANES], row: [f32; 2], channels: [F32; 3]) = edgeqa_neon32_scaled
+        load!(1 "r0"),
+        each!("vcvt.f32.s32" ""),
+        "vld1.32 {{d0[], d1[]}}, [r1]!",
+        "vld1.32 {{d2[], d3[]}}, [r1]",
+        "vld1.32 {{d24-d27}}, [r2]!",
+        "vld1.32 {{d28-d31}}, [r2]!",
+        "vmul.f32 q12, q12, q1",
+        "vmul.f32 q13, q13, q1",
+        "vmul.f32 q14, q14, q1",
+        "vmul.f32 q15, q15, q1",
+        "vmla.f32 q12, q8, q0",
+        "vmla.f32 q13, q9, q0",
+        "vmla.f32 q14, q10, q0",
+        "vmla.f32 q15, q11, q0",
+        "vld1.32 {{d0-d3}}, [r2]!",
+        "vld1.32 {{d4-d7}}, [r2]!",
+        load!(1 "r2"),
+        "vmla.f32 q8, q12, q0",
+        "vmla.f32 q9, q13, q1",
+        "vmla.f32 q10, q14, q2",
+        "vmla.f32 q11, q15, q3",
+        store!("r3");
 }
 
 /// [`crate::kernels::simd::Simd::extend_range`].
