@@ -24,32 +24,28 @@
 //! away and fetched from the start, once per attempt.
 //!
 //! A connection must be made within 30 seconds, and an answer begin within
-//! [`HubOptions::answer_timeout`]. The client library, which transfers the content, has no limits of
-//! its own. So the hub and the file store that it redirects to are asked for the first byte of a
-//! file within these just before, and the transfer is given up if nothing more comes for
-//! [`HubOptions::answer_timeout`]. One that was given up keeps its file locked until the server goes
-//! on, the connection ends or the process does, so it is not continued by itself.
+//! [`HubOptions::answer_timeout`]. A transfer is given up if nothing more comes for that long.
 //!
 //! # Integrity
 //!
 //! Large files (the weights, always) are stored on the hub under their SHA-256, announced in the
-//! file list (`lfs.sha256`) and as ETag of the file. What arrives is hashed and compared; a file
-//! that differs is removed from the cache. Small files have no SHA-256: for them, and for servers
-//! that announce none, the length is compared where one is announced. Files that are in the
-//! cache's snapshot already are trusted.
+//! file list (`lfs.sha256`) and as ETag of the file. What arrives is hashed and compared before it
+//! gets its name in the cache; a file that differs is removed. Small files have no SHA-256: for
+//! them, and for servers that announce none, the length is compared where one is announced, and no
+//! more than that is taken. Files that are in the cache's snapshot already are trusted.
 //!
 //! # Token
 //!
 //! The access token goes to the hub with the request for the file list, and with the requests for
-//! files only if the hub refuses them without it. In that case (private and gated repos) the
-//! client library repeats it to the file store that the hub redirects to.
+//! files only if the hub refuses them without it. The file store that a hub redirects to never gets
+//! it. Where the hub refuses the token itself, the list is asked for without one.
 
+mod chunks;
 mod error;
 mod listing;
 mod session;
 mod store;
 mod transfer;
-mod watch;
 
 pub use error::HubError;
 

@@ -81,7 +81,7 @@ pub enum HubError {
 
     /// The hub answered 401 or 403.
     #[error(
-        "{place}: access denied (HTTP {status}{code}); the repo does not exist, is private or is \
+        "{place}: access denied (HTTP {status}{details}); the repo does not exist, is private or is \
          gated: check the spelling, accept the repo's terms on its web page if it has any, and set \
          HF_TOKEN to a token that may read it"
     )]
@@ -90,8 +90,8 @@ pub enum HubError {
         place: String,
         /// 401 or 403.
         status: u16,
-        /// The hub's own error code with a separator before it, or nothing.
-        code: String,
+        /// The hub's own error code and where the token is from, each with a separator before it, if there are any.
+        details: String,
     },
 
     /// The server could not be reached, or the connection broke.
@@ -108,8 +108,7 @@ pub enum HubError {
         detail: String,
     },
 
-    /// A server stopped in the middle of a file. The lock of the file is kept until the server goes on, the connection ends, or the process
-    /// does.
+    /// A server stopped in the middle of a file.
     #[error(
         "{place}: nothing more of {file} has come for {seconds} s; check the connection, then run the same command \
          again (what has come is kept)"

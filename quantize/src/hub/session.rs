@@ -2,11 +2,11 @@
 
 use super::listing::{is_commit, printable};
 use super::{HubError, HubOptions, store};
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use indicatif::ProgressBar;
-use std::io::{self, ErrorKind, IsTerminal};
-use std::path::PathBuf;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::{HeaderMap, Uri};
 
@@ -24,7 +24,8 @@ pub(super) struct Session {
     cache: Cache,
     /// Follows no redirects and reports HTTP errors as answers.
     pub agent: ureq::Agent,
-    pub token: Option<String>,
+    /// The access token, and where it is from.
+    pub token: Option<(String, String)>,
     /// For the headers of an answer, for the body of a short one, and for each part of a long one.
     pub answer_timeout: Duration,
     /// Whether transfers show how far they are.
@@ -67,7 +68,7 @@ impl Session {
                 detail: error.to_string(),
             })
         };
-        let (api, anonymous) = (client(token.clone())?, client(None)?);
+        let (api, anonymous) = (client(token.as_ref().map(|(token, _)| token.clone()))?, client(None)?);
         let url = api.model(repo.to_owned()).url("");
         let endpoint = url.split(&format!("/{repo}/resolve/")).next();
         place.push_str(&format!(" at {}", endpoint.unwrap_or(&url)));
@@ -137,14 +138,16 @@ impl Session {
         let place = self.place.clone();
         let code = header(headers, "x-error-code").unwrap_or_default();
         match (status, code) {
-            (401 | 403, _) => HubError::AccessDenied {
-                place,
-                status,
-                code: match code {
+            (401 | 403, _) => {
+                let mut details = match code {
                     "" => String::new(),
                     code => format!(", {}", printable(code, 80)),
-                },
-            },
+                };
+                if let Some((_, origin)) = &self.token {
+                    details.push_str(&format!(", with the token of {origin}"));
+                }
+                HubError::AccessDenied { place, status, details }
+            }
             (404, "RevisionNotFound") => HubError::RevisionNotFound { place },
             (404, _) if code == "EntryNotFound" || file != INFO => {
                 HubError::MissingFile { place, file: file.to_owned() }
@@ -183,49 +186,43 @@ impl Session {
         HubError::Silence { place, file, seconds: self.answer_timeout.as_secs_f64() }
     }
 
-    /// For one transfer; hidden if nobody wants to see it.
-    pub fn bar(&self) -> ProgressBar {
-        if self.progress { ProgressBar::new(0) } else { ProgressBar::hidden() }
+    pub fn locked(&self, file: &str, blob: &Path) -> HubError {
+        HubError::Locked { place: self.place.clone(), file: file.to_owned(), lock: store::lock_path(blob) }
+    }
+
+    /// For one transfer, of which some bytes are there; hidden if nobody wants to see it.
+    pub fn bar(&self, file: &str, begun: u64, size: Option<u64>) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(0).with_message(file.to_owned()).with_position(begun);
+        let template = match size {
+            Some(size) => {
+                bar.set_length(size);
+                "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec} {eta}"
+            }
+            None => "{msg} {bytes}, {bytes_per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar
     }
 
     pub fn cache_error(&self, file: &str, source: io::Error) -> HubError {
         HubError::Cache { place: self.place.clone(), file: file.to_owned(), cache: self.cache.path().clone(), source }
     }
-
-    pub fn api_error(&self, file: &str, error: ApiError) -> HubError {
-        match error {
-            ApiError::RequestError(error) => self.request_error(file, &error),
-            // The client reports the reading of the answer and the writing of the file alike.
-            ApiError::IoError(error) => match error.kind() {
-                ErrorKind::PermissionDenied
-                | ErrorKind::NotFound
-                | ErrorKind::AlreadyExists
-                | ErrorKind::NotADirectory
-                | ErrorKind::IsADirectory
-                | ErrorKind::StorageFull
-                | ErrorKind::QuotaExceeded
-                | ErrorKind::FileTooLarge
-                | ErrorKind::ReadOnlyFilesystem => self.cache_error(file, error),
-                _ => self.network_error(file, error.to_string()),
-            },
-            ApiError::TooManyRetries(error) => self.api_error(file, *error),
-            ApiError::LockAcquisition(lock) => {
-                HubError::Locked { place: self.place.clone(), file: file.to_owned(), lock }
-            }
-            other => self.bad_response(file, other.to_string()),
-        }
-    }
 }
 
-/// The access token, if there is one, as it can be sent.
-fn find_token(options: &HubOptions, cache: &Cache) -> Result<Option<String>, HubError> {
+/// The access token, if there is one, as it can be sent, and where it is from.
+fn find_token(options: &HubOptions, cache: &Cache) -> Result<Option<(String, String)>, HubError> {
     let given = options.token.clone().map(|token| (token, "HubOptions::token".to_owned()));
     let found = given
         .or_else(|| Some((env_text("HF_TOKEN")?, "HF_TOKEN".to_owned())))
         .or_else(|| Some((cache.token()?, cache.token_path().display().to_string())));
     match found {
         Some((token, origin)) if !token.bytes().all(|b| b.is_ascii_graphic()) => Err(HubError::InvalidToken { origin }),
-        found => Ok(found.map(|(token, _)| token)),
+        found => Ok(found),
     }
 }
 

@@ -6,7 +6,8 @@ use edgeqa::checksum;
 use hf_hub::Cache;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Opens the cache in `dir`, else where the environment says.
 pub(super) fn open_cache(dir: Option<&Path>) -> Result<Cache, HubError> {
@@ -29,27 +30,41 @@ pub(super) fn is_usable_etag(etag: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// Removes a partial file that has nothing left to fetch, which the client could not go on with.
-/// Returns whether there is one to continue.
-pub(super) fn keep_part(part: &Path, size: Option<u64>) -> io::Result<bool> {
-    let Ok(length) = fs::metadata(part).map(|data| data.len()) else {
-        return Ok(false);
-    };
-    if size.is_some_and(|size| length >= size) {
-        remove_part(part)?;
-        return Ok(false);
-    }
-    Ok(length > 0)
+/// How often, and how long apart, a lock that another process holds is tried.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// The lock file of a blob, which the hub's other clients hold, too, while they transfer it.
+pub(super) fn lock_path(blob: &Path) -> PathBuf {
+    blob.with_extension("lock")
 }
 
-/// Removes a partial file, unless another process is at work on it.
-pub(super) fn remove_part(part: &Path) -> io::Result<()> {
-    // The client holds this lock during a transfer.
-    match File::create(part.with_extension("lock"))?.try_lock() {
-        Ok(()) => remove(part),
-        Err(TryLockError::WouldBlock) => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
+/// Locks a blob until what is returned is dropped. None if another process keeps it for some seconds.
+pub(super) fn lock(blob: &Path) -> io::Result<Option<File>> {
+    if let Some(folder) = blob.parent() {
+        fs::create_dir_all(folder)?;
     }
+    let lock = File::create(lock_path(blob))?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// How much of a partial file can be continued. One that has nothing left to fetch is removed: it would have been taken.
+pub(super) fn keep_part(part: &Path, size: Option<u64>) -> io::Result<u64> {
+    let Ok(length) = fs::metadata(part).map(|data| data.len()) else {
+        return Ok(0);
+    };
+    if size.is_some_and(|size| length >= size) {
+        remove(part)?;
+        return Ok(0);
+    }
+    Ok(length)
 }
 
 /// Removes a file or a link, if it is there.
@@ -98,10 +113,22 @@ pub(super) fn link(blob: &Path, pointer: &Path, name: &str) -> io::Result<()> {
     fs::rename(&new, pointer)
 }
 
-/// Elsewhere the client transfers the file again.
+/// Elsewhere there may be no links.
 #[cfg(not(unix))]
 pub(super) fn link(_: &Path, _: &Path, _: &str) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
+}
+
+/// Makes a complete partial file the blob, and puts it into the snapshot; where there are no links, itself.
+pub(super) fn publish(part: &Path, blob: &Path, pointer: &Path, name: &str) -> io::Result<()> {
+    if cfg!(unix) {
+        fs::rename(part, blob)?;
+        return link(blob, pointer, name);
+    }
+    if let Some(folder) = pointer.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::rename(part, pointer)
 }
 
 #[cfg(test)]
@@ -132,17 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_file_that_somebody_is_at_work_on_stays() {
+    fn partial_files_with_nothing_left_to_fetch_are_removed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (part, lock) = (folder.path().join("b.part"), folder.path().join("b.lock"));
-        assert!(!keep_part(&part, Some(9)).expect("nothing to do"));
+        let part = folder.path().join("b.part");
+        let kept = |size| keep_part(&part, size).expect("seen to");
+        assert_eq!(kept(Some(9)), 0);
         fs::write(&part, "content").expect("written");
-        assert!(keep_part(&part, Some(8)).expect("to continue") && keep_part(&part, None).expect("to continue"));
-        let other = File::create(&lock).expect("a lock");
-        other.lock().expect("locked");
-        assert!(!keep_part(&part, Some(7)).expect("not to continue") && part.is_file());
-        drop(other);
-        assert!(!keep_part(&part, Some(7)).expect("removed") && !part.exists());
-        remove(&part).expect("nothing to do");
+        assert_eq!((kept(Some(8)), kept(None)), (7, 7));
+        assert_eq!((kept(Some(7)), part.exists()), (0, false));
+    }
+
+    #[test]
+    fn one_process_has_a_blob() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let blob = folder.path().join("blobs/W/b");
+        let held = lock(&blob).expect("a file").expect("a lock");
+        assert!(lock(&blob).expect("a file").is_none());
+        drop(held);
+        assert!(lock(&blob).expect("a file").is_some());
     }
 }

@@ -1,20 +1,22 @@
 //! Requests for the file list and for files.
 
+use super::chunks::{Chunks, Stop};
 use super::listing::{FileEntry, Listing, is_lower_hex};
 use super::session::{CONNECT_TIMEOUT, INFO, Session, header};
-use super::watch::watch;
 use super::{HubError, store};
-use edgeqa::guard::guard;
-use hf_hub::api::sync::{ApiError, ApiRepo};
-use std::io::ErrorKind;
+use hf_hub::api::sync::Api;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::http::{HeaderMap, StatusCode, Uri};
+use ureq::Body;
+use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 /// The hub's list of a large repo is some hundred kilobytes long.
 const MAX_INFO_BYTES: u64 = 16 << 20;
+/// The most that is taken of a file whose size nobody announces.
+const MAX_FILE_BYTES: u64 = 16 << 30;
 const MAX_RELATIVE_REDIRECTS: usize = 5;
-/// As many as the client follows.
 const MAX_STORE_REDIRECTS: u32 = 10;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -22,8 +24,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 struct Announced {
     etag: String,
     size: Option<u64>,
-    /// Where the content is, if the hub does not send it itself.
-    store: Option<Uri>,
+    /// Where the content is: at the hub, or in a file store that it redirects to.
+    content: Uri,
+    /// What the content's server wants to see; a store gets no token.
+    token: Option<String>,
 }
 
 /// How a transfer went that did not fail.
@@ -38,21 +42,19 @@ enum Outcome {
 }
 
 impl Session {
-    /// Asks the hub for the commit and the files of the revision.
+    /// Asks the hub for the commit and the files of the revision: with the token, and without it if the hub refuses that, as it does to
+    /// expired ones.
     pub fn listing(&self) -> Result<Listing, HubError> {
-        let mut answer = self
-            .api
-            .repo(self.at(&self.revision))
-            .info_request()
-            .query("blobs", "true")
-            .config()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(self.answer_timeout))
-            .timeout_recv_body(Some(self.answer_timeout))
-            .build()
-            .call()
-            .map_err(|error| self.request_error(INFO, &error))?;
+        let mut answer = self.ask_listing(&self.api)?;
+        if let Some((_, origin)) = &self.token
+            && answer.status() == StatusCode::UNAUTHORIZED
+        {
+            let without = self.ask_listing(&self.anonymous)?;
+            if without.status() == StatusCode::OK {
+                log::warn!("{}: the hub refuses the access token of {origin}; going on without it", self.place);
+                answer = without;
+            }
+        }
         if answer.status() != StatusCode::OK {
             return Err(self.status_error(INFO, answer.status().as_u16(), answer.headers()));
         }
@@ -64,6 +66,18 @@ impl Session {
             .read_to_string()
             .map_err(|error| self.request_error(INFO, &error))?;
         Listing::parse(&body).map_err(|detail| self.bad_response(INFO, detail))
+    }
+
+    fn ask_listing(&self, api: &Api) -> Result<Response<Body>, HubError> {
+        let request = api.repo(self.at(&self.revision)).info_request().query("blobs", "true");
+        let request = request
+            .config()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(self.answer_timeout))
+            .timeout_recv_body(Some(self.answer_timeout))
+            .build();
+        request.call().map_err(|error| self.request_error(INFO, &error))
     }
 
     /// Returns the path of a file in the snapshot of `commit`, transferring it if it is not there.
@@ -98,11 +112,7 @@ impl Session {
     }
 
     fn fetch_once(&self, commit: &str, entry: &FileEntry, pointer: &Path) -> Result<Outcome, HubError> {
-        let (repo, announced) = self.access(commit, &entry.name)?;
-        // Another process may have been faster.
-        if pointer.is_file() {
-            return Ok(Outcome::Good);
-        }
+        let announced = self.access(commit, &entry.name)?;
         let expected = FileEntry {
             name: entry.name.clone(),
             size: entry.size.or(announced.size),
@@ -111,80 +121,107 @@ impl Session {
         };
         let in_cache = |source| self.cache_error(&entry.name, source);
         let blob = self.cache_at(commit).blob_path(&announced.etag);
-        let link = || store::link(&blob, pointer, &entry.name);
+        let _lock = store::lock(&blob).map_err(in_cache)?.ok_or_else(|| self.locked(&entry.name, &blob))?;
+        // Another process may have been faster.
+        if pointer.is_file() {
+            return Ok(Outcome::Good);
+        }
         if blob.is_file() {
-            if store::difference(&blob, &expected).map_err(in_cache)?.is_none() && link().is_ok() {
+            if store::difference(&blob, &expected).map_err(in_cache)?.is_none()
+                && store::link(&blob, pointer, &entry.name).is_ok()
+            {
                 return Ok(Outcome::Good);
             }
-            // What the client puts there does not depend on what was there before.
+            // What is transferred does not depend on what was there before.
             log::debug!("{} is transferred again", entry.name);
         }
-        let in_store = match &announced.store {
-            Some(store) => self.size_in_store(store, &entry.name)?,
-            None => None,
-        };
         let part = blob.with_extension("part");
-        let continued = store::keep_part(&part, expected.size.or(in_store)).map_err(in_cache)?;
+        let begun = store::keep_part(&part, expected.size).map_err(in_cache)?;
         log::info!("downloading {} of {}", entry.name, self.place);
-        // The client asserts what this module has just checked of the same server; a server that
-        // changes its mind in between must not end the program.
-        let name = entry.name.clone();
-        let transfer = move |progress| guard(|| repo.download_with_progress(&name, progress));
-        let ended = watch(self.answer_timeout, self.bar(), transfer);
-        let Some(ended) = ended.map_err(|error| self.network_error(&entry.name, error.to_string()))? else {
-            return Err(self.silence(&entry.name));
+        let continued = begun > 0;
+        let problem = match self.transfer(&announced, &expected, &part, begun)? {
+            Some(problem) => Some(problem),
+            None => store::difference(&part, &expected).map_err(in_cache)?,
         };
-        let path = match ended {
-            Ok(Ok(path)) => path,
-            // The blob is there, and so is a link: one to nothing, or that of another process.
-            Ok(Err(ApiError::IoError(error))) if error.kind() == ErrorKind::AlreadyExists && blob.is_file() => {
-                link().map_err(in_cache)?;
-                pointer.to_owned()
-            }
-            Ok(Err(error)) if continued && has_no_rest(&error) => {
-                store::remove_part(&part).map_err(in_cache)?;
-                return Ok(Outcome::Damaged { detail: error.to_string(), continued });
-            }
-            Ok(Err(error)) => return Err(self.api_error(&entry.name, error)),
-            Err(panic) => {
-                return Err(self.bad_response(&entry.name, format!("the headers make no sense: {panic}")));
-            }
-        };
-        let found = match path == pointer {
-            true => store::difference(pointer, &expected).map_err(in_cache)?,
-            false => Some("the server changed the commit".to_owned()),
-        };
-        let Some(detail) = found else {
-            return Ok(Outcome::Good);
-        };
-        for file in [pointer, &blob] {
-            store::remove(file).map_err(in_cache)?;
+        if let Some(detail) = problem {
+            store::remove(&part).map_err(in_cache)?;
+            return Ok(Outcome::Damaged { detail, continued });
         }
-        Ok(Outcome::Damaged { detail, continued })
+        store::publish(&part, &blob, pointer, &entry.name).map_err(in_cache)?;
+        Ok(Outcome::Good)
     }
 
-    /// Returns the client that may read the file, and what the hub announces about the file.
-    ///
-    /// The client repeats its token to the file store that the hub redirects to, whatever host that
-    /// is on. So the token is used for files only where the hub gives them to nobody else.
-    fn access(&self, commit: &str, file: &str) -> Result<(ApiRepo, Announced), HubError> {
-        let repo = self.anonymous.repo(self.at(commit));
-        let url = repo.url(file);
+    /// Writes the content of a file to `part`, of which `begun` bytes are there, and returns why that is of no use, if it is. A transfer
+    /// that breaks leaves what has come.
+    fn transfer(
+        &self,
+        announced: &Announced,
+        expected: &FileEntry,
+        part: &Path,
+        begun: u64,
+    ) -> Result<Option<String>, HubError> {
+        let file = &expected.name;
+        let mut request = self.agent.get(&announced.content).header("Range", format!("bytes={begun}-"));
+        if let Some(token) = &announced.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        // Parts of an encoded file are no parts of the file.
+        let request = request.header("Accept-Encoding", "identity");
+        let request = request.config().max_redirects(MAX_STORE_REDIRECTS).timeout_recv_body(None).build();
+        let answer = request.call().map_err(|error| self.request_error(file, &error))?;
+        let begun = match answer.status() {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT if start_of_range(answer.headers()) == Some(begun) => begun,
+            StatusCode::PARTIAL_CONTENT => return Err(self.bad_response(file, "it is not the part that was asked for")),
+            StatusCode::RANGE_NOT_SATISFIABLE if begun > 0 => {
+                return Ok(Some(format!("the server has nothing after its first {begun} bytes")));
+            }
+            status => return Err(self.status_error(file, status.as_u16(), answer.headers())),
+        };
+        let size = expected.size.or(size_of_range(answer.headers()));
+        let in_cache = |source| self.cache_error(file, source);
+        let mut to = OpenOptions::new().create(true).append(true).open(part).map_err(in_cache)?;
+        to.set_len(begun).map_err(in_cache)?;
+        let chunks = Chunks::new(answer.into_body().into_reader(), self.answer_timeout)
+            .map_err(|error| self.network_error(file, error.to_string()))?;
+        let bar = self.bar(file, begun, size);
+        let (mut length, most) = (begun, size.unwrap_or(MAX_FILE_BYTES));
+        loop {
+            let chunk = chunks.next().map_err(|stop| match stop {
+                Stop::Silence => self.silence(file),
+                Stop::Broken(error) => self.network_error(file, error.to_string()),
+            })?;
+            if chunk.is_empty() {
+                bar.finish_and_clear();
+                return Ok(None);
+            }
+            length += chunk.len() as u64;
+            if length > most {
+                return Ok(Some(format!("more than {most} bytes")));
+            }
+            to.write_all(&chunk).map_err(in_cache)?;
+            bar.set_position(length);
+        }
+    }
+
+    /// Returns what the hub announces about the file: asked without the token, and with it only where the hub refuses that.
+    fn access(&self, commit: &str, file: &str) -> Result<Announced, HubError> {
+        let url = self.anonymous.repo(self.at(commit)).url(file);
         match self.announced(&url, commit, file, None) {
             Err(HubError::AccessDenied { .. } | HubError::MissingFile { .. }) if self.token.is_some() => {
-                let announced = self.announced(&url, commit, file, self.token.as_deref())?;
-                Ok((self.api.repo(self.at(commit)), announced))
+                self.announced(&url, commit, file, self.token.as_ref().map(|(token, _)| token.as_str()))
             }
-            announced => Ok((repo, announced?)),
+            announced => announced,
         }
     }
 
-    /// Asks for the headers of a file, as the client will do, and checks what the client relies on.
+    /// Asks for the first byte of a file, and checks what is announced with it.
     fn announced(&self, url: &str, commit: &str, file: &str, token: Option<&str>) -> Result<Announced, HubError> {
         let bad = |detail: &str| self.bad_response(file, detail);
         let mut target: Uri = url.parse().map_err(|_| bad("the address is malformed"))?;
         for _ in 0..=MAX_RELATIVE_REDIRECTS {
-            let mut request = self.agent.get(&target).header("Range", "bytes=0-0");
+            let mut request =
+                self.agent.get(&target).header("Range", "bytes=0-0").header("Accept-Encoding", "identity");
             if let Some(token) = token {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
@@ -213,19 +250,13 @@ impl Session {
                 .filter(|text| store::is_usable_etag(text))
                 .ok_or_else(|| bad("the header ETag is missing or unusable"))?;
             let size = header(headers, "x-linked-size").and_then(|text| text.parse().ok());
-            return Ok(Announced { etag, size: size.or_else(|| size_of_range(headers)), store });
+            let size = size.or_else(|| size_of_range(headers));
+            return Ok(match store {
+                Some(content) => Announced { etag, size, content, token: None },
+                None => Announced { etag, size, content: target, token: token.map(str::to_owned) },
+            });
         }
         Err(bad("too many redirects"))
-    }
-
-    /// Asks the file store for the first byte, and returns the length of the file if the answer tells.
-    ///
-    /// A store that does not answer is noticed here, before the client holds the lock of the file. What else may be wrong with its
-    /// answer shows in the transfer.
-    fn size_in_store(&self, store: &Uri, file: &str) -> Result<Option<u64>, HubError> {
-        let request = self.agent.get(store).config().max_redirects(MAX_STORE_REDIRECTS).build();
-        let answer = request.header("Range", "bytes=0-0").call().map_err(|error| self.request_error(file, &error))?;
-        Ok(size_of_range(answer.headers()))
     }
 }
 
@@ -234,13 +265,7 @@ fn size_of_range(headers: &HeaderMap) -> Option<u64> {
     header(headers, "content-range")?.rsplit('/').next()?.parse().ok()
 }
 
-/// Whether client or server says that there is nothing to fetch after the end of the partial file.
-fn has_no_rest(error: &ApiError) -> bool {
-    match error {
-        ApiError::InvalidResume => true,
-        ApiError::RequestError(error) => {
-            matches!(**error, ureq::Error::StatusCode(status) if status == StatusCode::RANGE_NOT_SATISFIABLE)
-        }
-        _ => false,
-    }
+/// Where the range that was sent begins.
+fn start_of_range(headers: &HeaderMap) -> Option<u64> {
+    header(headers, "content-range")?.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
