@@ -11,7 +11,7 @@ use args::{Args, Command};
 use clap::Parser;
 use edgeqa::errors::one_line;
 use edgeqa_quantize::compare::cache;
-use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, convert};
+use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, check_target, convert};
 use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::hub;
 
@@ -35,6 +35,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<Summary> {
+    // Before anything is fetched.
+    check_target(&args.out)?;
     let input = match (&args.hub, &args.input) {
         (Some(repo), _) => Input::downloaded(hub::download(repo, Some(&args.revision), &hub::HubOptions::default())?),
         (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,

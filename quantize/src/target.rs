@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
-use edgeqa::replace::{behind_links, folder_of, is_special};
+use anyhow::{Context, ensure};
+use edgeqa::replace::{behind_links, folder_of, is_special, writable};
 
-/// Refuses what cannot be replaced by a file.
+/// Refuses what cannot be replaced by a file. Best done before there is anything to write.
 ///
 /// # Errors
-/// If `out` is no file, or its folder does not exist; the message says what to do.
-pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
+/// If `out` is no file, or its folder does not exist or takes none; the message says what to do.
+pub fn check(out: &Path) -> anyhow::Result<()> {
     let target = &behind_links(out);
     ensure!(!target.is_dir(), "{} is a folder; give a file with --out", out.display());
     ensure!(
@@ -24,7 +24,7 @@ pub(crate) fn check(out: &Path) -> anyhow::Result<()> {
         "the folder {} does not exist; make it first, or give another file with --out",
         folder.display()
     );
-    Ok(())
+    writable(target).with_context(|| format!("cannot write {}; give another file with --out", out.display()))
 }
 
 /// Refuses a target that is one of `inputs`, also under another name.

@@ -28,6 +28,7 @@ use crate::noise;
 use crate::proof;
 use crate::quantize;
 use crate::target;
+pub use crate::target::check as check_target;
 
 pub use crate::input::Input;
 

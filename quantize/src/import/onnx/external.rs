@@ -1,6 +1,7 @@
 //! Tensor data that an ONNX model keeps in other files.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -13,21 +14,27 @@ use tract_onnx::pb::{ModelProto, TensorProto};
 /// Files lie in the model's folder or below it by name; links are followed, because hub caches are made of links.
 ///
 /// # Errors
-/// If a location leads elsewhere, or a file is missing or too short; the message names tensor and file.
+/// If a location leads elsewhere, a file is missing or too short, or tensors share too much of it; the message names the tensor.
 pub(super) fn inline(model: &mut ModelProto, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+    let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
         if tensor.data_location == Some(DataLocation::External as i32) {
             let (path, data) = read(tensor, folder).with_context(|| format!("external data of {:?}", tensor.name))?;
+            let size = fs::metadata(&path).map_or(0, |file| file.len());
+            let read = files.entry(path).or_default();
+            *read += data.len() as u64;
+            // Tied weights may share their bytes.
+            ensure!(
+                *read <= size.saturating_mul(2),
+                "external data of {:?}: the tensors up to this one take more than twice the bytes of their file",
+                tensor.name
+            );
             tensor.raw_data = data;
             tensor.data_location = None;
             tensor.external_data.clear();
-            files.push(path);
         }
     }
-    files.sort();
-    files.dedup();
-    Ok(files)
+    Ok(files.into_keys().collect())
 }
 
 fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
