@@ -32,7 +32,7 @@ import tempfile
 
 import host
 import tables
-from compare import HERE, ROOT, describe, positive, quantise, say, today, vocabulary
+from compare import HERE, ROOT, describe, place, positive, quantise, say, today, vocabulary, write
 
 # What /proc/cpuinfo says of a CPU: implementer, part, variant and revision.
 IDENTITIES = {
@@ -55,7 +55,7 @@ HWCAP2 = (
 
 def main():
     args = parse()
-    out = args.out or ROOT / "benches" / "record" / "emulated" / f"{today()}.json"
+    out = place(args.out, ROOT / "benches" / "record" / "emulated" / f"{today()}.json")
     int8 = args.int8_onnx or args.onnx.with_suffix(".int8.onnx")
     if not int8.exists():
         quantise(args.onnx, int8)
@@ -74,10 +74,11 @@ def main():
         for cpu in args.cpu or ["cortex-a72", "cortex-a76"]:
             emulator = Emulator(args.qemu, plugin, cpu, folder / cpu)
             record["cpus"].append(compare(args, emulator, int8))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n")
-    report(record)
-    say(f"written to {out}")
+    # Nothing is lost if nobody reads the table.
+    try:
+        report(record)
+    finally:
+        write(record, out)
     above = [row["cpu"] for row in record["cpus"] if row["ratio"] > args.max_ratio]
     if above:
         sys.exit(f"arm.py: edgeqa takes more than {args.max_ratio} of the instructions of ORT int8 on {' and '.join(above)}")
@@ -104,7 +105,7 @@ def parse():
     )
     parser.add_argument("--fp32", action="store_true", help="count ONNX Runtime on the fp32 graph, too")
     parser.add_argument("--max-ratio", type=float, default=0.55, metavar="R", help="fail above [default: 0.55]")
-    parser.add_argument("--out", type=path, metavar="FILE", help="record [default: benches/record/emulated/DATE.json]")
+    parser.add_argument("--out", type=path, metavar="FILE", help="record [default: a new benches/record/emulated/DATE.json]")
     args = parser.parse_args()
     for file in (args.onnx, args.model, args.inference):
         if not file.is_file():

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measure edgeqa beside ONNX Runtime and rten on the same model: interleaved, one process each.
 
-Prints Markdown tables to standard output and progress to standard error, and writes everything to a JSON record.
+Prints Markdown tables to standard output and progress to standard error, and writes everything to a JSON record. That of an
+earlier run is replaced only if --out names it.
 Needs Python 3.11 with onnxruntime, onnx and numpy, and the built worker: cargo build --release --manifest-path benches/peers/Cargo.toml
 """
 import argparse
@@ -21,13 +22,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILT = HERE / "target" / "release" / "edgeqa-peers"
 EDGEQA = "edgeqa"
+PROGRAM = pathlib.Path(sys.argv[0]).name
 
 
 def main():
     args = parse()
     machine = host.facts()
-    out = args.out or ROOT / "benches" / "record" / host.slug(machine["cpu"]["model"]) / f"{today()}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = place(args.out, ROOT / "benches" / "record" / host.slug(machine["cpu"]["model"]) / f"{today()}.json")
     int8 = args.int8_onnx or args.onnx.with_suffix(".int8.onnx")
     if not int8.exists():
         quantise(args.onnx, int8)
@@ -42,9 +43,11 @@ def main():
     record["runs"] = [compare(args, int8, threads) for threads in args.threads]
     record["scaling"] = [scaling(record["runs"][0], run) for run in record["runs"][1:]]
     record["load_after"] = os.getloadavg()
-    out.write_text(json.dumps(record, indent=1) + "\n")
-    report(record)
-    say(f"written to {out}")
+    # Nothing is lost if nobody reads the tables.
+    try:
+        report(record)
+    finally:
+        write(record, out)
     if any(EDGEQA in run["failed"] for run in record["runs"]):
         sys.exit("compare.py: error: edgeqa was not measured everywhere; the tables say why")
 
@@ -59,7 +62,7 @@ def parse():
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="measured inferences per runtime and length [default: 15]")
     parser.add_argument("--threads", type=numbers, default=[1], metavar="N,..", help="threads of one inference [default: 1]")
     parser.add_argument("--kernel", action="append", default=[], metavar="NAME", help="measure edgeqa with this kernel, too; can be repeated")
-    parser.add_argument("--out", type=path, metavar="FILE", help="record [default: benches/record/CPU/DATE.json]")
+    parser.add_argument("--out", type=path, metavar="FILE", help="record [default: a new benches/record/CPU/DATE.json]")
     parser.add_argument("--worker", type=path, default=BUILT, metavar="FILE", help="the edgeqa-peers program [default: the release build]")
     args = parser.parse_args()
     for file in (args.onnx, args.model):
@@ -94,6 +97,36 @@ def quantise(fp32, int8):
         part.unlink(missing_ok=True)
         sys.exit(f"compare.py: error: {fp32} cannot be quantised; see above, or give --int8-onnx")
     part.rename(int8)
+
+
+def place(out, default):
+    """The file for the record: `out`, or else `default`, which must not be there yet. Ends the program if it cannot be written."""
+    file = (out or default).resolve()
+    try:
+        if file.exists() and (out is None or not file.is_file()):
+            sys.exit(f"{PROGRAM}: error: {file} is there already; name another file with --out")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part_of(file).touch()
+        part_of(file).unlink()
+    except OSError as reason:
+        sys.exit(f"{PROGRAM}: error: cannot write {file}: {reason.strerror}; name another file with --out")
+    return file
+
+
+def write(record, file):
+    """Replaces `file` by the whole record, or not at all."""
+    part = part_of(file)
+    try:
+        part.write_text(json.dumps(record, indent=1) + "\n")
+        part.replace(file)
+    except OSError as reason:
+        part.unlink(missing_ok=True)
+        sys.exit(f"{PROGRAM}: error: cannot write {file}: {reason.strerror}")
+    say(f"written to {file}")
+
+
+def part_of(file):
+    return file.with_name(f"{file.name}.part")
 
 
 def describe(path):

@@ -213,7 +213,10 @@ fn optional<T>(what: &str, value: Option<&T>, wanted: bool) -> anyhow::Result<()
 
 fn finite(what: &str, values: &[f32]) -> anyhow::Result<()> {
     match values.iter().position(|v| !v.is_finite()) {
-        Some(index) => anyhow::bail!("{what}: value {index} is {}", values[index]),
+        Some(index) => anyhow::bail!(
+            "{what}: value {index} is {}: the weights are damaged or too large to compute with; copy or train the model again",
+            values[index]
+        ),
         None => Ok(()),
     }
 }

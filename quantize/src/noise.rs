@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use edgeqa::model::graph::Taps;
 use edgeqa::model::{ModelWeights, Session};
+use edgeqa::stats::{deviation, rms};
 use serde::Serialize;
 
 use crate::random::{Random, Sample};
@@ -30,7 +31,7 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Nois
     let (float, int8) = (Session::with_taps(float, Taps::Layers)?, Session::with_taps(int8, Taps::Layers)?);
     let mut random = Random(0x0150);
     let mut layers: Vec<(f64, f64)> = Vec::new();
-    let (mut logits, mut squares) = (Vec::new(), 0.0);
+    let (mut logits, mut differences) = (Vec::new(), Vec::new());
     for &length in &lengths {
         let sample = Sample::new(float.config(), length, &mut random);
         let want = float.run(&sample.ids, sample.types.as_deref())?;
@@ -39,24 +40,27 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Nois
         check(&got, "the int8 model", "in fp32 they are; keep layers in half precision with --half")?;
         layers.resize(want.len() - 2, (0.0, 0.0));
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
-            let (signal, noise) = energies(want, got);
             if let Some(layer) = i.checked_sub(2).and_then(|l| layers.get_mut(l)) {
+                let (signal, noise) = energies(want, got);
                 layer.0 += signal;
                 layer.1 += noise;
             } else {
                 logits.extend(want.iter().map(|x| f64::from(*x)));
-                squares += noise;
+                differences.extend(want.iter().zip(got).map(|(want, got)| f64::from(*want) - f64::from(*got)));
             }
         }
     }
-    let count = logits.len() as f64;
-    let mean = logits.iter().sum::<f64>() / count;
-    let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
     Ok(Noise {
         lengths,
         layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).map(finite).collect(),
-        logit_error: finite((squares / count / variance).sqrt()),
+        logit_error: relative_rms(&differences, &logits),
     })
+}
+
+/// RMS of `differences` from the fp32 logits, as a share of the standard deviation of these; `None` if they are all equal.
+pub(crate) fn relative_rms(differences: &[f64], fp32: &[f64]) -> Option<f64> {
+    let spread = deviation(fp32).filter(|spread| *spread > 0.0)?;
+    Some(rms(differences)? / spread)
 }
 
 /// Refuses outputs of `model` (both logits, then layers) that are not finite, and tells what `advice` there is.

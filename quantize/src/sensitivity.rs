@@ -8,6 +8,7 @@ use edgeqa::ops::LinearWeights;
 use edgeqa::tokenizer::Window;
 use serde::Serialize;
 
+use crate::noise::relative_rms;
 use crate::parallel;
 use crate::quantize::Int8Linears;
 
@@ -47,14 +48,10 @@ pub fn measure(
         Ok(all)
     };
     let want = logits(float)?;
-    let count = want.len().max(1) as f64;
-    let mean = want.iter().sum::<f64>() / count;
-    let variance = want.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
     let error = |weights: &ModelWeights| -> Result<f64, ModelError> {
-        let square: f64 = logits(weights)?.iter().zip(&want).map(|(got, want)| (got - want).powi(2)).sum();
-        let error = (square / count / variance).sqrt();
+        let differences: Vec<f64> = logits(weights)?.iter().zip(&want).map(|(got, want)| got - want).collect();
         // Outputs that are not finite are as bad as can be.
-        Ok(if error.is_finite() { error } else { f64::MAX })
+        Ok(relative_rms(&differences, &want).filter(|error| error.is_finite()).unwrap_or(f64::MAX))
     };
     let jobs: Vec<_> = (0..config.num_layers)
         .flat_map(|l| schema::linears(config, l).into_iter().enumerate().map(move |(part, spec)| (l, part, spec.name)))

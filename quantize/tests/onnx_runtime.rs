@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use edgeqa::artifact::Artifact;
+use edgeqa::artifact::{Artifact, PADDING_SUFFIX};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa_quantize::config::SourceConfig;
 use edgeqa_quantize::convert::{Input, Options, convert};
@@ -78,8 +78,16 @@ fn shipped_int8_model_is_close_to_onnx_runtime_fp32() {
     check_int8(&repo().join("models/demo/model.safetensors"), &repo().join("tests/golden/demo_logits.json"), 0.15);
 }
 
+/// Whether the bytes of a tensor do not depend on the last digits of fp32 sums. Those of linear layers do, by calibration, except for the
+/// biases that no factor is moved to, and so do those of relative positions, which are projected.
+fn is_exact(name: &str) -> bool {
+    let own_bias = name.ends_with(".bias") && !name.contains(".qkv.");
+    !name.starts_with("encoder.") || name.contains(".norm.") || own_bias || name.ends_with(PADDING_SUFFIX)
+}
+
 /// Calibration chooses by fp32 sums, whose last digits depend on the instruction set, so another one may choose otherwise. This asks
-/// for the same bytes where nothing is calibrated, and of the whole to be as close to ONNX Runtime as the shipped model.
+/// for the same bytes where that changes nothing, for fewer than a twentieth of the other weights to differ (no layer has as many), and
+/// of the whole to be as close to ONNX Runtime as the shipped model.
 #[test]
 fn shipped_model_is_what_the_tool_makes() {
     let demo = repo().join("../shared/demo");
@@ -107,16 +115,17 @@ fn shipped_model_is_what_the_tool_makes() {
     for (name, info) in shipped.tensors() {
         let other = &from_graph.tensors()[name];
         assert_eq!((info.dtype, &info.shape), (other.dtype, &other.shape), "{name}");
-        let (ours, theirs) = (shipped.view::<i8>(name), from_graph.view::<i8>(name));
-        if info.dtype == safetensors::Dtype::I8 && name.starts_with("encoder.") {
-            let (ours, theirs) = (ours.expect("weights"), theirs.expect("weights"));
+        let bytes = |artifact: &Artifact| artifact.view::<u8>(name).expect("bytes");
+        let (ours, theirs) = (bytes(&shipped), bytes(&from_graph));
+        if is_exact(name) {
+            assert!(*ours == *theirs, "{name} has other bytes than the shipped one");
+        } else if info.dtype == safetensors::Dtype::I8 {
             weights += ours.len();
             moved += ours.iter().zip(theirs.iter()).filter(|(a, b)| a != b).count();
-        } else if info.dtype == safetensors::Dtype::I8 || info.dtype == safetensors::Dtype::U8 {
-            assert!(*ours.expect("bytes") == *theirs.expect("bytes"), "{name} has other bytes than the shipped one");
         }
     }
     println!("{moved} of {weights} weights differ from the shipped ones");
+    assert!(moved * 20 < weights, "{moved} of {weights} weights differ from the shipped ones");
     check_int8(&temp.path().join("model.onnx.int8"), &repo().join("tests/golden/demo_logits.json"), 0.15);
 }
 

@@ -1,3 +1,9 @@
+# Derived from transformers, examples/pytorch/question-answering/utils_qa.py:
+# Copyright 2020 The HuggingFace Team All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 only (LICENSE-APACHE), unlike the rest of this repository. Changed from the original:
+# `postprocess` does one example, without files, ranks equal logits stably, makes up no answer, and returns what the test reads; all else
+# here is new.
 """Writes tests/golden/qa.json: windows by Hugging Face's Python tokenizers, and answers by a transcription of
 `postprocess_qa_predictions` (transformers, examples/pytorch/question-answering/utils_qa.py) on made-up logits.
 

@@ -2,10 +2,11 @@
 
 use anyhow::ensure;
 use edgeqa::eval::Prediction;
-use edgeqa::stats::{ascending, deviation, mean, quantile, rms};
+use edgeqa::stats::{ascending, mean, quantile, rms};
 use serde::Serialize;
 
 use super::Recording;
+use crate::noise::relative_rms;
 
 /// The absolute difference of int8 and fp32 logits, start and end together, over all tokens of all windows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -42,14 +43,12 @@ impl LogitError {
             recording.start().iter().chain(recording.end()).map(|&logit| f64::from(logit)).collect()
         };
         let (want, got) = (all(fp32), all(int8));
-        let spread = deviation(&want).unwrap_or_default();
         let differences = ascending(want.iter().zip(&got).map(|(want, got)| (want - got).abs()));
-        let rms = rms(&differences).unwrap_or_default();
         let at = |q| quantile(&differences, q).unwrap_or_default();
         Ok(Self {
             count: differences.len(),
-            rms,
-            relative_rms: (spread > 0.0).then(|| rms / spread),
+            rms: rms(&differences).unwrap_or_default(),
+            relative_rms: relative_rms(&differences, &want),
             median: at(0.5),
             p90: at(0.9),
             p99: at(0.99),

@@ -73,7 +73,7 @@ impl Reader<'_> {
             embedding_norm: self.norm("deberta.embeddings.LayerNorm")?,
             relative,
             layers: (0..model.num_layers).map(|l| self.layer(config, l)).collect::<anyhow::Result<_>>()?,
-            head: self.dense("qa_outputs").context("the model has no span classifier: is it fine-tuned for QA?")?,
+            head: self.dense("qa_outputs").context("the model has no span classifier")?,
             config: model.clone(),
         })
     }
@@ -147,7 +147,12 @@ impl Reader<'_> {
     }
 
     fn values(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
-        let Ok(tensor) = self.tensors.tensor(name) else { bail!("tensor {name} is missing") };
+        let Ok(tensor) = self.tensors.tensor(name) else {
+            bail!(
+                "tensor {name} is missing: is this a DebertaV2ForQuestionAnswering checkpoint? If it is, give the config.json that was \
+                 saved with it (--config)"
+            )
+        };
         self.used.borrow_mut().insert(name.to_owned());
         let bytes = tensor.data();
         let data = match tensor.dtype() {
