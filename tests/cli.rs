@@ -340,6 +340,10 @@ fn a_dash_is_standard_input_and_the_default_overlap_fits_small_windows() {
     assert_eq!(from_file, json_lines(&success(ask(&["Who?", "--context", TEXT], ""))));
     let questions = json_lines(&success(ask(&["--questions", "-", "--context", TEXT], "Who?\nWhat?\n")));
     assert_eq!(questions.len(), 2);
+    for args in [&["--questions", "-"][..], &["Who?", "--questions", "-", "--context-file", "-"]] {
+        let error = failure(ask(args, "Who?\n"), 2);
+        assert!(error.contains("both the questions and the text"), "{error}");
+    }
     let long = TEXT.repeat(20);
     let windows = json_lines(&success(ask(&["Who?", "--max-seq-len", "40", "--context", &long], "")));
     assert!(windows[0]["windows"].as_u64().is_some_and(|n| n > 5), "{windows:?}");

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use edgeqa::documents::{Library, LibraryOptions};
+use edgeqa::documents::{Library, LibraryOptions, encoding};
 
 use super::args::AskArgs;
 use super::excerpt::clean;
@@ -18,6 +18,10 @@ there is no text to answer from; give it in one of these ways:
   --context TEXT        the text itself
   --docs DIR            a folder of .txt and .md files
   ... < FILE            standard input";
+
+const TWICE: &str = "\
+standard input cannot be both the questions and the text to answer from; give the questions as a
+file with --questions FILE, or the text with --context-file FILE, --context TEXT or --docs DIR";
 
 /// What questions are answered from.
 pub enum Material {
@@ -76,12 +80,24 @@ pub fn documents(folder: &Path) -> anyhow::Result<Library> {
 pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     let mut questions = args.questions.clone();
     if let Some(path) = &args.questions_file {
+        if is_stdin(path) && text_is_stdin(args) {
+            return Err(usage_error("ask", TWICE));
+        }
         questions.extend(lines(&read_file(path)?));
     }
     if questions.is_empty() {
         return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
     }
     Ok(questions)
+}
+
+/// Whether standard input is what questions are answered from.
+fn text_is_stdin(args: &AskArgs) -> bool {
+    args.docs.is_none() && args.context.is_none() && args.context_file.as_deref().is_none_or(is_stdin)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// The text of the file at `path`.
@@ -112,7 +128,7 @@ fn lines(text: &str) -> impl Iterator<Item = String> {
 
 /// The text of a file, or of standard input if the file is called `-`.
 fn read_file(path: &Path) -> anyhow::Result<String> {
-    if path == Path::new("-") {
+    if is_stdin(path) {
         return read_stdin();
     }
     if path.is_dir() {
@@ -135,14 +151,7 @@ fn decode(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
     if let Some((_, what, tool)) = kind.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
         bail!("{name} is {what}; make text of it first, for example with `{tool}`");
     }
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        let position = error.utf8_error().valid_up_to();
-        let byte = error.as_bytes().get(position).copied().unwrap_or_default();
-        anyhow!(
-            "{name} is not UTF-8: byte {position} is 0x{byte:02X}; convert it first, for example with \
-             `iconv -f WINDOWS-1252 -t UTF-8`"
-        )
-    })?;
+    let mut text = encoding::decode(bytes).map_err(|problem| anyhow!("{name} is {problem}"))?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
@@ -158,6 +167,7 @@ mod tests {
         let error = |bytes: &[u8]| decode(bytes.to_vec(), "notes.txt").unwrap_err().to_string();
         assert!(error(b"caf\xe9 au lait").starts_with("notes.txt is not UTF-8: byte 3 is 0xE9; "));
         assert!(error(b"cut \xe2\x98").contains("byte 4 is 0xE2"));
+        assert!(error(b"\xfe\xff\0A").contains("iconv -f UTF-16 "));
         assert!(error(b"%PDF-1.7\n%\xe2").contains("is a PDF; make text of it first"));
         assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x").unwrap(), "caf\u{e9}");
         assert_eq!(decode("a\u{feff}".into(), "x").unwrap(), "a\u{feff}");

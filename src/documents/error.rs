@@ -15,12 +15,4 @@ pub enum DocumentsError {
         /// What the system said.
         source: io::Error,
     },
-    /// The system starts no more threads.
-    #[error("cannot start the thread that watches {}: {source}", path.display())]
-    Thread {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
 }

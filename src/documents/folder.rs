@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::encoding::{NotUtf8, decode};
 use super::passages::Format;
 
 /// How deep folders are searched.
@@ -93,10 +94,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Kind => write!(f, "it is neither .txt nor .md"),
             Self::Name => write!(f, "its name is not UTF-8; rename it"),
-            Self::Encoding { byte, value } => write!(
-                f,
-                "it is not UTF-8: byte {byte} is 0x{value:02X}; convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`"
-            ),
+            Self::Encoding { byte, value } => write!(f, "it is {}", NotUtf8 { byte: *byte, value: *value }),
             Self::Empty => write!(f, "it holds no text"),
             Self::TooLarge { limit } => write!(f, "it is larger than {limit} bytes; cut it into several files"),
             Self::TooMuch { limit } => write!(f, "all files together would be larger than {limit} bytes"),
@@ -245,10 +243,7 @@ impl Document {
         if Stamp::of(&file.metadata().map_err(unreadable)?) != before || bytes.len() as u64 != before.len {
             return Err(Reason::Changing);
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let byte = error.utf8_error().valid_up_to();
-            Reason::Encoding { byte, value: error.as_bytes().get(byte).copied().unwrap_or_default() }
-        })?;
+        let text = decode(bytes).map_err(|NotUtf8 { byte, value }| Reason::Encoding { byte, value })?;
         Ok((text, before.read_at(now)))
     }
 }

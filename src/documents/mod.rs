@@ -1,4 +1,4 @@
-//! Questions to a folder of documents, in the order the data flow: [`folder`] reads its text files, [`passages`] cuts them,
+//! Questions to a folder of documents, in the order the data flow: [`folder`] reads its text files ([`encoding`]), [`passages`] cuts them,
 //! [`index`] finds the passages that share the most telling words with a question (BM25), [`library`] holds them all, `reading`
 //! lets a [`crate::qa::Reader`] read what was found and ranks its spans, [`answer`] is what comes out. A [`shelf`] keeps a library up to
 //! date while it is asked.
@@ -18,6 +18,7 @@
 //! place would change under a question that is being answered, and fault if it gets shorter.
 
 pub mod answer;
+pub mod encoding;
 mod error;
 pub mod folder;
 pub mod index;
@@ -33,4 +34,4 @@ pub use answer::{DocumentAnswer, Found, Source};
 pub use error::DocumentsError;
 pub use folder::{Reason, Skipped};
 pub use library::{Library, LibraryOptions, Passage, RetrievalOptions};
-pub use shelf::{Refresh, Shelf, Watch};
+pub use shelf::{Refresh, Shelf};

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::{DocumentsError, Library, LibraryOptions, Skipped};
@@ -12,7 +10,7 @@ use crate::errors::one_line;
 
 /// A library that is replaced whole when its folder changes. Whoever got it from [`Shelf::library`] keeps the one that it was.
 ///
-/// The folder is looked at by listing it, as often as [`Shelf::watch`] or whoever calls [`Shelf::refresh`] does; a change is seen by
+/// The folder is looked at by listing it, as often as [`Shelf::refresh`] is called; a change is seen by
 /// time stamps, sizes and inodes, on every file system. What becomes of files that cannot be read: [`Library::renewed`]. A
 /// folder that cannot be listed leaves the library as it is. While a library is made again, the old one is still there,
 /// so for that time there are two indexes; texts that did not change are shared.
@@ -39,7 +37,7 @@ pub enum Refresh {
 }
 
 impl Shelf {
-    /// How often a folder is looked at, unless something else is asked for.
+    /// How often a folder should be looked at.
     pub const INTERVAL: Duration = Duration::from_secs(5);
 
     /// Reads the documents in `folder`, as [`Library::open`].
@@ -109,38 +107,6 @@ impl Shelf {
         // Also if texts are the same: time stamps may not be.
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         if same { Refresh::Same } else { Refresh::New }
-    }
-
-    /// Starts a thread that looks at the folder every `interval`, until the [`Watch`] is dropped.
-    ///
-    /// # Errors
-    /// [`DocumentsError::Thread`] if the system starts no more threads.
-    pub fn watch(self: &Arc<Self>, interval: Duration) -> Result<Watch, DocumentsError> {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let shelf = Arc::clone(self);
-        let thread = thread::Builder::new().name("documents".into()).spawn(move || {
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                shelf.refresh();
-            }
-        });
-        let failed = |source| DocumentsError::Thread { path: self.folder.clone(), source };
-        Ok(Watch { stop: Some(stop), thread: Some(thread.map_err(failed)?) })
-    }
-}
-
-/// A thread that keeps a [`Shelf`] up to date. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Watch {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

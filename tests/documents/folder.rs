@@ -2,9 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped};
 use tempfile::{TempDir, tempdir};
@@ -49,6 +47,7 @@ fn text_files_are_read_and_others_are_named() {
         (".notes.txt", b"N."),
         ("photo.jpg", b"\xff\xd8"),
         ("latin.txt", b"Caf\xe9"),
+        ("notepad.txt", b"\xff\xfeA\0"),
         ("empty.md", b" \r\n"),
         ("README", b"R."),
     ]);
@@ -61,10 +60,12 @@ fn text_files_are_read_and_others_are_named() {
         ("README", &Reason::Kind),
         ("empty.md", &Reason::Empty),
         ("latin.txt", &encoding),
+        ("notepad.txt", &Reason::Encoding { byte: 0, value: 0xff }),
         ("photo.jpg", &Reason::Kind),
     ];
     assert_eq!(skipped(&found), want);
     assert!(found[2].to_string().starts_with("latin.txt: it is not UTF-8: byte 3 is 0xE9; "), "{}", found[2]);
+    assert!(found[3].to_string().contains("iconv -f UTF-16 "), "{}", found[3]);
 
     let missing = Library::open(&folder.path().join("none"), &LibraryOptions::default()).expect_err("missing");
     assert!(matches!(missing, DocumentsError::Folder { .. }) && missing.to_string().contains("/none"), "{missing}");
@@ -178,23 +179,4 @@ fn a_folder_that_vanishes_leaves_what_was_read() {
     assert_eq!(texts(&shelf.library()), [("a.txt", "A.")]);
     fs::rename(&away, &there).expect("renamed");
     assert_eq!(shelf.refresh(), Refresh::Same);
-}
-
-#[test]
-fn a_watched_shelf_follows_by_itself() {
-    let folder = folder(&[("a.txt", b"A.")]);
-    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
-    let shelf = Arc::new(shelf);
-    let watch = shelf.watch(Duration::from_millis(20)).expect("a thread");
-    write(folder.path(), "b.txt", "B.");
-    let started = Instant::now();
-    while shelf.library().file_count() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(20), "not followed");
-        sleep(Duration::from_millis(5));
-    }
-    drop(watch);
-    let far = shelf.watch(Duration::from_secs(3_600)).expect("a thread");
-    let started = Instant::now();
-    drop(far);
-    assert!(started.elapsed() < Duration::from_secs(20), "it ends at once");
 }
