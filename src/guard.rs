@@ -9,7 +9,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `f`; a panic inside becomes an error that holds its message, and nothing is printed.
+/// Calls `f`; a panic inside becomes an error that holds its message, and nothing is printed. That goes for panics on this thread: one
+/// on a thread that `f` starts or waits for is printed as always, and an error only if `f` passes it on.
 ///
 /// Meant for parsers and evaluators of foreign data. `f` must not leave anything half-changed that is used after a panic. The
 /// first call installs a panic hook, which passes all other panics on to the hook before it.

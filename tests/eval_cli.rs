@@ -241,6 +241,8 @@ fn wrong_usage_has_its_exit_code() {
     for args in [
         &["--threads", "1"][..],
         &["--verify"],
+        &["--model", "x"],
+        &["--mlock"],
         &["--always-answer"],
         &["--max-answer-len", "30"],
         &["--doc-stride", "8"],

@@ -66,6 +66,14 @@ pub struct ModelArgs {
     #[arg(long)]
     pub verify: bool,
 
+    /// Where it is kept.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// Whether the model is kept in memory.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct MemoryArgs {
     /// Read the whole model file into memory before the first question [default: read what is needed, when it is needed]
     #[arg(long)]
     pub prefault: bool,
@@ -224,7 +232,7 @@ Its default of 1.0 is meant for probabilities; on null odds it drops answers. He
 
 /// What only makes sense if a model is run. Each argument for given files has to exclude it: clap does not require an
 /// argument that would be in conflict with another.
-const RUNNING: [&str; 4] = ["ModelArgs", "AnswerArgs", "threads", "out"];
+const RUNNING: [&str; 6] = ["model", "verify", "MemoryArgs", "AnswerArgs", "threads", "out"];
 
 /// Arguments of `edgeqa eval`.
 #[derive(Debug, Args)]

@@ -29,7 +29,7 @@ use edgeqa::qa::{QaError, Reader};
 
 pub use self::log::start as start_log;
 pub use args::Cli;
-use args::{Command, ModelArgs};
+use args::{Command, MemoryArgs, ModelArgs};
 
 /// Runs the command that was asked for.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -87,8 +87,7 @@ fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
     artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
 }
 
-/// Opens a model to answer with, the way `args` say. Memory that `threads` threads with windows of `max_seq_len` tokens need and do not
-/// have is warned of.
+/// Opens a model to answer with, the way `args` say, as [`settle`] does.
 fn load(
     path: &Path,
     args: &ModelArgs,
@@ -97,17 +96,24 @@ fn load(
 ) -> anyhow::Result<(Artifact, Reader)> {
     memory::warn_before_mapping(path);
     let artifact = open(path)?;
-    memory::warn(&memory::need(&artifact, threads, max_seq_len));
-    if args.mlock {
-        memory::lock(&artifact)?;
-    } else if args.prefault {
-        artifact.prefault();
-    }
+    settle(&artifact, args.memory, threads, max_seq_len)?;
     if args.verify {
         verify(&artifact, path)?;
     }
     let reader = reader(&artifact, path)?;
     Ok((artifact, reader))
+}
+
+/// Warns of memory that `threads` threads with windows of `max_seq_len` tokens need and do not have, and keeps the model in memory if
+/// `args` say so.
+fn settle(artifact: &Artifact, args: MemoryArgs, threads: usize, max_seq_len: Option<usize>) -> anyhow::Result<()> {
+    memory::warn(&memory::need(artifact, threads, max_seq_len));
+    if args.mlock {
+        memory::lock(artifact)?;
+    } else if args.prefault {
+        artifact.prefault();
+    }
+    Ok(())
 }
 
 /// What answers with the model that was opened at `path`.

@@ -6,13 +6,18 @@ use std::time::Duration;
 use edgeqa::serve::{Limits, Options, serve};
 
 use super::args::serve::ServeArgs;
-use super::locate;
+use super::{locate, memory, settle};
 
 /// Where it listens if nothing else is said.
 const PORT: u16 = 8017;
 
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let named = args.model.clone();
+    let (kept, threads) = (args.memory, args.threads.start()?);
+    let count = threads.count();
+    if let Ok(path) = locate::model(named.as_deref()) {
+        memory::warn_before_mapping(&path);
+    }
     serve(Options {
         listen: args.listen.clone(),
         sockets: args.socket.clone(),
@@ -22,8 +27,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         passages: args.passages,
         config: args.config.clone(),
         limits: limits(args),
-        threads: args.threads.start()?,
+        threads,
         locate: Box::new(move || locate::model(named.as_deref()).map_err(|error| error.to_string())),
+        settle: Box::new(move |artifact| settle(artifact, kept, count, None).map_err(|error| error.to_string())),
     })?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Daemon;
 use super::metrics::{Metrics, Refusal};
-use super::model::{Identity, ModelProblem, Proven};
+use super::model::{Identity, ModelProblem, Proven, Settle};
 use super::notify::Notify;
 use super::pool::Work;
 use crate::documents::{Refresh, Shelf};
@@ -34,6 +34,7 @@ pub struct Care {
     daemon: Arc<Daemon>,
     notify: Notify,
     locate: Locate,
+    settle: Settle,
     /// The file that was last tried, whether it was taken or not.
     tried: Option<(PathBuf, Identity)>,
     /// Another file, seen once. It is tried when it is still the same after a while: whoever writes it may not be done.
@@ -46,11 +47,18 @@ pub struct Care {
 }
 
 impl Care {
-    /// Care for a daemon whose model is the one that `locate` finds.
-    pub fn new(daemon: Arc<Daemon>, notify: Notify, locate: Locate, watchdog: Option<Duration>) -> Self {
+    /// Care for a daemon whose model is the one that is found and settled like this.
+    pub fn new(
+        daemon: Arc<Daemon>,
+        notify: Notify,
+        locate: Locate,
+        settle: Settle,
+        watchdog: Option<Duration>,
+    ) -> Self {
         let model = daemon.model.get();
         let tried = Some((model.path().to_owned(), model.identity()));
-        Self { daemon, notify, locate, tried, seen: None, watchdog, tested: Instant::now(), read: Instant::now() }
+        let now = Instant::now();
+        Self { daemon, notify, locate, settle, tried, seen: None, watchdog, tested: now, read: now }
     }
 
     /// Cares until told to end.
@@ -125,7 +133,7 @@ impl Care {
         };
         self.tried = Identity::at(&path).ok().map(|identity| (path.clone(), identity));
         let threads = self.daemon.model.get().reader().model().threads().clone();
-        match Proven::open(&path, &threads) {
+        match Proven::open_settled(&path, &threads, &self.settle) {
             Ok(model) => {
                 self.tried = Some((path.clone(), model.identity()));
                 let sha256 = model.artifact().data_sha256().to_owned();

@@ -110,6 +110,13 @@ impl PageSettings {
         self.language.split('-').next().is_some_and(|language| LANGUAGES.contains(&language))
     }
 
+    /// The texts that are shown, each with its key.
+    fn texts(&self) -> impl Iterator<Item = (String, &String)> {
+        let named = [("title", &self.title), ("subtitle", &self.subtitle)];
+        let named = named.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.as_ref()?)));
+        named.chain(self.examples.iter().enumerate().map(|(n, text)| (format!("examples[{n}]"), text)))
+    }
+
     fn check(&self) -> Result<(), String> {
         for (key, colour) in [("accent", &self.accent), ("accent_dark", &self.accent_dark)] {
             if colour.as_ref().is_some_and(|colour| !is_colour(colour)) {
@@ -126,9 +133,10 @@ impl PageSettings {
         if self.examples.len() > MAX_EXAMPLES {
             return Err(format!("page.examples has more than {MAX_EXAMPLES} questions"));
         }
-        let texts = self.examples.iter().chain(&self.title).chain(&self.subtitle);
-        if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
-            return Err(format!("a text of page has more than {MAX_TEXT} bytes"));
+        for (key, text) in self.texts() {
+            if text.len() > MAX_TEXT {
+                return Err(format!("page.{key} has {} bytes, but {MAX_TEXT} is the most; shorten it", text.len()));
+            }
         }
         if self.idle_seconds > MAX_IDLE {
             let seconds = self.idle_seconds;
@@ -178,7 +186,16 @@ mod tests {
         }
         assert_eq!(Config::parse(b"[page]\nidle_seconds = 2147483\n").unwrap().page.idle_seconds, MAX_IDLE);
         assert!(Config::parse(b"\xff").unwrap_err().contains("UTF-8"));
-        assert!(Config::parse(format!("[page]\ntitle='{}'", "x".repeat(501)).as_bytes()).is_err());
+        let (long, most) = ("x".repeat(501), "x".repeat(500));
+        for (key, value) in [
+            ("title", format!("'{long}'")),
+            ("subtitle", format!("'{long}'")),
+            ("examples[1]", format!("['{most}', '{long}']")),
+        ] {
+            let text = format!("[page]\n{} = {value}", key.trim_end_matches("[1]"));
+            let want = format!("page.{key} has 501 bytes, but 500 is the most; shorten it");
+            assert_eq!(Config::parse(text.as_bytes()), Err(want));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One client: what it has sent, what it is to be sent, and until when it has time.
 
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -15,13 +16,15 @@ use super::pool::Ticket;
 /// destroy the reply on its way.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
-/// Bytes read at a time, and what is kept of a buffer between requests.
+/// Bytes read at a time, and what is kept of a buffer that holds the beginning of the next request.
 const CHUNK: usize = 16 << 10;
 
 /// A connection and where it is in its work.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    /// See [`Stream::other_machine`].
+    machine: Option<IpAddr>,
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
@@ -76,6 +79,7 @@ impl Connection {
     pub fn new(stream: Stream, limits: &Limits) -> Self {
         let deadline = Instant::now() + limits.idle;
         Self {
+            machine: stream.other_machine(),
             stream,
             input: Vec::new(),
             output: Vec::new(),
@@ -117,6 +121,21 @@ impl Connection {
         matches!(self.state, State::Idle | State::Lingering(_))
     }
 
+    /// The other machine that it comes from.
+    pub fn machine(&self) -> Option<IpAddr> {
+        self.machine
+    }
+
+    /// Whether a request comes in or a reply goes out.
+    pub fn is_transferring(&self) -> bool {
+        matches!(self.state, State::Reading | State::Sending(_))
+    }
+
+    /// Whether a part of a reply may have gone out, after which nothing else can be said.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.state, State::Sending(_))
+    }
+
     /// The question that it waits for.
     pub fn waits_for(&self) -> Option<&Ticket> {
         match &self.state {
@@ -150,7 +169,7 @@ impl Connection {
     ) -> bool {
         if matches!(self.state, State::Idle) {
             let empty = http::empty_lines(&self.input);
-            self.input.drain(..empty);
+            self.take_input(empty);
         }
         if !matches!(self.state, State::Idle | State::Reading) || matches!(self.input.as_slice(), [] | [b'\r']) {
             return false;
@@ -171,8 +190,7 @@ impl Connection {
             Ok(Parsed::Complete(request, used)) => {
                 let manner = Manner { keep_alive: request.keep_alive, with_body: request.method != "HEAD" };
                 let next = handle(Ok(&request), &self.stream);
-                self.input.drain(..used);
-                self.input.shrink_to(CHUNK);
+                self.take_input(used);
                 self.continued = false;
                 self.proceed(next, manner, limits);
                 true
@@ -183,6 +201,16 @@ impl Connection {
                 self.proceed(next, Manner::LAST, limits);
                 true
             }
+        }
+    }
+
+    /// Forgets the first `used` bytes of what has come, and keeps no memory for what is not there.
+    fn take_input(&mut self, used: usize) {
+        self.input.drain(..used);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        } else {
+            self.input.shrink_to(CHUNK);
         }
     }
 
@@ -264,5 +292,27 @@ fn fate(error: &io::Error) -> Fate {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::Interrupted => Fate::Open,
         _ => Fate::Over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_keeps_no_buffers() {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        let limits = Limits::default();
+        let mut connection = Connection::new(Stream::Unix(stream), &limits);
+        // An empty line may follow a request.
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").unwrap();
+        assert_eq!(connection.receive(), Fate::Open);
+        assert!(connection.next_request(&limits, |_, _| Next::Respond(Response::text("ok"))));
+        assert_eq!(connection.send(&limits), Fate::Open);
+        assert!(!connection.next_request(&limits, |_, _| unreachable!()) && connection.is_idle());
+        assert_eq!((connection.input.capacity(), connection.output.capacity()), (0, 0));
     }
 }

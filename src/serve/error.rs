@@ -1,8 +1,8 @@
 //! What a client is told when it gets no answer: a stable code, a status, and a sentence.
 
 use serde::Serialize;
-use serde_json::Value;
 
+use super::schema::Id;
 use crate::errors::one_line;
 use crate::model::ModelError;
 use crate::qa::QaError;
@@ -102,7 +102,7 @@ pub struct ApiError {
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Value>,
+    id: Option<&'a Id>,
     error: Inner<'a>,
 }
 
@@ -131,18 +131,22 @@ impl ApiError {
     }
 
     /// As JSON, with the `id` of what is refused, if it has one.
-    pub fn json(&self, id: Option<&Value>) -> String {
+    pub fn json(&self, id: Option<&Id>) -> String {
         let body = Body { id, error: Inner { code: self.code.as_str(), message: &self.message } };
         serde_json::to_string(&body).unwrap_or_default()
     }
+}
+
+/// An option of the command line as the field of requests that it is.
+fn field(option: &str) -> String {
+    option.trim_start_matches("--").replace('-', "_")
 }
 
 impl From<QaError> for ApiError {
     fn from(error: QaError) -> Self {
         let code = match &error {
             QaError::Option { option, value, problem } => {
-                let name = option.trim_start_matches("--").replace('-', "_");
-                return Self::new(Code::InvalidOption, format!("{name} is {value}, but {problem}"));
+                return Self::new(Code::InvalidOption, format!("{} is {value}, but {problem}", field(option)));
             }
             QaError::Tokenizer(TokenizerError::Empty { what: "question" }) => Code::EmptyQuestion,
             QaError::Tokenizer(TokenizerError::Empty { .. }) => Code::NoContext,
@@ -151,13 +155,35 @@ impl From<QaError> for ApiError {
             QaError::Model(ModelError::Stopped) => Code::TimeLimit,
             _ => Code::Internal,
         };
-        Self::new(code, one_line(&error))
+        let mut message = one_line(&error);
+        if matches!(code, Code::QuestionTooLong | Code::InvalidOption) {
+            for option in ["--max-seq-len", "--doc-stride"] {
+                message = message.replace(option, &field(option));
+            }
+        }
+        Self::new(code, message)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Limits;
+    use super::super::schema::Ask;
     use super::*;
+
+    #[test]
+    fn options_are_called_as_the_fields_of_requests() {
+        let long = TokenizerError::QuestionTooLong { question: 90, special: 3, max_seq_len: 64 };
+        let stride = TokenizerError::Stride { question: 9, room: 52, stride: 60, max_seq_len: 64 };
+        for (error, code, fields) in [
+            (long, Code::QuestionTooLong, &["raise max_seq_len"][..]),
+            (stride, Code::InvalidOption, &["lower doc_stride", "raise max_seq_len"]),
+        ] {
+            let error = ApiError::from(QaError::from(error));
+            assert!(error.code == code && !error.message.contains("--"), "{error}");
+            assert!(fields.iter().all(|field| error.message.contains(field)), "{error}");
+        }
+    }
 
     #[test]
     fn codes_are_distinct_and_refusals_are_json() {
@@ -168,7 +194,8 @@ mod tests {
         assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
         let error = ApiError::new(Code::QueueFull, "say \"later\"");
         assert_eq!(error.json(None), r#"{"error":{"code":"queue_full","message":"say \"later\""}}"#);
-        assert!(error.json(Some(&7.into())).starts_with(r#"{"id":7,"error":{"#));
+        let id = Ask::parse_line(br#"{"question":"Who?","id":7.0}"#, &Limits::default()).unwrap().id;
+        assert!(error.json(id.as_ref()).starts_with(r#"{"id":7.0,"error":{"#));
         assert_eq!(error.retry_after, Some(1));
         assert_eq!(ApiError::new(Code::NotFound, "").retry_after, None);
     }

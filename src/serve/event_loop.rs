@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,6 +19,7 @@ use super::http::Request;
 use super::listen::{Listener, Stream};
 use super::metrics::Metrics;
 use super::pool::{self, Client, Outcome};
+use super::room::{Held, gives_way};
 use super::routes::{Routed, route};
 
 /// How long no connection is accepted after the system could not give one.
@@ -176,8 +178,8 @@ impl<'a> EventLoop<'a> {
             Event::Stop if self.stop_at.is_none() => {
                 self.stop_at = Some(Instant::now() + self.daemon.limits.stop);
                 self.listeners.clear();
-                self.connections.retain(|_, connection| !connection.is_idle());
                 self.connections.values_mut().for_each(Connection::end);
+                self.end_idle_ones();
             }
             Event::Stop => {}
             Event::Done { connection: id, number, outcome } => {
@@ -232,7 +234,19 @@ impl<'a> EventLoop<'a> {
         self.unfinished.push(id);
     }
 
-    /// Takes new connections; one of those before `known` may be closed for each.
+    /// Closes the idle connections, after what clients had sent before the signal to stop is handled.
+    fn end_idle_ones(&mut self) {
+        let unfinished = &self.unfinished;
+        self.connections.retain(|id, connection| {
+            !connection.is_idle() || has_input(connection.stream()) || unfinished.contains(id)
+        });
+        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
+        for id in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.attend(id, PollFlags::IN);
+        }
+    }
+
+    /// Takes new connections; for each, an idle one of those before `known` may be closed, or one that [`gives_way`].
     fn accept(&mut self, index: usize, known: u64) {
         let daemon = self.daemon;
         for _ in 0..AT_ONCE {
@@ -251,20 +265,29 @@ impl<'a> EventLoop<'a> {
                 }
             };
             Metrics::count(&daemon.metrics.accepted);
-            let mut connection = Connection::new(stream, &daemon.limits);
-            if self.connections.len() >= daemon.limits.connections && !self.close_an_idle_one(known) {
-                daemon.metrics.reject(Code::TooManyConnections);
-                let message = format!("{} connections are open already; try again", daemon.limits.connections);
-                let error = ApiError::new(Code::TooManyConnections, message);
-                connection.respond(&(&error).into(), Manner::LAST, &daemon.limits);
-                // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
-                let _ = connection.send(&daemon.limits);
-                let _ = connection.receive();
+            let connection = Connection::new(stream, &daemon.limits);
+            let full = self.connections.len() >= daemon.limits.connections;
+            if full && !self.close_an_idle_one(known) && !self.close_a_greedy_one(connection.machine()) {
+                self.turn_away(connection);
                 continue;
             }
             self.connections.insert(self.next, connection);
             self.next += 1;
         }
+    }
+
+    /// Closes a connection because there are too many, and tells the client so unless a reply is on its way to it.
+    fn turn_away(&self, mut connection: Connection) {
+        let limits = &self.daemon.limits;
+        self.daemon.metrics.reject(Code::TooManyConnections);
+        if connection.is_sending() {
+            return;
+        }
+        let message = format!("{} connections are open already; try again", limits.connections);
+        connection.respond(&(&ApiError::new(Code::TooManyConnections, message)).into(), Manner::LAST, limits);
+        // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
+        let _ = connection.send(limits);
+        let _ = connection.receive();
     }
 
     /// Closes the connection before `known` that has been idle for the longest time, and is still.
@@ -275,6 +298,20 @@ impl<'a> EventLoop<'a> {
             Some(id) => self.connections.remove(&id).is_some(),
             None => false,
         }
+    }
+
+    /// Closes the connection that [`gives_way`] to one from `newcomer`.
+    fn close_a_greedy_one(&mut self, newcomer: Option<IpAddr>) -> bool {
+        let held = self.connections.iter().map(|(id, connection)| Held {
+            id: *id,
+            machine: connection.machine(),
+            transfer: connection.is_transferring().then(|| connection.deadline()),
+        });
+        let Some(id) = gives_way(&held.collect::<Vec<_>>(), newcomer) else { return false };
+        if let Some(connection) = self.connections.remove(&id) {
+            self.turn_away(connection);
+        }
+        true
     }
 
     fn expire(&mut self) {

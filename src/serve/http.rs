@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
             content_type: None,
         };
         for header in headers {
-            let text = || std::str::from_utf8(header.value).map(str::trim);
+            let text = || std::str::from_utf8(header.value).map(trim_blanks);
             let text = || text().map_err(|_| malformed(&format!("header {} is not UTF-8", header.name)));
             match header.name.to_ascii_lowercase().as_str() {
                 "content-length" => {
@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
                     return Err(ApiError::new(Code::LengthRequired, message));
                 }
                 "connection" => {
-                    for option in text()?.split(',').map(str::trim) {
+                    for option in text()?.split(',').map(trim_blanks) {
                         if option.eq_ignore_ascii_case("close") {
                             fields.keep_alive = false;
                         } else if option.eq_ignore_ascii_case("keep-alive") && !http_1_1 {
@@ -175,6 +175,11 @@ impl<'a> Fields<'a> {
         }
         Ok(fields)
     }
+}
+
+/// Without the white space that HTTP allows around a value: spaces and tabs.
+pub fn trim_blanks(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 fn malformed(problem: &str) -> ApiError {
@@ -317,7 +322,8 @@ mod tests {
     fn connections_stay_open_as_the_version_and_the_client_say() {
         for (version, header, keep) in [
             ("1.1", "", true),
-            ("1.1", "Connection: foo, Close\r\n", false),
+            ("1.1", "Connection: foo, \tClose \r\n", false),
+            ("1.1", "Connection: foo, \u{a0}close\r\n", true),
             ("1.0", "", false),
             ("1.0", "Connection: Keep-Alive\r\n", true),
         ] {
@@ -346,6 +352,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", Code::MalformedRequest),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", Code::MalformedRequest),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Code::MalformedRequest),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: \u{a0}1\r\n\r\nx", Code::MalformedRequest),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\u{2003}\r\n\r\n", Code::ExpectationFailed),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", Code::BodyTooLarge),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", Code::BodyTooLarge),
             ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Code::LengthRequired),

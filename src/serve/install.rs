@@ -75,6 +75,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
         && same_content(from, to).map_err(io_error("read", from))?
         && let Ok(there) = Proven::open(to, threads)
     {
+        make_readable(to)?;
         return Ok(Installed::Same(there.artifact().data_sha256().to_owned()));
     }
     let new = beside(to, "new")?;
@@ -105,6 +106,7 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     }
     let refused = |source| InstallError::Model { path: before.clone(), source };
     let sha256 = Proven::open(&before, threads).map_err(refused)?.artifact().data_sha256().to_owned();
+    make_readable(&before)?;
     // In one step where the file system can. Elsewhere a killed process may leave the present model under both names.
     if renameat_with(CWD, &before, CWD, to, RenameFlags::EXCHANGE).is_err() {
         put(keep(&before, to, "back")?, to)?;
@@ -223,6 +225,16 @@ fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
     let file = File::open(to).map_err(io_error("open", to))?;
     // Readable for the daemon, whoever has installed it.
     file.set_permissions(Permissions::from_mode(0o644)).and_then(|()| file.sync_all()).map_err(io_error("write", to))
+}
+
+/// Makes a model readable for the daemon, if it is not: that is another user.
+fn make_readable(path: &Path) -> Result<(), InstallError> {
+    let error = io_error("make readable for all", path);
+    let mode = fs::metadata(path).map_err(&error)?.permissions().mode();
+    match mode & 0o444 {
+        0o444 => Ok(()),
+        _ => fs::set_permissions(path, Permissions::from_mode(0o644)).map_err(&error),
+    }
 }
 
 /// Another name, beside `to`, for the file `path`, or a copy where the file system has no links.

@@ -1,6 +1,7 @@
 //! `edgeqa serve`: answers for programs and for a page on a screen, all day long.
 //!
-//! - `listen`: where clients connect; `event_loop`: the one thread that talks to all of them; `connection`: one of them
+//! - `listen`: where clients connect; `event_loop`: the one thread that talks to all of them; `connection`: one of them;
+//!   `room`: who gives way when there are too many
 //! - [`http`] and [`schema`]: bytes to requests, without sockets; `routes`: requests to responses; [`error`]: refusals
 //! - [`limits`]: what is taken from a client
 //! - `queue`: the bounded, fair line; `pool`: the one thread that asks the model
@@ -12,8 +13,10 @@
 //! - [`stdio`]: JSON lines instead of HTTP
 //!
 //! There is no async runtime and no HTTP framework: one thread polls all sockets, `httparse` (no dependencies, no allocation, much
-//! used and fuzzed) reads the heads of requests, and one thread computes. A connection costs its buffers: nothing while it is idle,
-//! at most head and body limit together while a request comes in, which with the defaults is 32 times 264 kB in the worst case.
+//! used and fuzzed) reads the heads of requests, and one thread computes. A connection costs its buffers: nothing while it is idle;
+//! for what has come of requests, at most twice as much as head and body limit and one read together (280 KiB with the defaults); and
+//! the reply while that goes out, of which the page with the largest logo is the longest (about 400 kB). With the defaults that is
+//! 32 times 1 MB in the worst case.
 
 mod care;
 pub mod config;
@@ -30,6 +33,7 @@ mod notify;
 pub mod page;
 mod pool;
 mod queue;
+mod room;
 mod routes;
 pub mod schema;
 pub mod stdio;
@@ -42,6 +46,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -56,7 +61,7 @@ use event_loop::{Bell, Event, EventLoop};
 pub use limits::Limits;
 use listen::Listener;
 use metrics::{Gauges, Metrics};
-use model::{ModelProblem, Proven, Slot};
+use model::{ModelProblem, Proven, Settle, Slot};
 use notify::Notify;
 use page::Page;
 use pool::Line;
@@ -83,6 +88,8 @@ pub struct Options {
     pub threads: Threads,
     /// Where the model is.
     pub locate: Locate,
+    /// What is done with a model before it is used.
+    pub settle: Settle,
 }
 
 /// Why the daemon does not start, or ends.
@@ -104,6 +111,19 @@ pub enum ServeError {
         path: PathBuf,
         /// What is wrong with it.
         source: ModelProblem,
+    },
+    /// A question may take so long that systemd would take the daemon for dead.
+    #[error(
+        "a question may take {} s, but with a watchdog of {} s it has to take less than half of that, or systemd would end edgeqa while \
+         it answers; lower --request-timeout, or raise WatchdogSec= of the service",
+        request.as_secs_f64(),
+        watchdog.as_secs_f64()
+    )]
+    Watchdog {
+        /// The longest time of a question.
+        request: Duration,
+        /// How often systemd wants to hear from the daemon.
+        watchdog: Duration,
     },
     /// An address or path cannot be listened on.
     #[error("cannot listen on {at}{}", advice(source))]
@@ -205,6 +225,8 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     // First, so that no signal is lost while the model is read.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("listen for signals"))?;
     let notify = Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?;
+    let watchdog = notify::watchdog();
+    check_watchdog(options.limits.request, watchdog)?;
     let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     if !config.page.has_words() {
         let (language, known) = (&config.page.language, LANGUAGES.join(", "));
@@ -262,7 +284,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     for listener in &listeners {
         log::info!("listening on {}", listener.name());
     }
-    let care = Care::new(Arc::clone(&daemon), notify, options.locate, notify::watchdog());
+    let care = Care::new(Arc::clone(&daemon), notify, options.locate, options.settle, watchdog);
     let care = spawn("care", Box::new(move || care.run(&orders)))?;
     let ended = EventLoop::new(&daemon, bell, events, listeners).run();
     daemon.stopping.store(true, Relaxed);
@@ -272,6 +294,14 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     ended.map_err(system("wait for clients"))?;
     // Nothing is there if a signal was the end and not the lines.
     lines.try_recv().unwrap_or(Ok(()))
+}
+
+/// The self-test of the watchdog waits for the question that is being answered, for half of the watchdog's time at most.
+fn check_watchdog(request: Duration, watchdog: Option<Duration>) -> Result<(), ServeError> {
+    match watchdog {
+        Some(watchdog) if request >= watchdog / 2 => Err(ServeError::Watchdog { request, watchdog }),
+        _ => Ok(()),
+    }
 }
 
 /// Does what signals say. A second signal to stop ends the process at once.
@@ -333,9 +363,9 @@ fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
 /// The model, or the previous one if that cannot be used: a device that nobody is near should answer.
 fn first_model(options: &Options) -> Result<Proven, ServeError> {
     let path = (options.locate)().map_err(ServeError::NoModel)?;
-    Proven::open(&path, &options.threads).or_else(|problem| {
+    Proven::open_settled(&path, &options.threads, &options.settle).or_else(|problem| {
         let before = previous(&path);
-        let model = Proven::open(&before, &options.threads);
+        let model = Proven::open_settled(&before, &options.threads, &options.settle);
         let unusable = |problem| ServeError::Model { path: path.clone(), source: problem };
         match model {
             Ok(model) => {

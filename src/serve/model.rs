@@ -28,6 +28,9 @@ pub enum ModelProblem {
     /// It is valid, but does not answer as a model must.
     #[error("the self-test failed: {0}; convert or copy the model again")]
     SelfTest(String),
+    /// It cannot be kept in memory as it should be.
+    #[error("{0}")]
+    Memory(String),
     /// It was written to while it was read or in use.
     #[error("{} was changed in place; replace models with `edgeqa model install`, never by writing into them", .0.display())]
     Changed(PathBuf),
@@ -45,6 +48,7 @@ impl ModelProblem {
             },
             Self::Invalid(_) => "invalid",
             Self::SelfTest(_) => "self_test",
+            Self::Memory(_) => "memory",
             Self::Changed(_) => "changed",
         }
     }
@@ -78,6 +82,9 @@ impl Identity {
     }
 }
 
+/// What is done with a model that was opened, before it is read: it may have to stay in memory.
+pub type Settle = Box<dyn Fn(&Artifact) -> Result<(), String> + Send>;
+
 /// A model whose checksum and self-test have passed.
 #[derive(Debug)]
 pub struct Proven {
@@ -97,10 +104,20 @@ impl Proven {
     /// # Errors
     /// [`ModelProblem`], for the first thing that is wrong.
     pub fn open(path: &Path, threads: &Threads) -> Result<Self, ModelProblem> {
+        let nothing: Settle = Box::new(|_| Ok(()));
+        Self::open_settled(path, threads, &nothing)
+    }
+
+    /// The same, with `settle` done before all else.
+    ///
+    /// # Errors
+    /// [`ModelProblem`].
+    pub fn open_settled(path: &Path, threads: &Threads, settle: &Settle) -> Result<Self, ModelProblem> {
         let unusable = |source| QaError::Artifact { path: path.to_owned(), source };
         let changed = || ModelProblem::Changed(path.to_owned());
         let opened = (0..OPENINGS).find_map(|_| open_once(path).transpose());
         let (artifact, file, identity) = opened.ok_or_else(changed)?.map_err(unusable)?;
+        settle(&artifact).map_err(ModelProblem::Memory)?;
         artifact.verify().map_err(unusable)?;
         let reader = Reader::from_artifact(&artifact)?.on(threads.clone());
         let expected = probe(&reader)?;

@@ -13,7 +13,7 @@ use super::error::{ApiError, Code};
 use super::metrics::Metrics;
 use super::model::{ModelProblem, Proven};
 use super::queue::{Queue, Refused};
-use super::schema::Ask;
+use super::schema::{Ask, Id};
 use crate::documents::{Library, RetrievalOptions};
 use crate::guard::guard;
 use crate::model::Stop;
@@ -159,7 +159,7 @@ pub fn work(daemon: &Daemon) {
 #[derive(Serialize)]
 struct Reply<'a, A> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a serde_json::Value>,
+    id: Option<&'a Id>,
     #[serde(flatten)]
     answer: &'a A,
     model: &'a str,

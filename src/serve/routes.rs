@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::error::{ApiError, Code};
-use super::http::{Request, Response};
+use super::http::{Request, Response, trim_blanks};
 use super::metrics::Refusal;
 use super::schema::Ask;
 use super::{Daemon, Limits};
@@ -85,7 +85,7 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 fn check_type(request: &Request<'_>) -> Result<(), ApiError> {
-    let kind = request.content_type.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let kind = request.content_type.map(|kind| trim_blanks(kind.split(';').next().unwrap_or_default()));
     match kind {
         Some(kind) if kind.eq_ignore_ascii_case("application/json") => Ok(()),
         _ => Err(ApiError::new(Code::UnsupportedMediaType, "send JSON, with Content-Type: application/json")),

@@ -4,11 +4,9 @@ use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 
-use serde_json::Value;
-
 use super::error::{ApiError, Code};
 use super::pool::{self, Client, Outcome};
-use super::schema::Ask;
+use super::schema::{Ask, Id};
 use super::{Daemon, Limits, ServeError, system};
 
 /// Answers every line of `input` until it ends, nobody reads `output` any more, or the daemon is to stop.
@@ -43,7 +41,7 @@ pub fn serve(daemon: &Daemon, mut input: impl BufRead, mut output: impl Write) -
 }
 
 /// The reply to a line, or why there is none and the line's `id`.
-fn answer(daemon: &Daemon, line: &[u8]) -> Result<String, (Option<Value>, ApiError)> {
+fn answer(daemon: &Daemon, line: &[u8]) -> Result<String, (Option<Id>, ApiError)> {
     let ask = Ask::parse_line(line, &daemon.limits)?;
     let id = ask.id.clone();
     outcome(daemon, ask).map_err(|error| (id, error))

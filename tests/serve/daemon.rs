@@ -109,6 +109,13 @@ impl Daemon {
         assert!(status.expect("kill").success());
     }
 
+    /// Stops it, until it gets the signal to go on.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait("the stop", || fs::read_to_string(&stat).expect("a process").contains(") T ").then_some(()));
+    }
+
     /// Waits for its end.
     pub fn end(&mut self) -> ExitStatus {
         let child = &mut self.child;

@@ -97,6 +97,22 @@ fn models_are_installed_brought_back_and_shown() {
 }
 
 #[test]
+fn models_that_stay_or_come_back_are_for_all_to_read() {
+    let models = Models::new();
+    let previous = models.folder.path().join("in/model.safetensors.previous");
+    let private = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    let mode = || fs::metadata(models.installed()).unwrap().permissions().mode() & 0o777;
+    success(models.install(&models.offer("-3.4")));
+    success(models.install(&models.offer("-3.5")));
+    private(&models.installed());
+    assert!(success(models.install(&models.offer("-3.5"))).starts_with("there already: "));
+    assert_eq!(mode(), 0o644);
+    private(&previous);
+    success(run(&mut models.model(&["rollback"]), ""));
+    assert_eq!(mode(), 0o644);
+}
+
+#[test]
 fn folders_that_root_makes_are_for_all_to_read() {
     if !rustix::process::geteuid().is_root() {
         skipped("folders_that_root_makes_are_for_all_to_read: not root");

@@ -7,8 +7,9 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::common::program::{failure, run};
 use super::common::skip::skipped;
-use super::daemon::{Client, Daemon, EMPTY, edgeqa, long, post, short, variant, wait};
+use super::daemon::{Client, Daemon, EMPTY, demo, edgeqa, long, post, short, variant, wait};
 
 #[test]
 fn what_is_being_answered_is_finished_before_the_end() {
@@ -28,6 +29,23 @@ fn what_is_being_answered_is_finished_before_the_end() {
     assert!(TcpStream::connect(("127.0.0.1", daemon.port)).is_err());
     assert!(daemon.end().success());
     daemon.wait_for_log("stopping, after what is being answered");
+}
+
+#[test]
+fn requests_that_came_before_the_signal_are_answered() {
+    // Which of the two the daemon sees first is chance.
+    for _ in 0..16 {
+        let mut daemon = Daemon::start(&[]);
+        let (mut asks, mut idle) = (daemon.connect(), daemon.connect());
+        assert_eq!([&mut asks, &mut idle].map(|client| client.get("/healthz").status), [200, 200]);
+        daemon.stop();
+        asks.send(post(&short().to_string()));
+        daemon.signal("TERM");
+        daemon.signal("CONT");
+        assert_eq!(asks.reply().json()["answer"], "Jonas Ekdahl");
+        assert!(idle.is_closed());
+        assert!(daemon.end().success());
+    }
 }
 
 #[test]
@@ -164,6 +182,19 @@ fn a_socket_of_systemd_is_used() {
 }
 
 #[test]
+fn a_question_may_not_outlast_the_watchdog() {
+    let serve = |seconds: &str| {
+        let mut command = edgeqa();
+        run(command.args(["serve", "--stdio", "--request-timeout", seconds]).env("WATCHDOG_USEC", "6000000"), "")
+    };
+    let errors = failure(serve("3"), 1);
+    for part in ["a question may take 3 s", "a watchdog of 6 s", "--request-timeout", "WatchdogSec="] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    assert!(serve("2.9").status.success());
+}
+
+#[test]
 fn systemd_is_told_and_the_watchdog_only_after_a_test() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.safetensors");
@@ -178,7 +209,7 @@ fn systemd_is_told_and_the_watchdog_only_after_a_test() {
     };
     let mut daemon = Daemon::of(
         edgeqa()
-            .args(["serve", "--listen", "127.0.0.1:0", "--model", model.to_str().unwrap()])
+            .args(["serve", "--listen", "127.0.0.1:0", "--request-timeout", "2", "--model", model.to_str().unwrap()])
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "6000000")
             .env("JOURNAL_STREAM", "8:1"),
@@ -216,4 +247,33 @@ fn systemd_is_told_and_the_watchdog_only_after_a_test() {
         }
     };
     assert!(last.contains("STATUS="));
+}
+
+#[test]
+fn the_model_stays_in_memory_if_that_is_asked_for() {
+    let locked = |args: &[&str]| {
+        let daemon = Daemon::start(args);
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("a size");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
+    };
+    let size = fs::metadata(demo()).unwrap().len();
+    assert!(locked(&[]) < size && locked(&["--prefault"]) < size);
+    // Limits do not bind everybody.
+    let output = run(edgeqa().args(["serve", "--stdio", "--mlock"]), "");
+    if output.status.success() {
+        assert!(locked(&["--mlock"]) >= size);
+    } else {
+        let errors = failure(output, 1);
+        assert!(errors.contains("--mlock cannot keep the model") && errors.contains("LimitMEMLOCK="), "{errors}");
+    }
+}
+
+#[test]
+fn missing_memory_is_told_before_it_is_too_late() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -d 8192; exec \"$0\" serve --stdio --threads 1", env!("CARGO_BIN_EXE_edgeqa")]);
+    let output = run(command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear(), "");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("the limit of 8.4 MB (RLIMIT_DATA)") && errors.contains("that are needed"), "{errors}");
 }

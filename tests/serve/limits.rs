@@ -1,10 +1,11 @@
 //! Clients that are slow, many, impatient or gone.
 
-use std::fs;
 use std::io::Write;
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::daemon::{Daemon, long, post, short, wait};
+use super::common::skip::skipped;
+use super::daemon::{Client, Daemon, edgeqa, long, post, short, wait};
 
 #[test]
 fn a_dribbling_client_is_cut_off_while_others_are_served() {
@@ -113,9 +114,7 @@ fn connections_are_counted_and_idle_ones_give_way() {
 fn who_has_sent_a_request_is_answered_also_if_others_have_to_go() {
     let daemon = Daemon::start(&["--max-connections", "4"]);
     // They all have connected and asked before the daemon sees the first of them.
-    daemon.signal("STOP");
-    let stat = format!("/proc/{}/stat", daemon.child.id());
-    wait("the stop", || fs::read_to_string(&stat).unwrap().contains(") T ").then_some(()));
+    daemon.stop();
     let mut clients: Vec<_> = (0..8).map(|_| daemon.connect()).collect();
     for client in &mut clients {
         client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -125,4 +124,35 @@ fn who_has_sent_a_request_is_answered_also_if_others_have_to_go() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503, 503]);
     assert_eq!(daemon.metric("edgeqa_rejected_total{code=\"too_many_connections\"}"), 4.0);
+}
+
+/// An address of this machine that is not only its own: whoever comes from it counts as another machine.
+fn other_machine() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent.
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test]
+fn a_machine_with_unfinished_requests_keeps_nobody_out() {
+    let Some(other) = other_machine() else {
+        skipped("a_machine_with_unfinished_requests_keeps_nobody_out: this machine has no address but its own");
+        return;
+    };
+    let daemon = Daemon::of(edgeqa().args(["serve", "--listen", "0.0.0.0:0", "--max-connections", "3"]));
+    let mut greedy: Vec<_> =
+        (0..3).map(|_| Client::new(TcpStream::connect((other, daemon.port)).expect("connected"))).collect();
+    // The daemon has them all before anybody else comes.
+    assert!(greedy.iter_mut().all(|client| client.get("/healthz").status == 200));
+    for client in &mut greedy {
+        client.send("GET /healthz HTTP/1.1\r\n");
+    }
+    assert_eq!(daemon.get("/healthz").status, 200);
+    let refused = greedy[0].reply();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_connections"));
+    for client in &mut greedy[1..] {
+        client.send("Host: localhost\r\n\r\n");
+        assert_eq!(client.reply().status, 200);
+    }
 }

@@ -34,6 +34,16 @@ fn every_line_has_its_reply_in_order() {
 }
 
 #[test]
+fn ids_are_repeated_as_they_are_written() {
+    let id = r#"[12345678901234567890123, 1.50, "\u00e9"]"#;
+    let question = |text: &str| format!(r#"{{"question":"{text}","context":"Ada kept the light.","id": {id} }}"#);
+    let output =
+        run(edgeqa().args(["serve", "--stdio"]), format!("{}\n{}\n", question("Who kept the light?"), question("")));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.starts_with(&format!(r#"{{"id":{id},"#))).count(), 2, "{lines}");
+}
+
+#[test]
 fn a_line_has_limited_length_and_time() {
     let lines = format!("{}\n{}\n{}\n", "x".repeat(300_000), long(), short());
     let replies = replies(&["--request-timeout", "2", "--threads", "1"], &lines);

@@ -8,7 +8,7 @@ use edgeqa::documents::RetrievalOptions;
 use edgeqa::numbers::{seconds, whole};
 use edgeqa::serve::Limits;
 
-use super::ThreadArgs;
+use super::{MemoryArgs, ThreadArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,8 @@ A client that closes its sending half before it has the reply counts as gone.
 
 SIGHUP reads model and documents again; a model file that is replaced is noticed
 without it. SIGTERM stops after what is being answered. Sockets of systemd
-(LISTEN_FDS) are used, NOTIFY_SOCKET is told.
+(LISTEN_FDS) are used, NOTIFY_SOCKET is told. With --mlock both models are in memory
+while one takes the other's place.
 The log is on standard error; RUST_LOG sets its level (default: info).";
 
 /// Arguments of `edgeqa serve`.
@@ -77,11 +78,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = whole(1..=10_000))]
     pub max_queue: usize,
 
-    /// Connections that may be open at the same time
+    /// Connections that may be open at the same time; for more, idle ones are closed, then unfinished requests and replies of the other
+    /// machine that has most connections
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = whole(1..=10_000))]
     pub max_connections: usize,
 
-    /// Seconds from a request to its answer, waiting included
+    /// Seconds from a request to its answer, waiting included; less than half of WatchdogSec= if systemd watches edgeqa, that is less
+    /// than 60 in the service that comes with it
     #[arg(long, value_name = "S", default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds(0.01))]
     pub request_timeout: f64,
 
@@ -104,6 +107,10 @@ pub struct ServeArgs {
     /// Model file, always compared with its checksum [default: where `edgeqa ask` finds one]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+
+    /// Where it is kept, and any that takes its place.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
