@@ -70,6 +70,13 @@ macro_rules! each {
     };
 }
 
+/// Adds the products of the registers called 2 and 3 to those called 1.
+macro_rules! add_products {
+    () => {
+        lines!("vmla.f32 q8, q12, q0", "vmla.f32 q9, q13, q1", "vmla.f32 q10, q14, q2", "vmla.f32 q11, q15, q3")
+    };
+}
+
 lanes! {
     /// `a + b`.
     fn add(a: F32, b: F32) = edgeqa_neon32_add load!(1 "r0"), load!(2 "r1"), each!("vadd.f32"), store!("r2");
@@ -86,10 +93,7 @@ lanes! {
         load!(2 "r0"),
         load!(3 "r1"),
         load!(1 "r2"),
-        "vmla.f32 q8, q12, q0",
-        "vmla.f32 q9, q13, q1",
-        "vmla.f32 q10, q14, q2",
-        "vmla.f32 q11, q15, q3",
+        add_products!(),
         store!("r3");
     /// The integers as `f32`, rounded to nearest even.
     fn to_f32(x: [i32; LANES]) = edgeqa_neon32_to_f32 load!(1 "r0"), each!("vcvt.f32.s32" ""), store!("r1");
@@ -119,10 +123,7 @@ lanes! {
         "vld1.32 {{d0-d3}}, [r2]!",
         "vld1.32 {{d4-d7}}, [r2]!",
         load!(1 "r2"),
-        "vmla.f32 q8, q12, q0",
-        "vmla.f32 q9, q13, q1",
-        "vmla.f32 q10, q14, q2",
-        "vmla.f32 q11, q15, q3",
+        add_products!(),
         store!("r3");
 }
 
