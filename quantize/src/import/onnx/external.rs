@@ -1,7 +1,7 @@
 //! Tensor data that an ONNX model keeps in other files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -19,13 +19,13 @@ pub(super) fn inline(model: &mut ModelProto, folder: &Path) -> anyhow::Result<Ve
     let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
         if tensor.data_location == Some(DataLocation::External as i32) {
-            let (path, data) = read(tensor, folder).with_context(|| format!("external data of {:?}", tensor.name))?;
-            let size = fs::metadata(&path).map_or(0, |file| file.len());
-            let read = files.entry(path).or_default();
-            *read += data.len() as u64;
+            let (path, size, data) =
+                read(tensor, folder).with_context(|| format!("external data of {:?}", tensor.name))?;
+            let taken = files.entry(path).or_default();
+            *taken += data.len() as u64;
             // Tied weights may share their bytes.
             ensure!(
-                *read <= size.saturating_mul(2),
+                *taken <= size.saturating_mul(2),
                 "external data of {:?}: the tensors up to this one take more than twice the bytes of their file",
                 tensor.name
             );
@@ -37,7 +37,8 @@ pub(super) fn inline(model: &mut ModelProto, folder: &Path) -> anyhow::Result<Ve
     Ok(files.into_keys().collect())
 }
 
-fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+/// A tensor's data, and the file that holds it, with its size.
+fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, u64, Vec<u8>)> {
     let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     let number = |key: &str| entry(key).map(|v| v.parse::<u64>().with_context(|| format!("{key} {v:?}"))).transpose();
     let location = Path::new(entry("location").context("no location")?);
@@ -61,7 +62,7 @@ fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, Vec<u8>
     let mut data = Vec::new();
     let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length).read_to_end(&mut data));
     read.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((path, data))
+    Ok((path, size, data))
 }
 
 /// The bytes that a tensor's values take, by its shape and type.
@@ -75,4 +76,39 @@ fn bytes_of_values(tensor: &TensorProto) -> anyhow::Result<u64> {
     };
     let mut sizes = tensor.dims.iter().map(|&size| u64::try_from(size).ok());
     sizes.try_fold(of_value, |all, size| all.checked_mul(size?)).with_context(|| format!("shape {:?}", tensor.dims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::{GraphProto, StringStringEntryProto};
+
+    /// `count` tensors of two f32 that are all the file "weights".
+    fn model(count: usize) -> ModelProto {
+        let tensor = |i| TensorProto {
+            name: format!("t{i}"),
+            dims: vec![2],
+            data_type: DataType::Float as i32,
+            data_location: Some(DataLocation::External as i32),
+            external_data: vec![StringStringEntryProto { key: "location".into(), value: "weights".into() }],
+            ..TensorProto::default()
+        };
+        let graph = GraphProto { initializer: (0..count).map(tensor).collect(), ..GraphProto::default() };
+        ModelProto { graph: Some(graph), ..ModelProto::default() }
+    }
+
+    #[test]
+    fn two_tensors_may_share_a_file_and_three_may_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("weights"), b"8 bytes.").unwrap();
+
+        let mut tied = model(2);
+        assert_eq!(inline(&mut tied, folder.path()).unwrap(), [folder.path().join("weights")]);
+        for tensor in tied.graph.unwrap().initializer {
+            assert_eq!((tensor.raw_data.as_slice(), tensor.data_location), (&b"8 bytes."[..], None), "{}", tensor.name);
+        }
+
+        let error = inline(&mut model(3), folder.path()).unwrap_err().to_string();
+        assert!(error.contains("\"t2\"") && error.contains("more than twice"), "{error}");
+    }
 }
