@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Upper bound of every size in a configuration. It keeps products of two sizes far from overflow and refuses
+/// Upper bound of every size in a configuration. It keeps products of two sizes within 64 bits and refuses
 /// absurd files early; real models are orders of magnitude below.
 const MAX_SIZE: usize = 1 << 22;
 /// The largest inner dimension for which `u8 x i8` dot products cannot overflow an `i32` accumulator:

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, Metadata, OverallScores};
+use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, MAX_HEADER, Metadata, OverallScores};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::tokenizer::QaTokenizer;
 use serde_json::{Value, json};
@@ -114,7 +114,29 @@ fn every_truncation_is_an_error_and_names_the_tensor() {
     }
     let mut longer = temp.bytes.clone();
     longer.push(0);
-    assert!(matches!(temp.open(&longer), Err(ArtifactError::NotSafetensors(_))));
+    let error = temp.open(&longer).expect_err("refused");
+    let (len, longer) = (temp.bytes.len() as u64, temp.bytes.len() as u64 + 1);
+    assert!(
+        matches!(error, ArtifactError::Overlong { expected, found } if (expected, found) == (len, longer)),
+        "{error}"
+    );
+    message(&error, &[&len.to_string(), &longer.to_string(), "copy or download it again"]);
+}
+
+/// Nothing of a header that is too long is parsed, which takes many times its bytes.
+#[test]
+fn headers_have_a_longest_length() {
+    let temp = Temp::new();
+    let with = |header_len: usize| {
+        let mut file = (header_len as u64).to_le_bytes().to_vec();
+        file.extend(br#"{"x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
+        file.resize(8 + header_len, b' ');
+        temp.open(&file).expect_err("no model")
+    };
+    assert!(matches!(with(MAX_HEADER), ArtifactError::NotEdgeqa));
+    let error = with(MAX_HEADER + 1);
+    assert!(matches!(error, ArtifactError::HeaderLength { found } if found == MAX_HEADER as u64 + 1), "{error}");
+    message(&error, &["header", "edgeqa-quantize", "download"]);
 }
 
 #[test]

@@ -38,7 +38,12 @@ impl Input {
         let made = !is_onnx(&weights)
             && !matches!(
                 Artifact::open(&weights),
-                Err(ArtifactError::NotSafetensors(_) | ArtifactError::NotEdgeqa | ArtifactError::Io { .. })
+                Err(ArtifactError::NotSafetensors(_)
+                    | ArtifactError::NotEdgeqa
+                    | ArtifactError::Io { .. }
+                    | ArtifactError::HeaderLength { .. }
+                    | ArtifactError::Truncated { .. }
+                    | ArtifactError::Overlong { .. })
             );
         ensure!(!made, "{} is an edgeqa model already; give the original that it was made from", weights.display());
         let input = Self {

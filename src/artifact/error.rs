@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use safetensors::Dtype;
 
+use super::MAX_HEADER;
 use super::schema::CHARSMAP;
 use crate::vocabulary::Fault;
 
@@ -23,8 +24,19 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// The beginning of the file is no safetensors header.
-    #[error("not a safetensors file ({0}); give a model made by `edgeqa-quantize`")]
+    #[error(
+        "not a safetensors file ({0}); give a model made by `edgeqa-quantize`; if it is one, copy or download it again"
+    )]
     NotSafetensors(String),
+    /// The header is longer than that of any model; nothing of it was read.
+    #[error(
+        "its header has {found} bytes, more than the {MAX_HEADER} that a model's may have; give a model made by `edgeqa-quantize`; if \
+         it is one, copy or download it again"
+    )]
+    HeaderLength {
+        /// Bytes it is said to have.
+        found: u64,
+    },
     /// A header without edgeqa's metadata: some other model.
     #[error(
         "a safetensors file, but not an edgeqa model; convert it first: edgeqa-quantize <folder> --out model.safetensors"
@@ -37,6 +49,16 @@ pub enum ArtifactError {
     Truncated {
         /// The first tensor that is cut off.
         tensor: String,
+        /// Bytes the header promises.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// More bytes than the header promises.
+    #[error(
+        "the file goes on after its last tensor: it has {found} bytes instead of {expected}; copy or download it again"
+    )]
+    Overlong {
         /// Bytes the header promises.
         expected: u64,
         /// Bytes there are.

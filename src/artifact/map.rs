@@ -50,9 +50,9 @@ impl Mapping {
         }
         let file = File::open(path).map_err(io("open"))?;
         // SAFETY: the map is read-only and private to this process's view. Rust's rule that the bytes behind `&[u8]` do not
-        // change is the duty documented above: models are replaced by rename, never written in place. Nothing in
-        // memory safety depends on the values: every offset and length is validated once and kept outside the map, and
-        // all types viewed in the map (integers and floats) accept any bit pattern.
+        // change is the duty documented above: models are replaced by rename, never written in place. Little depends on it:
+        // offsets and lengths are validated once and kept outside the map, and numbers viewed in it may have any bit pattern. What
+        // is validated as UTF-8 and used in the map must stay so.
         let map = unsafe { Mmap::map(&file) }.map_err(io("map"))?;
         Ok(Arc::new(Self { map, keep: AtomicBool::new(false) }))
     }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::map::{Access, Mapping};
 use super::metadata::{Checksums, Metadata};
 use super::schema::{self, Precision, SCORES, SCORES_F64, TRIE, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, seal};
+use super::{ALIGNMENT, ArtifactError, MAX_HEADER, PADDING_SUFFIX, View, seal};
 use crate::checksum::hex;
 use crate::kernels::layout::{KG, NR};
 use crate::vocabulary::{Fault, Trie};
@@ -48,7 +48,7 @@ impl Artifact {
     pub fn open(path: &Path) -> Result<Self, ArtifactError> {
         let map = Mapping::open(path)?;
         let bytes = map.bytes();
-        let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(bytes, e))?;
+        let (header_len, header) = read_header(bytes)?;
         let data_start = 8 + header_len;
         let (metadata, checksums) = Metadata::from_entries(header.metadata().as_ref())?;
         let tensors: BTreeMap<String, TensorInfo> = header
@@ -70,12 +70,20 @@ impl Artifact {
     /// rows of the tokens present. What is read ahead cannot be dropped until it is there, so whoever has to say something of a
     /// limit on memory does it before.
     pub(crate) fn read_ahead(&self) {
-        let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
-        let (start, end) = encoder.fold((usize::MAX, 0), |(start, end), b| (start.min(b.start), end.max(b.end)));
-        self.map.advise(start..end, Access::Soon);
+        self.map.advise(self.encoder(), Access::Soon);
         if let Some(words) = self.tensors.get("embeddings.word.weight") {
             self.map.advise(words.bytes.clone(), Access::Random);
         }
+    }
+
+    /// The bytes of the file that hold the encoder, all of which every window reads.
+    pub fn encoder(&self) -> Range<usize> {
+        let encoder = self.tensors.iter().filter(|(name, _)| name.starts_with("encoder.")).map(|(_, info)| &info.bytes);
+        let span = |span: Option<Range<usize>>, bytes: &Range<usize>| match span {
+            Some(span) => Some(span.start.min(bytes.start)..span.end.max(bytes.end)),
+            None => Some(bytes.clone()),
+        };
+        encoder.fold(None, span).unwrap_or_default()
     }
 
     /// Reads the whole file into memory now, so that no question waits for the disk, and keeps it mapped. Where memory is short,
@@ -281,32 +289,43 @@ fn check_tensor(spec: &TensorSpec, info: &TensorInfo) -> Result<(), ArtifactErro
     Ok(())
 }
 
-/// Turns the parser's error into ours; a file that is cut off names the tensor where it ends.
-fn header_error(file: &[u8], error: SafeTensorError) -> ArtifactError {
-    if matches!(error, SafeTensorError::MetadataIncompleteBuffer)
-        && let Some(truncated) = find_truncation(file)
-    {
-        return truncated;
+/// Length and content of the header, which is not parsed if it is too long.
+fn read_header(file: &[u8]) -> Result<(usize, safetensors::tensor::Metadata), ArtifactError> {
+    if let Some((&length, _)) = file.split_first_chunk() {
+        let found = u64::from_le_bytes(length);
+        // What is longer than its file is no header at all.
+        if found > MAX_HEADER as u64 && found < file.len() as u64 {
+            return Err(ArtifactError::HeaderLength { found });
+        }
     }
-    ArtifactError::NotSafetensors(error.to_string())
+    SafeTensors::read_metadata(file).map_err(|error| {
+        match error {
+            SafeTensorError::MetadataIncompleteBuffer => wrong_length(file),
+            _ => None,
+        }
+        .unwrap_or_else(|| ArtifactError::NotSafetensors(error.to_string()))
+    })
 }
 
-fn find_truncation(file: &[u8]) -> Option<ArtifactError> {
+/// What is wrong with a file that has not as many bytes as its header promises; of one that is cut off, the first tensor that is.
+fn wrong_length(file: &[u8]) -> Option<ArtifactError> {
     let (len, rest) = file.split_first_chunk::<8>()?;
     let header_len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
     let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(rest.get(..header_len)?).ok()?;
     let data_len = (rest.len() - header_len) as u64;
     let ends = header.iter().filter_map(|(name, info)| Some((info.get("data_offsets")?.get(1)?.as_u64()?, name)));
-    let (mut first_cut, mut expected) = (None, 0);
+    let (mut first_cut, mut end_of_data) = (None, 0);
     for (end, name) in ends {
-        expected = expected.max(end);
+        end_of_data = end_of_data.max(end);
         if end > data_len && first_cut.is_none_or(|(e, _)| end < e) {
             first_cut = Some((end, name));
         }
     }
-    first_cut.map(|(_, tensor)| ArtifactError::Truncated {
-        tensor: tensor.clone(),
-        expected: expected.saturating_add(8 + header_len as u64),
-        found: file.len() as u64,
-    })
+    let expected = end_of_data.saturating_add(8 + header_len as u64);
+    let found = file.len() as u64;
+    match first_cut {
+        Some((_, tensor)) => Some(ArtifactError::Truncated { tensor: tensor.clone(), expected, found }),
+        None if end_of_data < data_len => Some(ArtifactError::Overlong { expected, found }),
+        None => None,
+    }
 }

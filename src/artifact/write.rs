@@ -10,9 +10,9 @@ use tempfile::NamedTempFile;
 
 use super::metadata::Metadata;
 use super::schema::{self, LinearSpec, Precision, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, seal};
+use super::{ALIGNMENT, ArtifactError, MAX_HEADER, PADDING_SUFFIX, seal};
 use crate::checksum::hex;
-use crate::replace::{behind_links, beside, folder_of, is_special, sync_folder};
+use crate::replace::{behind_links, beside, folder_of, is_special, publish};
 
 /// Tensor contents by name, each the little-endian bytes of its elements.
 pub type TensorData = BTreeMap<String, Vec<u8>>;
@@ -36,9 +36,7 @@ impl Pending {
     /// # Errors
     /// If the rename fails.
     pub fn publish(self) -> Result<(), ArtifactError> {
-        self.file.persist(&self.target).map_err(|e| io_error("rename to", &self.target)(e.error))?;
-        sync_folder(folder_of(&self.target));
-        Ok(())
+        publish(self.file, &self.target).map_err(io_error("rename to", &self.target))
     }
 }
 
@@ -46,9 +44,13 @@ impl Pending {
 ///
 /// # Errors
 /// [`ArtifactError::Missing`], [`ArtifactError::Superfluous`] or [`ArtifactError::Shape`] if `data` are not the tensors that
-/// `metadata.config` implies; [`ArtifactError::Io`] if writing fails.
+/// `metadata.config` implies; [`ArtifactError::HeaderLength`] if the header, in which the metadata are, is longer than readers take;
+/// [`ArtifactError::Io`] if writing fails.
 pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pending, ArtifactError> {
-    let (header, tensors) = layout(metadata, data)?;
+    let (header, tensors) = layout(target, metadata, data)?;
+    if header.len() > MAX_HEADER {
+        return Err(ArtifactError::HeaderLength { found: header.len() as u64 });
+    }
     if is_special(target) {
         return Err(io_error("replace", target)(io::Error::other("it is neither a file nor a folder")));
     }
@@ -84,10 +86,15 @@ fn write_all(out: &mut impl Write, header: &[u8], tensors: &[Placed<'_>]) -> io:
     out.flush()
 }
 
-fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec<Placed<'a>>), ArtifactError> {
+fn layout<'a>(
+    target: &Path,
+    metadata: &Metadata,
+    data: &'a TensorData,
+) -> Result<(Vec<u8>, Vec<Placed<'a>>), ArtifactError> {
     let length = |tensor: String| data.get(&tensor).map(Vec::len);
     let is_half = |spec: &LinearSpec| {
-        length(format!("{}.weight", spec.name)) == Some(2 * spec.shape.n * spec.shape.k)
+        length(format!("{}.weight", spec.name))
+            .is_some_and(|found| Some(found) == size(&[spec.shape.n, spec.shape.k], 16))
             && length(format!("{}.column_sum", spec.name)).is_none()
     };
     let form = TokenizerForm::of(|name| data.contains_key(name));
@@ -107,14 +114,19 @@ fn layout<'a>(metadata: &Metadata, data: &'a TensorData) -> Result<(Vec<u8>, Vec
             continue;
         };
         let shape = spec.shape.clone().unwrap_or_else(|| vec![bytes.len() * 8 / spec.dtype.bitsize()]);
-        if bytes.len() * 8 != shape.iter().product::<usize>() * spec.dtype.bitsize() {
+        if Some(bytes.len()) != size(&shape, spec.dtype.bitsize()) {
             return Err(ArtifactError::Shape { tensor: spec.name, found: vec![bytes.len()], expected: shape });
         }
         let padding = bytes.len().next_multiple_of(ALIGNMENT) - bytes.len();
         tensors.push(Placed { spec, shape, bytes, padding });
     }
-    let header = header(metadata, &tensors).map_err(|e| ArtifactError::NotSafetensors(e.to_string()))?;
+    let header = header(metadata, &tensors).map_err(|error| io_error("describe", target)(error.into()))?;
     Ok((header, tensors))
+}
+
+/// Bytes of a tensor whose elements have so many bits, which are whole bytes in all; `None` if that is more than can be.
+fn size(shape: &[usize], bits: usize) -> Option<usize> {
+    Some(shape.iter().try_fold(bits, |all, &size| all.checked_mul(size))? / 8)
 }
 
 /// The JSON header with its checksum, padded with spaces so that the data after it start on the alignment.

@@ -43,6 +43,7 @@ impl ModelProblem {
             Self::Invalid(QaError::Artifact { source, .. } | QaError::Weights(source)) => match source {
                 ArtifactError::Io { .. } => "unreadable",
                 ArtifactError::Truncated { .. } => "truncated",
+                ArtifactError::Overlong { .. } => "overlong",
                 ArtifactError::Checksum { .. } | ArtifactError::Header { .. } => "checksum",
                 _ => "invalid",
             },
