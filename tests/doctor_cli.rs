@@ -35,7 +35,7 @@ fn doctor_says_what_runs_here() {
     if cfg!(target_os = "linux") {
         assert_eq!(report["weights_are_mapped"], true);
         let memory = &report["memory"];
-        assert_eq!(memory["weights"]["private_dirty"], 0);
+        assert_eq!(memory["weights"]["anonymous"], 0);
         assert!(memory["weights"]["bytes"].as_u64() >= Some(4096));
         let process = |name: &str| memory["process"][name].as_u64();
         assert!(process("private_dirty") > Some(0) && process("resident") > process("private_dirty"), "{memory}");

@@ -76,6 +76,24 @@ fn what_is_missing_is_said_before_it_is_too_late() {
     assert!(warning < computes, "{errors}");
 }
 
+/// What the program itself uses counts, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn addresses_for_the_model_are_compared_with_their_limit() {
+    let bench = Bench::new();
+    let model = bench.folder.path().join("large.safetensors");
+    let bytes = 512 << 20;
+    std::fs::File::create(&model).and_then(|file| file.set_len(bytes)).expect("a file with nothing in it");
+    let plain = bench.command(&["inspect", model.to_str().expect("UTF-8")]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("ulimit -v {} && exec \"$@\"", (bytes + (2 << 20)) / 1024), "sh"]);
+    let output = run(shell.arg(plain.get_program()).args(plain.get_args()).env_clear(), "");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("RLIMIT_AS allows 539.0 MB of addresses, of which "), "{errors}");
+    assert!(errors.contains("raise it by at least ") && errors.contains("cannot map"), "{errors}");
+}
+
 #[test]
 fn doctor_compares_the_need_with_the_limit() {
     let bench = Bench::new();

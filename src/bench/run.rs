@@ -60,7 +60,7 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let root = Path::new("/");
     let (host, before, ticks) = (Host::read(root), State::read(root), Ticks::read(root));
     let date = utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
-    let (config, model, windows) = prepare(plan)?;
+    let (config, encoder, model, windows) = prepare(plan)?;
     let program = program(&plan.program)?;
     if plan.limit.is_some() {
         // Pages count for the group that reads them first, which must not be this process.
@@ -94,7 +94,7 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     if let Some(limited) = &runner.limited {
         // Whoever failed is told how much is missing, as far as that can be known.
         for (point, _) in &mut points {
-            let need = Need::estimate(&config, point.tokens, point.threads, model.bytes as usize);
+            let need = Need::estimate(&config, point.tokens, point.threads, encoder, model.bytes as usize);
             if let (Some(failure), Some(Shortage::Fatal { needed })) =
                 (&mut point.runs.failure, need.shortage(&limited.limit()))
             {

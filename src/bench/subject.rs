@@ -17,8 +17,8 @@ use crate::memory::drop_cached;
 use crate::qa::QaError;
 use crate::tokenizer::QaTokenizer;
 
-/// What is measured: the model's shapes, the model, and what is run for every length.
-type Subject = (ModelConfig, Model, Vec<(usize, Work)>);
+/// What is measured: the model's shapes, the bytes of its encoder, the model, and what is run for every length.
+type Subject = (ModelConfig, usize, Model, Vec<(usize, Work)>);
 
 /// Makes ready what `plan` wants measured.
 pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
@@ -52,7 +52,7 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let (bytes, sha256) = sum(path)?;
     let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
     let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
-    Ok((config.clone(), model, windows))
+    Ok((config.clone(), artifact.encoder().len(), model, windows))
 }
 
 /// The lengths from `min` to `max` that are measured unless others are asked for.

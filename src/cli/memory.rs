@@ -35,7 +35,7 @@ impl Memory {
 
     /// Whether the weights are pages of the file, without copies.
     pub fn is_mapped(&self) -> Option<bool> {
-        self.weights.map(|weights| weights.bytes > 0 && weights.private_dirty == 0)
+        self.weights.map(|weights| weights.bytes > 0 && weights.anonymous == 0)
     }
 
     /// Name and value of the row of a page that says what becomes of the weights.
@@ -43,8 +43,8 @@ impl Memory {
         let value = match (self.weights, self.is_mapped()) {
             (Some(weights), Some(mapped)) => {
                 let how = if mapped { "mapped" } else { "NOT mapped without copies" };
-                let (all, resident, dirty) = (mb(weights.bytes), mb(weights.resident), mb(weights.private_dirty));
-                format!("{how}: {all} MB, {resident} MB resident, {dirty} MB private")
+                let (all, resident, own) = (mb(weights.bytes), mb(weights.resident), mb(weights.anonymous));
+                format!("{how}: {all} MB, {resident} MB resident, {own} MB private")
             }
             _ => "mapped; the system does not tell how much is resident".into(),
         };
@@ -55,8 +55,8 @@ impl Memory {
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = Vec::new();
         if let (Some(process), Some(peak)) = (self.process, self.peak_resident) {
-            let (resident, dirty) = (mb(process.resident), mb(process.private_dirty));
-            rows.push(("memory", format!("{resident} MB resident, {dirty} MB private dirty, {} MB at most", mb(peak))));
+            let (resident, own) = (mb(process.resident), mb(process.anonymous));
+            rows.push(("memory", format!("{resident} MB resident, {own} MB private, {} MB at most", mb(peak))));
         }
         for (n, limit) in self.limits.iter().enumerate() {
             let name = if n == 0 { "  limit" } else { "" };
@@ -81,13 +81,16 @@ pub fn lock(artifact: &Artifact) -> anyhow::Result<()> {
 /// Says so if the limits on this process are too tight to map the file at `path`: afterwards it would be an error without a reason.
 pub fn warn_before_mapping(path: &Path) {
     let Ok(file) = std::fs::metadata(path) else { return };
-    for limit in limit::limits().iter().filter(|limit| limit.kind == Kind::AddressSpace && limit.bytes < file.len()) {
+    let used = memory::addresses().unwrap_or(0);
+    let needed = used + file.len();
+    for limit in limit::limits().iter().filter(|limit| limit.kind == Kind::AddressSpace && limit.bytes < needed) {
         log::error!(
-            "RLIMIT_AS allows {} MB of addresses, and the model file alone takes {} MB: raise it by at least {} MB, or limit \
-             RLIMIT_DATA instead, for which mapped files do not count",
+            "RLIMIT_AS allows {} MB of addresses, of which {} MB are in use, and the model file takes {} MB: raise it by at least {} MB, \
+             or limit RLIMIT_DATA instead, for which mapped files do not count",
             mb(limit.bytes),
+            mb(used),
             mb(file.len()),
-            mb(file.len() - limit.bytes)
+            mb(needed - limit.bytes)
         );
     }
 }
@@ -96,14 +99,15 @@ pub fn warn_before_mapping(path: &Path) {
 pub fn need(artifact: &Artifact, threads: usize, max_seq_len: Option<usize>) -> Need {
     let config = &artifact.metadata().config;
     let tokens = max_seq_len.unwrap_or(AskOptions::MAX_SEQ_LEN).min(config.max_positions);
-    Need::estimate(config, tokens, threads, artifact.file_len())
+    Need::estimate(config, tokens, threads, artifact.encoder().len(), artifact.file_len())
 }
 
 /// Says so if this process lives under limits that are too tight for `need`, before the system ends it without a word.
 pub fn warn(need: &Need) {
     for limit in limit::limits() {
         match need.shortage(&limit) {
-            Some(Shortage::Fatal { .. }) => log::error!("{}", verdict(need, &limit)),
+            // An estimate for the longest windows: short ones may do with less.
+            Some(Shortage::Fatal { .. }) => log::warn!("{}", verdict(need, &limit)),
             Some(Shortage::Slow { .. }) => log::info!("{}", verdict(need, &limit)),
             None => {}
         }

@@ -27,9 +27,10 @@ pub struct Usage {
     pub shared_clean: u64,
     /// Pages of files that only this process maps.
     pub private_clean: u64,
-    /// Pages that this process has written: they cannot be dropped.
+    /// Pages that only this process maps and whose content is on no disk: its own, and those of files that were just written, which
+    /// nobody has brought to the disk yet.
     pub private_dirty: u64,
-    /// Pages that belong to no file: heap, stacks, and written copies of file pages.
+    /// Pages that belong to no file: heap, stacks, and written copies of file pages. They cannot be dropped.
     pub anonymous: u64,
     /// Pages that were swapped out.
     pub swap: u64,
@@ -76,6 +77,11 @@ pub fn peak() -> Option<u64> {
     status("VmHWM", &fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// The addresses that this process uses, in bytes, as `RLIMIT_AS` counts them.
+pub fn addresses() -> Option<u64> {
+    status("VmSize", &fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// The bytes of field `name` of `/proc/PID/status`.
 pub(crate) fn status(name: &str, text: &str) -> Option<u64> {
     text.lines().filter_map(field).find_map(|(found, bytes)| (found == name).then_some(bytes))
@@ -112,8 +118,8 @@ pub struct Mapped {
     pub bytes: u64,
     /// Of these, in memory.
     pub resident: u64,
-    /// Of these, copies that belong to this process alone.
-    pub private_dirty: u64,
+    /// Of these, copies that belong to this process alone, and are no longer pages of the file.
+    pub anonymous: u64,
 }
 
 /// What of the file at `path` is mapped.
@@ -131,7 +137,7 @@ fn mappings(smaps: &str, path: &str) -> Mapped {
             Some((name, bytes)) => match name {
                 "Size" if ours => sum.bytes += bytes,
                 "Rss" if ours => sum.resident += bytes,
-                "Private_Dirty" if ours => sum.private_dirty += bytes,
+                "Anonymous" if ours => sum.anonymous += bytes,
                 _ => {}
             },
             None if line.starts_with("VmFlags:") => {}
@@ -250,7 +256,8 @@ Locked:                5 kB
 7f00-7f01 r--s 00000000 fe:00 12                       /a/model.safetensors
 Size:                 40 kB
 Rss:                  20 kB
-Private_Dirty:         4 kB
+Private_Dirty:        16 kB
+Anonymous:             4 kB
 VmFlags: rd sh
 7f02-7f03 r--p 00000000 fe:00 13                       /b/a/model.safetensors
 Size:                400 kB
@@ -259,7 +266,7 @@ Size:                  8 kB
 7f06-7f07 rw-p 00000000 00:00 0
 Size:                400 kB
 ";
-        let want = Mapped { bytes: 48 * 1024, resident: 20 * 1024, private_dirty: 4 * 1024 };
+        let want = Mapped { bytes: 48 * 1024, resident: 20 * 1024, anonymous: 4 * 1024 };
         assert_eq!(mappings(smaps, "/a/model.safetensors"), want);
         assert_eq!(mappings(smaps, "/c"), Mapped::default());
     }

@@ -43,22 +43,15 @@ pub enum Shortage {
 }
 
 impl Need {
-    /// What a model of these shapes, in a file of `model` bytes, needs for windows of up to `tokens` tokens on `threads` threads.
-    pub fn estimate(config: &ModelConfig, tokens: usize, threads: usize, model: usize) -> Self {
-        let [hidden, inner, layers] =
-            [config.hidden_size, config.intermediate_size, config.num_layers].map(|n| n as u64);
+    /// What a model of these shapes, in a file of `model` bytes of which every window reads `encoder`, needs for windows of up to `tokens`
+    /// tokens on `threads` threads.
+    pub fn estimate(config: &ModelConfig, tokens: usize, threads: usize, encoder: usize, model: usize) -> Self {
+        let [hidden, inner] = [config.hidden_size, config.intermediate_size].map(|n| n as u64);
         // Per token, the widest tensors that are alive at the same time, in fp32, and half as much again for their int8 form and
         // the operands of attention. Windows of a long text are computed by a thread each.
         let window = tokens as u64 * (4 * hidden + inner) * 6;
         let threads = threads as u64;
-        let linear = 4 * hidden * hidden + 2 * hidden * inner;
-        let relative = config.relative.as_ref().map_or(0, |relative| 2 * relative.rows() as u64 * hidden);
-        Self {
-            private: BASE + threads * window,
-            files: layers * (linear + relative) + PROGRAM,
-            model: model as u64,
-            threads,
-        }
+        Self { private: BASE + threads * window, files: encoder as u64 + PROGRAM, model: model as u64, threads }
     }
 
     /// How `limit` falls short of this; `None` if it is enough.
