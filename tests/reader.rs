@@ -1,7 +1,8 @@
 //! Reading a text with a whole, if tiny, model.
 
-use edgeqa::artifact::Artifact;
-use edgeqa::model::{ModelWeights, Session};
+use edgeqa::artifact::write::write;
+use edgeqa::artifact::{ALIGNMENT, Artifact};
+use edgeqa::model::{ModelError, ModelWeights, Session};
 use edgeqa::qa::decode::Decoder;
 use edgeqa::qa::{Answer, AskOptions, QaError, Reader};
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError};
@@ -66,6 +67,65 @@ fn a_long_text_is_read_in_windows() {
         assert_eq!((answer.bytes, answer.score), (Some(best.bytes.clone()), best.score));
         assert_eq!((answer.null_score, answer.null_odds), (decoded.null_score, decoded.null_odds));
     }
+}
+
+/// Otherwise the model could be opened, and asked nothing.
+#[test]
+fn a_model_has_an_embedding_for_every_type_of_token() {
+    let folder = tempdir().expect("a folder");
+    let mut metadata = common::metadata();
+    metadata.config.type_vocab_size = 1;
+    let error = Reader::open(&common::write_model(folder.path(), &metadata)).expect_err("the context has type 1");
+    assert!(matches!(error, QaError::Tokenizer(TokenizerError::TokenType { id: 1, types: 1 })), "{error}");
+}
+
+/// Scores of which two cannot be added would have infinite sums, and odds that are no number.
+#[test]
+fn scores_can_be_added() {
+    let folder = tempdir().expect("a folder");
+    let metadata = common::metadata();
+    let mut data = common::tensors(&metadata.config);
+    for (bias, fits) in [(f32::MAX / 5.0, true), (f32::MAX / 3.0, false)] {
+        data.insert("head.bias".into(), [bias; 2].iter().flat_map(|bias| bias.to_le_bytes()).collect());
+        let path = folder.path().join("model.safetensors");
+        write(&path, &metadata, &data).and_then(|pending| pending.publish()).expect("written");
+        let answer = Reader::open(&path).expect("a model").ask("Who kept the light?", TEXT, &options());
+        match answer {
+            Ok(answer) => assert!(fits && answer.score.is_finite() && answer.null_score.is_finite(), "{answer:?}"),
+            Err(error) => assert!(!fits && matches!(error, QaError::Model(ModelError::NonFinite)), "{error}"),
+        }
+    }
+}
+
+/// The library's callers give both or neither.
+#[test]
+fn token_types_are_given_if_the_model_has_them() {
+    let folder = tempdir().expect("a folder");
+    for type_vocab_size in [0, 2] {
+        let mut metadata = common::metadata();
+        metadata.config.type_vocab_size = type_vocab_size;
+        let reader = Reader::open(&common::write_model(folder.path(), &metadata)).expect("a model");
+        for types in [None, Some(&[][..]), Some(&[0, 0][..]), Some(&[0, 0, 0][..])] {
+            let logits = reader.model().logits(&[1, 2, 3], types);
+            let expected = if type_vocab_size > 0 { types.map_or(0, <[i64]>::len) == 3 } else { types.is_none() };
+            assert!(logits.is_ok() == expected || matches!(logits, Err(ModelError::TokenTypes { .. })), "{types:?}");
+            assert_eq!(logits.is_ok(), expected, "{type_vocab_size} {types:?}");
+        }
+    }
+}
+
+/// What doctor says is needed of the file.
+#[test]
+fn every_window_reads_the_encoder() {
+    let folder = tempdir().expect("a folder");
+    let artifact = Artifact::open(&common::write_model(folder.path(), &common::metadata())).expect("a model");
+    let bytes = |part: &str| -> usize {
+        artifact.tensors().iter().filter(|(name, _)| name.starts_with(part)).map(|(_, tensor)| tensor.bytes.len()).sum()
+    };
+    // Fillers between tensors belong to it, the one at the end does not.
+    let encoder = artifact.encoder();
+    assert!((bytes("encoder.") - ALIGNMENT..=bytes("encoder.")).contains(&encoder.len()), "{encoder:?}");
+    assert!(bytes("encoder.") > 0 && bytes("embeddings.") > 0 && encoder.end <= artifact.file_len());
 }
 
 #[test]

@@ -44,8 +44,10 @@ pub enum ModelError {
         /// Rows of the model's token type table.
         types: usize,
     },
-    /// The outputs are infinite or not a number.
-    #[error("the model's logits are not finite: its weights are damaged or absurdly large; copy or convert it again")]
+    /// The outputs are infinite, not a number, or too large to be added.
+    #[error(
+        "the model's logits are not finite or too large to compare: its weights are damaged or absurdly large; copy or convert it again"
+    )]
     NonFinite,
     /// The run was told to stop; see [`Session::until`].
     #[error("stopped before the answer was found")]
@@ -130,7 +132,8 @@ impl Session {
     pub fn logits(&self, ids: &[i64], types: Option<&[i64]>) -> Result<Logits, ModelError> {
         let mut outputs = self.run(ids, types)?.into_iter();
         let logits = Logits { start: outputs.next().unwrap_or_default(), end: outputs.next().unwrap_or_default() };
-        if logits.start.iter().chain(&logits.end).all(|x| x.is_finite()) {
+        // Null odds are the difference of two sums of two.
+        if logits.start.iter().chain(&logits.end).all(|x| x.abs() < f32::MAX / 4.0) {
             Ok(logits)
         } else {
             Err(ModelError::NonFinite)
@@ -206,10 +209,9 @@ impl Session {
         if !(1..=max).contains(&ids.len()) {
             return Err(ModelError::Length { found: ids.len(), max });
         }
-        let expected_types = if self.config.type_vocab_size > 0 { ids.len() } else { 0 };
-        let found = types.map_or(0, <[i64]>::len);
-        if found != expected_types {
-            let types = self.config.type_vocab_size;
+        let expected = (self.config.type_vocab_size > 0).then_some(ids.len());
+        if types.map(<[i64]>::len) != expected {
+            let (found, types) = (types.map_or(0, <[i64]>::len), self.config.type_vocab_size);
             return Err(ModelError::TokenTypes { found, tokens: ids.len(), types });
         }
         Ok(())

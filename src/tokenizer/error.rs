@@ -27,6 +27,17 @@ pub enum TokenizerError {
         /// Rows of the model's embedding table.
         vocab_size: usize,
     },
+    /// The tokenizer gives tokens a type that the model has no embedding for.
+    #[error(
+        "the tokenizer makes tokens of type {id}, but the model has {types} token types; convert the model again with the tokenizer.json \
+         that belongs to it"
+    )]
+    TokenType {
+        /// The type.
+        id: u32,
+        /// Rows of the model's token type table.
+        types: usize,
+    },
     /// A question or context of white space, or of characters that the tokenizer drops.
     #[error("the {what} is empty; give it at least one word")]
     Empty {
@@ -36,7 +47,7 @@ pub enum TokenizerError {
     /// The question fills the whole window.
     #[error(
         "the question has {question} tokens, which with {special} special tokens leaves no room for the text in a window \
-         of {max_seq_len} tokens; shorten the question or raise --max-seq-len"
+         of {max_seq_len} tokens; shorten the question, or raise --max-seq-len as far as the model allows"
     )]
     QuestionTooLong {
         /// Tokens of the question.

@@ -77,7 +77,12 @@ impl QaTokenizer {
     /// # Errors
     /// [`TokenizerError::Artifact`] if it does not unpack; otherwise as [`QaTokenizer::from_json`].
     pub fn from_artifact(artifact: &Artifact) -> Result<Self, TokenizerError> {
-        Self::new(compile::open(artifact)?, artifact.metadata().config.vocab_size)
+        let config = &artifact.metadata().config;
+        let tokenizer = Self::new(compile::open(artifact)?, config.vocab_size)?;
+        match (config.type_vocab_size, probe(&tokenizer.processor)?.get_type_ids().iter().max()) {
+            (types @ 1.., Some(&id)) if id as usize >= types => Err(TokenizerError::TokenType { id, types }),
+            _ => Ok(tokenizer),
+        }
     }
 
     /// Reads a `tokenizer.json`. Its own truncation and padding are ignored.
@@ -217,16 +222,20 @@ fn first_foreign_id(tokenizer: &Pipeline, vocab_size: usize) -> Option<u32> {
     model.into_iter().chain(added).min()
 }
 
-/// Frames a one-token question and context, and checks that the result is what decoding relies on.
+/// A framed question and context of one token each.
+fn probe(processor: &PostProcessorWrapper) -> Result<Encoding, TokenizerError> {
+    let token = || Encoding::from_tokens(vec![tokenizers::Token::new(0, "a".into(), (0, 1))], 0);
+    call(|| processor.process(token(), Some(token()), true))
+        .map_err(|_| TokenizerError::Invalid("its post-processor fails".into()))
+}
+
+/// Frames a question and context, and checks that the result is what decoding relies on.
 fn check_processor(processor: &PostProcessorWrapper, vocab_size: usize) -> Result<(), TokenizerError> {
     let invalid = |problem: &str| Err(TokenizerError::Invalid(problem.into()));
-    let token = || Encoding::from_tokens(vec![tokenizers::Token::new(0, "a".into(), (0, 1))], 0);
     if !templates_are_closed(&serde_json::to_value(processor).unwrap_or_default()) {
         return invalid("its post-processor names a special token that it does not define");
     }
-    let Ok(framed) = call(|| processor.process(token(), Some(token()), true)) else {
-        return invalid("its post-processor fails");
-    };
+    let framed = probe(processor)?;
     if framed.len() != processor.added_tokens(true) + 2 {
         return invalid("its post-processor adds another number of special tokens than it states");
     }
