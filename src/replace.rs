@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// Writes `content` to the file `target`, replacing what was there; of a link, what it leads to. A pipe or a device is written into. A
-/// killed process leaves `.<target>.<random>.tmp` behind.
+/// killed process leaves `.<target>.<random>.tmp` behind. After a power cut, too, the old or the new content is there.
 ///
 /// # Errors
 /// If the file cannot be made, written or renamed; what was there before is kept.
@@ -17,9 +17,8 @@ pub fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
     }
     let target = behind_links(target);
     let mut file = beside(&target)?;
-    file.write_all(content)?;
-    file.persist(&target)?;
-    Ok(())
+    file.as_file_mut().write_all(content)?;
+    publish(file, &target)
 }
 
 /// Sees whether [`replace`] could write `target`, and writes nothing. Best done before there is anything to write.
@@ -56,15 +55,29 @@ pub fn behind_links(target: &Path) -> PathBuf {
     target
 }
 
-/// An empty file beside `target`, readable for all, that is removed when dropped.
+/// An empty file beside `target` that is removed when dropped; readable for those who can read `target`, or for all if there is none.
 pub(crate) fn beside(target: &Path) -> io::Result<NamedTempFile> {
+    /// Bytes of a name that leave room for what is added to it: names have 255 at most.
+    const LONGEST: usize = 255 - ".".len() - ".123456.tmp".len();
     let name = target.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy());
-    let prefix = format!(".{name}.");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
+    let prefix = format!(".{}.", &name[..name.floor_char_boundary(LONGEST)]);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    builder.tempfile_in(folder_of(target))
+    {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        options.mode(fs::metadata(target).map_or(0o644, |target| target.mode() & 0o666));
+    }
+    // The library's own way names the temporary file in errors, which nobody knows.
+    tempfile::Builder::new().prefix(&prefix).suffix(".tmp").make_in(folder_of(target), |path| options.open(path))
+}
+
+/// Gives a written file its name, replacing what was there, so that both are on the disk afterwards.
+pub(crate) fn publish(file: NamedTempFile, target: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(target).map_err(|error| error.error)?;
+    sync_folder(folder_of(target));
+    Ok(())
 }
 
 /// The folder that a file is in.
@@ -97,6 +110,61 @@ mod tests {
         writable(&target).expect("writable");
         assert_eq!(std::fs::read_to_string(&target).expect("there"), "new");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    /// Who has the old file open, or by another name, keeps it.
+    #[test]
+    fn what_was_there_is_not_written_into() {
+        use std::io::Read;
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        replace(&path("x"), b"old").expect("written");
+        fs::hard_link(path("x"), path("other")).expect("a second name");
+        let mut open = File::open(path("x")).expect("there");
+        replace(&path("x"), b"new").expect("written");
+        let mut content = String::new();
+        open.read_to_string(&mut content).expect("read");
+        assert_eq!([content, fs::read_to_string(path("other")).expect("there")], ["old", "old"]);
+
+        // A file that could not be put in place is no loss.
+        let file = beside(&path("x")).expect("made");
+        fs::remove_file(file.path()).expect("gone");
+        publish(file, &path("x")).expect_err("nothing to rename");
+        assert_eq!(fs::read_to_string(path("x")).expect("there"), "new");
+    }
+
+    /// Of 255 bytes, some of them in the middle of a character where the name is cut.
+    #[test]
+    fn the_longest_name_can_be_replaced() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join(format!("x{}", "é".repeat(127)));
+        for content in ["old", "new"] {
+            replace(&target, content.as_bytes()).expect("written");
+            assert_eq!(fs::read_to_string(&target).expect("there"), content);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_may_read_a_file_stays() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join("x.json");
+        let mode = || fs::metadata(&target).expect("there").permissions().mode() & 0o777;
+        replace(&target, b"old").expect("written");
+        assert_eq!(mode() & 0o600, 0o600);
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).expect("changed");
+        replace(&target, b"new").expect("written");
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn errors_do_not_name_temporary_files() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let error = replace(&folder.path().join("missing/x"), b"").expect_err("no folder");
+        assert!(error.kind() == io::ErrorKind::NotFound && !error.to_string().contains(".tmp"), "{error}");
     }
 
     #[cfg(unix)]
