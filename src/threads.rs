@@ -19,13 +19,17 @@ pub struct Threads {
 #[derive(Debug)]
 struct Pool {
     threads: rayon::ThreadPool,
+    /// Whether each thread can have a CPU. Else those that stay awake keep others from the work.
+    can_wait: bool,
     /// Whether a run keeps the threads awake. Two at a time could wait for each other.
     awake: AtomicBool,
 }
 
 /// Why there are no threads.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {count} threads: {source}; ask for fewer")]
+#[error(
+    "cannot start {count} threads: {source}; ask for fewer, or raise the limits on memory (`ulimit -d`, `-v`) and processes (`-u`)"
+)]
 pub struct ThreadsError {
     /// Threads asked for.
     count: NonZeroUsize,
@@ -67,7 +71,8 @@ impl Threads {
             })
             .build()
             .map_err(|source| ThreadsError { count, source })?;
-        Ok(Self { pool: Some(Arc::new(Pool { threads: pool, awake: AtomicBool::new(false) })) })
+        let can_wait = count <= Self::usable_cpus();
+        Ok(Self { pool: Some(Arc::new(Pool { threads: pool, can_wait, awake: AtomicBool::new(false) })) })
     }
 
     /// The number of CPUs that this process may use.
@@ -102,11 +107,11 @@ impl Threads {
     }
 
     /// Runs `f` on one of the threads. The others stay awake for the calls of [`Threads::for_each`] in it, unless another run
-    /// keeps them awake already.
+    /// keeps them awake already, or there are more threads than CPUs.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let Some(pool) = &self.pool else { return f() };
         pool.threads.install(|| {
-            if pool.awake.swap(true, Ordering::AcqRel) {
+            if !pool.can_wait || pool.awake.swap(true, Ordering::AcqRel) {
                 return f();
             }
             // Also if `f` panics.
