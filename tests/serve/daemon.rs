@@ -214,6 +214,7 @@ impl<S: Read + Write> Client<S> {
                 self.rest.extend_from_slice(&chunk[..len]);
                 Some(())
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(()),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
             Err(error) => panic!("neither a reply nor the end of the connection: {error}"),
         }

@@ -1,6 +1,7 @@
 //! From start to stop: signals, systemd's sockets and messages.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -204,7 +205,12 @@ fn systemd_is_told_and_the_watchdog_only_after_a_test() {
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let receive = || {
         let mut buffer = [0; 4096];
-        let len = socket.recv(&mut buffer).expect("a message");
+        let len = loop {
+            match socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a message"),
+            }
+        };
         String::from_utf8(buffer[..len].to_vec()).expect("UTF-8")
     };
     let mut daemon = Daemon::of(
