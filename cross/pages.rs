@@ -12,6 +12,38 @@ use clap_complete::Shell;
 #[path = "../src/cli/args.rs"]
 mod args;
 
+/// What the definition of the command line does not say, at the end of every manual page.
+const COMMON: &str = r#".SH "EXIT STATUS"
+0: success, "no answer" included; 1: failure; 2: wrong usage.
+.SH ENVIRONMENT
+.TP
+.B EDGEQA_MODEL
+The model file, where \-\-model names none.
+.TP
+.B EDGEQA_KERNEL
+The int8 kernel to compute with, one of those that
+.B edgeqa doctor
+lists, instead of the fastest.
+.TP
+.B RUST_LOG
+What is logged on standard error: error, warn, info, debug or trace.
+.TP
+.B NO_COLOR
+If it is set, the log has no colours.
+.SH FILES
+.TP
+.I /usr/share/edgeqa/model.safetensors
+The demo model of the package.
+.TP
+.I /var/lib/edgeqa/model.safetensors
+The model that
+.B edgeqa model install
+has put there.
+.TP
+.I /etc/default/edgeqa\fR, \fI/etc/edgeqa/kiosk.toml
+Settings of the service and of its page.
+"#;
+
 fn main() -> std::io::Result<()> {
     let Some(folder) = std::env::args_os().nth(1) else {
         eprintln!("usage: pages FOLDER");
@@ -19,10 +51,27 @@ fn main() -> std::io::Result<()> {
     };
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
-    let command = args::Cli::command();
+    let mut command = args::Cli::command();
     clap_mangen::generate_to(command.clone(), folder)?;
+    command.build();
+    complete_pages(&command, "edgeqa", folder)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut command.clone(), "edgeqa", folder)?;
+        clap_complete::generate_to(shell, &mut command, "edgeqa", folder)?;
     }
     Ok(())
+}
+
+/// Adds [`COMMON`] and a list of the other pages to the page called `page` and to those of its subcommands.
+fn complete_pages(command: &clap::Command, page: &str, folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!("{page}.1"));
+    // What stands below the options: examples first.
+    let text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n");
+    let subcommands: Vec<_> =
+        command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set()).collect();
+    let name = |command: &clap::Command| format!("{page}-{}", command.get_name());
+    let mut others: Vec<String> = subcommands.iter().map(|command| name(command)).collect();
+    others.extend(page.rsplit_once('-').map(|(parent, _)| parent.to_owned()));
+    let others: Vec<String> = others.iter().map(|other| format!(".BR {} (1)", other.replace('-', "\\-"))).collect();
+    std::fs::write(&path, format!("{text}{COMMON}.SH \"SEE ALSO\"\n{}\n", others.join(",\n")))?;
+    subcommands.into_iter().try_for_each(|command| complete_pages(command, &name(command), folder))
 }

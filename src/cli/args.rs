@@ -86,7 +86,7 @@ pub struct MemoryArgs {
 /// Who computes.
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
-    /// Threads that work on a question [default: the number of physical cores that edgeqa may use]
+    /// Threads that work on a question, 1 to 1024 [default: the number of physical cores that edgeqa may use]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
@@ -162,7 +162,7 @@ with --always-answer, \"windows\" is 0, and so are the scores.";
 #[derive(Debug, Args)]
 #[command(after_help = ASK_EXAMPLES)]
 pub struct AskArgs {
-    /// Questions to answer, in this order
+    /// Questions to answer, in this order; each in quotation marks, as the shell makes one of every word otherwise
     #[arg(value_name = "QUESTION")]
     pub questions: Vec<String>,
 
@@ -182,7 +182,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "context_file"])]
     pub docs: Option<PathBuf>,
 
-    /// Number of passages of the documents that are read for a question
+    /// Number of passages of the documents that are read for a question, 1 to 100
     // clap does not require an argument that would be in conflict with another, hence the conflicts.
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
           conflicts_with_all = ["context", "context_file"],
@@ -193,7 +193,7 @@ pub struct AskArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Number of candidates to show
+    /// Number of candidates to show, 1 to 20
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = whole(1..=N_BEST))]
     pub top_k: usize,

@@ -79,16 +79,32 @@ pub fn documents(folder: &Path) -> anyhow::Result<Library> {
 /// All questions: those of the command line, then those of the file.
 pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     let mut questions = args.questions.clone();
+    if are_words(&questions) {
+        log::warn!(
+            "{} questions of one word each; a question of several words has to be in quotation marks",
+            questions.len()
+        );
+    }
     if let Some(path) = &args.questions_file {
         if is_stdin(path) && text_is_stdin(args) {
             return Err(usage_error("ask", TWICE));
         }
         questions.extend(lines(&read_file(path)?));
     }
+    if questions.is_empty()
+        && let Some(path) = &args.questions_file
+    {
+        bail!("{} holds no question; write one per line", path.display());
+    }
     if questions.is_empty() {
         return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
     }
     Ok(questions)
+}
+
+/// Whether these may be the words of one question.
+fn are_words(questions: &[String]) -> bool {
+    questions.len() > 1 && !questions.iter().any(|question| question.trim().contains(char::is_whitespace))
 }
 
 /// Whether standard input is what questions are answered from.
@@ -171,6 +187,13 @@ mod tests {
         assert!(error(b"%PDF-1.7\n%\xe2").contains("is a PDF; make text of it first"));
         assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x").unwrap(), "caf\u{e9}");
         assert_eq!(decode("a\u{feff}".into(), "x").unwrap(), "a\u{feff}");
+    }
+
+    #[test]
+    fn a_question_without_quotation_marks_is_noticed() {
+        let of = |questions: &[&str]| are_words(&questions.iter().map(|&question| question.into()).collect::<Vec<_>>());
+        assert!(of(&["Who", "kept", "it?"]));
+        assert!(!of(&["Why?"]) && !of(&["Why?", "By whom?"]) && !of(&[]));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::errors::without_types;
+
 /// Largest settings file, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 /// Most example questions, and the longest text of a setting in bytes.
@@ -97,7 +99,7 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|&b| b == b'\n').count());
             let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            format!("{line}{}", error.message())
+            format!("{line}{}", without_types(error.message()))
         })?;
         config.page.check()?;
         Ok(config)

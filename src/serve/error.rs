@@ -185,6 +185,24 @@ mod tests {
         }
     }
 
+    /// Clients are written by README.
+    #[test]
+    fn readme_has_every_code_beside_its_status() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let rows: Vec<(&str, &str)> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+            .filter(|(statuses, _)| statuses.starts_with(['4', '5']))
+            .collect();
+        for &code in Code::ALL {
+            let name = format!("`{}`", code.as_str());
+            let mut row = rows.iter().filter(|(_, codes)| codes.contains(&name));
+            let statuses = row.next().map_or("", |(statuses, _)| statuses);
+            assert!(statuses.contains(&code.status().to_string()), "{name} is not beside {}", code.status());
+            assert_eq!(row.next(), None, "{name} twice");
+        }
+    }
+
     #[test]
     fn codes_are_distinct_and_refusals_are_json() {
         let mut names: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();

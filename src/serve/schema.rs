@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Limits;
 use super::error::{ApiError, Code};
+use crate::errors::without_types;
 use crate::qa::AskOptions;
 
 /// Longest `id` of a line, in bytes: it waits with the question.
@@ -57,7 +58,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 
 fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        Category::Data => ApiError::new(Code::InvalidRequest, format!("the request does not fit the schema: {error}")),
+        Category::Data => ApiError::new(
+            Code::InvalidRequest,
+            format!("the request does not fit the schema: {}", without_types(&error.to_string())),
+        ),
         _ => ApiError::new(Code::InvalidJson, format!("the request is not JSON: {error}")),
     })
 }
@@ -212,6 +216,8 @@ mod tests {
             (r#"{"question":"a","qestion":"b"}"#, Code::InvalidRequest, "unknown field `qestion`"),
             (r#"{"question":"a","question":"b"}"#, Code::InvalidRequest, "duplicate field"),
             (r#"{"question":"a","top_k":-1}"#, Code::InvalidRequest, "-1"),
+            (r#"{"question":"a","top_k":-1}"#, Code::InvalidRequest, "expected a whole number"),
+            (r#"{"question":"a","null_threshold":"x"}"#, Code::InvalidRequest, "expected a number"),
             (r#"{"question":" \n"}"#, Code::EmptyQuestion, "empty"),
             (r#"{"question":"aaaaaaaaaaaaaaaaaaaaa"}"#, Code::QuestionTooLong, "21 bytes"),
             (&long, Code::ContextTooLong, "31 bytes"),

@@ -16,7 +16,7 @@ Examples:
   curl -s localhost:8017/v1/ask -H 'Content-Type: application/json' \\
       -d '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}'
   edgeqa serve --socket /run/edgeqa.sock
-  echo '{\"question\": \"Who?\", \"context\": \"Ada kept the light.\"}' | edgeqa serve --stdio
+  echo '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}' | edgeqa serve --stdio
 
 Paths: POST /v1/ask (question, optional context, top_k, null_threshold,
 always_answer, max_answer_len, max_seq_len, doc_stride; the reply is what
@@ -52,7 +52,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
 
-    /// Passages of the documents that are read per question
+    /// Passages of the documents that are read per question, 1 to 100
     #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES,
           value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
