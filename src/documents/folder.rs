@@ -5,6 +5,7 @@
 //! not listed again.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -160,8 +161,8 @@ pub(super) struct Listing {
     /// Ascending by name.
     pub documents: Vec<Document>,
     pub skipped: Vec<Skipped>,
-    /// Folders of `skipped` that could not be listed, each with a `/` at the end.
-    pub unlisted: Vec<String>,
+    /// Files of `skipped` that could not be looked at, and, each with a `/` at the end, folders of which this is so.
+    unseen: Vec<String>,
     listed: HashSet<PathBuf>,
 }
 
@@ -174,36 +175,44 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Whether the file `name` may be there, but could not be looked at, nor perhaps the folder that it is in.
+    pub fn may_hold(&self, name: &str) -> bool {
+        self.unseen.iter().any(|unseen| if unseen.ends_with('/') { name.starts_with(unseen) } else { name == unseen })
+    }
+
     fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         self.listed.insert(folder.canonicalize()?);
         let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
         entries.sort_unstable_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                self.skip(format!("{prefix}{}", name.to_string_lossy()), Reason::Name);
-                continue;
-            };
-            if !name.starts_with('.') {
-                self.entry(entry.path(), format!("{prefix}{name}"), depth);
-            }
+        for entry in entries.iter().filter(|entry| !is_hidden(&entry.file_name())) {
+            self.entry(entry.path(), prefix, &entry.file_name(), depth);
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: PathBuf, name: String, depth: usize) {
+    fn entry(&mut self, path: PathBuf, prefix: &str, name: &OsStr, depth: usize) {
+        let is_utf8 = name.to_str().is_some();
+        let name = format!("{prefix}{}", name.to_string_lossy());
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
-            Err(error) => return self.skip(name, Reason::of(&error)),
+            Err(error) => {
+                let reason = Reason::of(&error);
+                if is_utf8 && reason.keeps_old() {
+                    // Whether it is a file or a folder is not known.
+                    self.unseen.extend([name.clone(), format!("{name}/")]);
+                }
+                return self.skip(name, reason);
+            }
         };
-        if metadata.is_dir() {
-            return self.folder(&path, name, depth + 1);
+        match Format::of(&path) {
+            None if !metadata.is_dir() => self.skip(name, Reason::Kind),
+            _ if !is_utf8 => self.skip(name, Reason::Name),
+            _ if metadata.is_dir() => self.folder(&path, name, depth + 1),
+            Some(format) if metadata.is_file() => {
+                self.documents.push(Document { path, name, format, stamp: Stamp::of(&metadata) });
+            }
+            _ => self.skip(name, Reason::Unreadable("it is no regular file".into())),
         }
-        let Some(format) = Format::of(&path) else { return self.skip(name, Reason::Kind) };
-        if !metadata.is_file() {
-            return self.skip(name, Reason::Unreadable("it is no regular file".into()));
-        }
-        self.documents.push(Document { path, name, format, stamp: Stamp::of(&metadata) });
     }
 
     fn folder(&mut self, path: &Path, name: String, depth: usize) {
@@ -217,7 +226,7 @@ impl Listing {
         if let Err(error) = self.list(path, &prefix, depth) {
             let reason = Reason::of(&error);
             if reason.keeps_old() {
-                self.unlisted.push(prefix);
+                self.unseen.push(prefix);
             }
             self.skip(name, reason);
         }
@@ -226,6 +235,10 @@ impl Listing {
     fn skip(&mut self, file: String, reason: Reason) {
         self.skipped.push(Skipped { file, reason });
     }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 impl Document {

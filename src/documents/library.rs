@@ -173,9 +173,8 @@ impl Library {
     pub fn renewed(&self, folder: &Path, options: &LibraryOptions) -> Result<(Self, Vec<Skipped>), DocumentsError> {
         let listing =
             Listing::of(folder).map_err(|source| DocumentsError::Folder { path: folder.to_owned(), source })?;
+        let mut files: Vec<File> = self.files.iter().filter(|file| listing.may_hold(&file.name)).cloned().collect();
         let mut skipped = listing.skipped;
-        let hidden = |file: &&File| listing.unlisted.iter().any(|folder| file.name.starts_with(folder));
-        let mut files: Vec<File> = self.files.iter().filter(hidden).cloned().collect();
         let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
         for document in listing.documents {
             match self.renewed_file(&document, options, left) {

@@ -116,6 +116,21 @@ fn what_is_no_file_is_not_opened() {
     assert!(matches!(&found[..], [Skipped { file, reason: Reason::Unreadable(_) }] if file == "s.txt"), "{found:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8_are_a_problem_of_documents_alone() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder(&[]);
+    let path = |name: &'static [u8]| folder.path().join(OsStr::from_bytes(name));
+    for name in [&b".caf\xe9"[..], b".caf\xe9.txt", b"caf\xe9.txt", b"pic\xe9.jpg"] {
+        fs::write(path(name), "x").expect("written");
+    }
+    fs::create_dir(path(b"d\xe9")).expect("made");
+    let want = [("caf\u{fffd}.txt", &Reason::Name), ("d\u{fffd}", &Reason::Name), ("pic\u{fffd}.jpg", &Reason::Kind)];
+    assert_eq!(skipped(&open(folder.path()).1), want);
+}
+
 #[test]
 fn changes_are_followed() {
     let folder = folder(&[("a.txt", b"A."), ("b.txt", b"B."), ("c.txt", b"C.")]);
@@ -167,6 +182,37 @@ fn a_broken_file_keeps_its_last_good_version() {
     assert_eq!(shelf.refresh(), Refresh::New);
     assert_eq!(texts(&shelf.library()), [("b.txt", "B2.")], "an empty file holds nothing");
     assert_eq!(skipped(&shelf.skipped(9).0), [("a.txt", &Reason::Empty)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_looked_at_keeps_its_last_good_version() {
+    use std::os::unix::fs::symlink;
+    let folder =
+        folder(&[("a.txt", b"A."), ("a.txt.md", b"M."), ("b.txt", b"B."), ("sub/c.txt", b"C."), ("sub2.txt", b"D.")]);
+    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    let all = [("a.txt", "A."), ("a.txt.md", "M."), ("b.txt", "B."), ("sub/c.txt", "C."), ("sub2.txt", "D.")];
+    assert_eq!(texts(&shelf.library()), all);
+    // A link to itself can be looked at by nobody, an administrator included.
+    let path = |name: &str| folder.path().join(name);
+    fs::remove_file(path("a.txt")).expect("removed");
+    fs::rename(path("sub"), folder.path().join(".away")).expect("renamed");
+    symlink("a.txt", path("a.txt")).expect("linked");
+    symlink("sub", path("sub")).expect("linked");
+    assert_eq!(shelf.refresh(), Refresh::Same);
+    assert_eq!(texts(&shelf.library()), all);
+    let found = shelf.skipped(9).0;
+    assert_eq!(found.iter().map(|skipped| skipped.file.as_str()).collect::<Vec<_>>(), ["a.txt", "sub"]);
+    assert!(found.iter().all(|skipped| matches!(skipped.reason, Reason::Unreadable(_))), "{found:?}");
+    // What is beside them is not kept.
+    for name in ["a.txt.md", "sub2.txt"] {
+        fs::remove_file(path(name)).expect("removed");
+    }
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "A."), ("b.txt", "B."), ("sub/c.txt", "C.")]);
+    fs::remove_file(path("a.txt")).expect("removed");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("b.txt", "B."), ("sub/c.txt", "C.")]);
 }
 
 #[test]
