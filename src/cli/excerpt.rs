@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use edgeqa::documents::sentences::sentence_starts;
+pub use edgeqa::documents::shown::clean;
 
 /// How much text before and after a span is looked at for the ends of its sentence, in bytes.
 const REACH: usize = 1000;
@@ -64,26 +65,6 @@ pub fn shortened(text: &str, length: usize) -> String {
     short
 }
 
-/// `text` on one line: white space becomes single spaces, and characters that could command a terminal or reorder what it
-/// shows become replacement characters.
-pub fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if c.is_whitespace() && cleaned.ends_with(' ') => {}
-            c if c.is_whitespace() => cleaned.push(' '),
-            c if c.is_control() || is_bidi_control(c) => cleaned.push(char::REPLACEMENT_CHARACTER),
-            c => cleaned.push(c),
-        }
-    }
-    cleaned
-}
-
-/// Embeddings, overrides and isolates: they change the order in which the text after them is shown.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,8 +111,6 @@ mod tests {
     #[test]
     fn control_characters_cannot_command_the_terminal() {
         assert_eq!(around("a \u{1b}[31mred\u{7} b", "red"), "a \u{fffd}[31m[red]\u{fffd} b");
-        assert_eq!(clean(" a\t\r\n b\u{0}"), " a b\u{fffd}");
-        assert_eq!(clean("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(around("CHAPTER ONE\r\n\r\nShe was Ada.\r\n\r\nEnd", "Ada"), "She was [Ada].");
     }
 

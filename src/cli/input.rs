@@ -8,7 +8,6 @@ use anyhow::{Context, anyhow, bail};
 use edgeqa::documents::{Library, LibraryOptions, encoding};
 
 use super::args::AskArgs;
-use super::excerpt::clean;
 use super::usage_error;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -65,7 +64,7 @@ impl<'a> Source<'a> {
 pub fn documents(folder: &Path) -> anyhow::Result<Library> {
     let (library, skipped) = Library::open(folder, &LibraryOptions::default())?;
     for file in skipped {
-        log::log!(file.reason.level(), "skipped {}", clean(&file.to_string()));
+        log::log!(file.reason.level(), "skipped {file}");
     }
     if library.passage_count() == 0 {
         bail!(
@@ -151,23 +150,27 @@ fn read_file(path: &Path) -> anyhow::Result<String> {
         bail!("{} is a folder; give a file, or a folder of texts with --docs", path.display());
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    decode(bytes, &path.display().to_string())
+    let name = path.display().to_string();
+    decode(bytes, &name, Some(&name))
 }
 
 fn read_stdin() -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-    decode(bytes, "standard input")
+    decode(bytes, "standard input", None)
 }
 
-/// The text of `bytes` without a byte order mark; `name` is what they were read from.
-fn decode(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
+/// The text of `bytes` without a byte order mark; `name` is what they were read from, `file` its path if it is a file.
+fn decode(bytes: Vec<u8>, name: &str, file: Option<&str>) -> anyhow::Result<String> {
     let kind =
         [(&b"%PDF"[..], "a PDF", "pdftotext"), (b"PK\x03\x04", "an office document or an archive", "pandoc -t plain")];
     if let Some((_, what, tool)) = kind.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
         bail!("{name} is {what}; make text of it first, for example with `{tool}`");
     }
-    let mut text = encoding::decode(bytes).map_err(|problem| anyhow!("{name} is {problem}"))?;
+    let mut text = encoding::decode(bytes).map_err(|problem| match file {
+        Some(file) => anyhow!("{name} is {}", problem.of_file(file)),
+        None => anyhow!("{name} is {problem}"),
+    })?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
@@ -180,13 +183,16 @@ mod tests {
 
     #[test]
     fn text_is_strict_utf_8() {
-        let error = |bytes: &[u8]| decode(bytes.to_vec(), "notes.txt").unwrap_err().to_string();
-        assert!(error(b"caf\xe9 au lait").starts_with("notes.txt is not UTF-8: byte 3 is 0xE9; "));
+        let name = "my notes.txt";
+        let error = |bytes: &[u8]| decode(bytes.to_vec(), name, Some(name)).unwrap_err().to_string();
+        assert!(error(b"caf\xe9 au lait").starts_with("my notes.txt is not UTF-8: byte 3 is 0xE9; "));
         assert!(error(b"cut \xe2\x98").contains("byte 4 is 0xE2"));
-        assert!(error(b"\xfe\xff\0A").contains("iconv -f UTF-16 "));
+        assert!(error(b"\xfe\xff\0A").ends_with("`iconv -f UTF-16 -t UTF-8 'my notes.txt' > NEW`"));
+        let piped = decode(b"caf\xe9".to_vec(), "standard input", None).unwrap_err().to_string();
+        assert!(piped.starts_with("standard input is not UTF-8: ") && piped.ends_with(" FILE > NEW`"), "{piped}");
         assert!(error(b"%PDF-1.7\n%\xe2").contains("is a PDF; make text of it first"));
-        assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x").unwrap(), "caf\u{e9}");
-        assert_eq!(decode("a\u{feff}".into(), "x").unwrap(), "a\u{feff}");
+        assert_eq!(decode("\u{feff}caf\u{e9}".into(), "x", None).unwrap(), "caf\u{e9}");
+        assert_eq!(decode("a\u{feff}".into(), "x", None).unwrap(), "a\u{feff}");
     }
 
     #[test]

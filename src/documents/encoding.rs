@@ -1,52 +1,146 @@
 //! Bytes as text. Only UTF-8 is read; whoever has another encoding is told how to convert it.
 
+use std::fmt;
+
+use serde::Serialize;
+
+use super::shown::{clean, shell_word};
+
 /// Why bytes are no text. The message follows the name of what holds them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not UTF-8: byte {byte} is 0x{value:02X}; convert it first, for example with `iconv -f {} -t UTF-8`", self.likely())]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[error("{}", self.of_file("FILE"))]
 pub struct NotUtf8 {
-    /// Offset of the first byte that is not.
+    /// Offset of the first byte that shows it: one that is not UTF-8, or the first NUL of UTF-16.
     pub byte: usize,
     /// That byte.
     pub value: u8,
+    /// What they are likely to be.
+    pub likely: Likely,
+}
+
+/// What bytes that are not UTF-8 are likely to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Likely {
+    /// Text of one byte per character.
+    Windows1252,
+    /// Text of two bytes per character, with a byte order mark.
+    Utf16,
+    /// The same without a mark, low bytes first.
+    Utf16Le,
+    /// The same without a mark, high bytes first.
+    Utf16Be,
+    /// No text at all: there are NUL bytes.
+    Binary,
 }
 
 impl NotUtf8 {
-    /// The likely encoding. UTF-16 starts with a byte order mark, FF FE or FE FF; hardly any text of one byte per character does with
-    /// either of these bytes.
-    fn likely(&self) -> &'static str {
-        match (self.byte, self.value) {
-            (0, 0xfe | 0xff) => "UTF-16",
-            _ => "WINDOWS-1252",
-        }
+    /// The message where the bytes are those of the file `name`, on one line.
+    pub fn of_file(self, name: &str) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            let Self { byte, value, likely } = self;
+            let encoding = match likely {
+                Likely::Windows1252 => "WINDOWS-1252",
+                Likely::Utf16 => "UTF-16",
+                Likely::Utf16Le => "UTF-16LE",
+                Likely::Utf16Be => "UTF-16BE",
+                Likely::Binary => {
+                    return write!(
+                        f,
+                        "no text: byte {byte} is 0x{value:02X}, and there are NUL bytes; save it as UTF-8 text with the program that made it"
+                    );
+                }
+            };
+            let file = shell_word(&clean(name));
+            write!(
+                f,
+                "not UTF-8: byte {byte} is 0x{value:02X}; convert it first, for example with `iconv -f {encoding} -t UTF-8 {file} > NEW`"
+            )
+        })
     }
 }
 
 /// The text that `bytes` are.
 ///
 /// # Errors
-/// [`NotUtf8`].
+/// [`NotUtf8`]. Letters of UTF-16 without a byte order mark are UTF-8 with a NUL beside each, but not taken for it.
 pub fn decode(bytes: Vec<u8>) -> Result<String, NotUtf8> {
-    String::from_utf8(bytes).map_err(|error| {
-        let byte = error.utf8_error().valid_up_to();
-        NotUtf8 { byte, value: error.as_bytes().get(byte).copied().unwrap_or_default() }
-    })
+    let wide = wide(&bytes);
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => {
+            let Some(likely) = wide else { return Ok(text) };
+            let byte = text.bytes().position(|byte| byte == 0).unwrap_or_default();
+            return Err(NotUtf8 { byte, value: 0, likely });
+        }
+        Err(error) => error,
+    };
+    let (byte, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+    let likely = match wide {
+        // Hardly any text of one byte per character starts with these.
+        _ if [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)) => Likely::Utf16,
+        Some(likely) => likely,
+        None if bytes.contains(&0) => Likely::Binary,
+        None => Likely::Windows1252,
+    };
+    Err(NotUtf8 { byte, value: bytes.get(byte).copied().unwrap_or_default(), likely })
+}
+
+/// Whether `bytes` are UTF-16 by their NULs, which most characters of western languages have in one of their two bytes.
+fn wide(bytes: &[u8]) -> Option<Likely> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let first = pairs.iter().filter(|[byte, _]| *byte == 0).count();
+    let second = pairs.iter().filter(|[_, byte]| *byte == 0).count();
+    let (most, few) = (|count| 4 * count >= 3 * pairs.len(), |count| 4 * count < pairs.len());
+    match pairs.len() {
+        0 | 1 => None,
+        _ if few(first) && most(second) => Some(Likely::Utf16Le),
+        _ if most(first) && few(second) => Some(Likely::Utf16Be),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes).collect()
+    }
+
     #[test]
-    fn the_advice_names_the_likely_encoding() {
+    fn the_advice_names_the_likely_encoding_and_the_file() {
+        let text = "Caf\u{e9} \u{201c}Zoe\u{201d}, open from nine to five";
+        let marked = |bytes| utf16(&format!("\u{feff}{text}"), bytes);
         for (bytes, start, encoding) in [
-            (&b"\xff\xfeA\0"[..], "not UTF-8: byte 0 is 0xFF; ", "-f UTF-16 "),
-            (b"\xfe\xff\0A", "not UTF-8: byte 0 is 0xFE; ", "-f UTF-16 "),
-            (b"caf\xe9", "not UTF-8: byte 3 is 0xE9; ", "-f WINDOWS-1252 "),
-            (b"A\xff", "not UTF-8: byte 1 is 0xFF; ", "-f WINDOWS-1252 "),
+            (marked(u16::to_le_bytes), "not UTF-8: byte 0 is 0xFF; ", "UTF-16"),
+            (marked(u16::to_be_bytes), "not UTF-8: byte 0 is 0xFE; ", "UTF-16"),
+            (utf16("Open", u16::to_le_bytes), "not UTF-8: byte 1 is 0x00; ", "UTF-16LE"),
+            (utf16("Open", u16::to_be_bytes), "not UTF-8: byte 0 is 0x00; ", "UTF-16BE"),
+            (utf16(text, u16::to_le_bytes), "not UTF-8: byte 6 is 0xE9; ", "UTF-16LE"),
+            (utf16(text, u16::to_be_bytes), "not UTF-8: byte 7 is 0xE9; ", "UTF-16BE"),
+            (b"caf\xe9".to_vec(), "not UTF-8: byte 3 is 0xE9; ", "WINDOWS-1252"),
+            (b"A\xff".to_vec(), "not UTF-8: byte 1 is 0xFF; ", "WINDOWS-1252"),
+            (b"\xffA".to_vec(), "not UTF-8: byte 0 is 0xFF; ", "WINDOWS-1252"),
         ] {
-            let message = decode(bytes.to_vec()).unwrap_err().to_string();
-            assert!(message.starts_with(start) && message.contains(encoding), "{message}");
+            let problem = decode(bytes).unwrap_err();
+            let advice = |file: &str| {
+                format!("{start}convert it first, for example with `iconv -f {encoding} -t UTF-8 {file} > NEW`")
+            };
+            assert_eq!(problem.to_string(), advice("FILE"));
+            assert_eq!(problem.of_file("a/b.txt").to_string(), advice("a/b.txt"));
+            assert_eq!(problem.of_file("it's\n.txt").to_string(), advice("'it'\\''s .txt'"));
         }
         assert_eq!(decode("caf\u{e9}".into()).as_deref(), Ok("caf\u{e9}"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_to_be_converted() {
+        for bytes in [&b"\x7fELF\x02\x01\x01\0\0\0\0\xb7"[..], b"\xff\xd8\xff\xe0\0\x10JFIF"] {
+            let message = decode(bytes.to_vec()).unwrap_err().to_string();
+            assert!(message.starts_with("no text: byte ") && !message.contains("iconv"), "{message}");
+        }
+        for text in ["", "A", "A\0", "\0\0\0\0", "A\0B and more", "\0A"] {
+            assert_eq!(decode(text.into()).as_deref(), Ok(text));
+        }
     }
 }

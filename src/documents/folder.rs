@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::encoding::{NotUtf8, decode};
 use super::passages::Format;
+use super::shown::clean;
 
 /// How deep folders are searched.
 const DEEPEST: usize = 16;
@@ -41,12 +42,7 @@ pub enum Reason {
     /// Its name is not UTF-8.
     Name,
     /// It is not UTF-8.
-    Encoding {
-        /// Offset of the first byte that is not.
-        byte: usize,
-        /// That byte.
-        value: u8,
-    },
+    Encoding(NotUtf8),
     /// It holds no text.
     Empty,
     /// It is larger than a file may be.
@@ -79,7 +75,7 @@ impl Reason {
 
     /// Whether an older version of the file is better than nothing: the file is there, but cannot be used as it is now.
     pub(super) fn keeps_old(&self) -> bool {
-        matches!(self, Self::Encoding { .. } | Self::TooLarge { .. } | Self::Changing | Self::Unreadable(_))
+        matches!(self, Self::Encoding(_) | Self::TooLarge { .. } | Self::Changing | Self::Unreadable(_))
     }
 
     fn of(error: &io::Error) -> Self {
@@ -95,7 +91,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Kind => write!(f, "it is neither .txt nor .md"),
             Self::Name => write!(f, "its name is not UTF-8; rename it"),
-            Self::Encoding { byte, value } => write!(f, "it is {}", NotUtf8 { byte: *byte, value: *value }),
+            Self::Encoding(problem) => write!(f, "it is {problem}"),
             Self::Empty => write!(f, "it holds no text"),
             Self::TooLarge { limit } => write!(f, "it is larger than {limit} bytes; cut it into several files"),
             Self::TooMuch { limit } => write!(f, "all files together would be larger than {limit} bytes"),
@@ -108,9 +104,14 @@ impl fmt::Display for Reason {
     }
 }
 
+/// On one line, whatever the name is.
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.reason)
+        let file = clean(&self.file);
+        match &self.reason {
+            Reason::Encoding(problem) => write!(f, "{file}: it is {}", problem.of_file(&self.file)),
+            reason => write!(f, "{file}: {reason}"),
+        }
     }
 }
 
@@ -256,7 +257,7 @@ impl Document {
         if Stamp::of(&file.metadata().map_err(unreadable)?) != before || bytes.len() as u64 != before.len {
             return Err(Reason::Changing);
         }
-        let text = decode(bytes).map_err(|NotUtf8 { byte, value }| Reason::Encoding { byte, value })?;
+        let text = decode(bytes).map_err(Reason::Encoding)?;
         Ok((text, before.read_at(now)))
     }
 }

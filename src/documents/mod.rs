@@ -27,6 +27,7 @@ pub mod passages;
 mod reading;
 pub mod sentences;
 pub mod shelf;
+pub mod shown;
 mod stem;
 pub mod words;
 

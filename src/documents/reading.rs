@@ -2,6 +2,7 @@
 
 use super::answer::{DocumentAnswer, Found, Source};
 use super::library::Passage;
+use super::shown::clean;
 use crate::errors::one_line;
 use crate::qa::decode::N_BEST;
 use crate::qa::{Answer, AskOptions, Candidate, QaError, Reader, Scorer};
@@ -45,7 +46,7 @@ impl<'a> Reading<'a> {
         let context = match reader.context(passage.text) {
             Ok(context) => context,
             Err(error @ QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Tokenize { .. })) => {
-                log::warn!("passage {} of {} is left out: {}", passage.number, passage.file, one_line(&error));
+                log::warn!("passage {} of {} is left out: {}", passage.number, clean(passage.file), one_line(&error));
                 return Ok(());
             }
             Err(error) => return Err(error),

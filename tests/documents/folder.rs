@@ -4,8 +4,12 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use edgeqa::documents::encoding::{Likely, NotUtf8};
 use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped};
 use tempfile::{TempDir, tempdir};
+
+/// What is wrong with "Caf\u{e9}" in one byte per character.
+const LATIN: NotUtf8 = NotUtf8 { byte: 3, value: 0xe9, likely: Likely::Windows1252 };
 
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempdir().expect("a folder");
@@ -55,17 +59,19 @@ fn text_files_are_read_and_others_are_named() {
     assert_eq!(texts(&library), [("a/deep/er/y.txt", "Y ☕"), ("a/x.MD", "# X\nText."), ("b.txt", "B.")]);
     let y = library.passages().next().expect("a passage");
     assert_eq!((y.bytes, y.chars), (3..8, 1..4), "a byte order mark counts");
-    let encoding = Reason::Encoding { byte: 3, value: 0xe9 };
+    let utf16 = NotUtf8 { byte: 0, value: 0xff, likely: Likely::Utf16 };
     let want = [
         ("README", &Reason::Kind),
         ("empty.md", &Reason::Empty),
-        ("latin.txt", &encoding),
-        ("notepad.txt", &Reason::Encoding { byte: 0, value: 0xff }),
+        ("latin.txt", &Reason::Encoding(LATIN)),
+        ("notepad.txt", &Reason::Encoding(utf16)),
         ("photo.jpg", &Reason::Kind),
     ];
     assert_eq!(skipped(&found), want);
     assert!(found[2].to_string().starts_with("latin.txt: it is not UTF-8: byte 3 is 0xE9; "), "{}", found[2]);
-    assert!(found[3].to_string().contains("iconv -f UTF-16 "), "{}", found[3]);
+    assert!(found[3].to_string().contains("`iconv -f UTF-16 -t UTF-8 notepad.txt > NEW`"), "{}", found[3]);
+    let forged = Skipped { file: "a\n<3>b\u{1b}[2J.txt".into(), reason: Reason::Empty };
+    assert_eq!(forged.to_string(), "a <3>b\u{fffd}[2J.txt: it holds no text");
 
     let missing = Library::open(&folder.path().join("none"), &LibraryOptions::default()).expect_err("missing");
     assert!(matches!(missing, DocumentsError::Folder { .. }) && missing.to_string().contains("/none"), "{missing}");
@@ -168,7 +174,7 @@ fn a_broken_file_keeps_its_last_good_version() {
     let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
     write(folder.path(), "a.txt", b"Caf\xe9");
     assert_eq!(shelf.refresh(), Refresh::Same);
-    assert_eq!(skipped(&shelf.skipped(9).0), [("a.txt", &Reason::Encoding { byte: 3, value: 0xe9 })]);
+    assert_eq!(skipped(&shelf.skipped(9).0), [("a.txt", &Reason::Encoding(LATIN))]);
     assert_eq!(texts(&shelf.library()), [("a.txt", "A."), ("b.txt", "B.")]);
     // Others are still followed, and so is this one.
     write(folder.path(), "b.txt", "B2.");

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use edgeqa::bench::record::Record;
 use edgeqa::bench::{Comparison, html, report, text};
+use edgeqa::documents::encoding::decode;
 use edgeqa::documents::passages::{Format, LONGEST, cut};
 use edgeqa::documents::{Library, LibraryOptions, RetrievalOptions};
 use edgeqa::eval::score::normalise;
@@ -121,13 +122,13 @@ pub fn documents(bytes: &[u8]) {
         std::fs::write(folder.path().join(name), bytes).expect("written");
         let (library, skipped) = Library::open(folder.path(), &LibraryOptions::default()).expect("a folder");
         assert_eq!(library.file_count() + skipped.len(), 1);
-        let Ok(text) = std::str::from_utf8(bytes) else {
+        let Ok(text) = decode(bytes.to_vec()) else {
             assert_eq!(skipped.len(), 1);
             continue;
         };
-        let count = passages(text, name, &library);
+        let count = passages(&text, name, &library);
         // The text asks for itself. A short library is read whole, words in common or not.
-        for (passage, score) in library.retrieve(text, &RetrievalOptions::default()) {
+        for (passage, score) in library.retrieve(&text, &RetrievalOptions::default()) {
             assert!(score.is_finite() && score >= 0.0 && passage.number <= count);
         }
     }

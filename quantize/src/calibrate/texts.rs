@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use edgeqa::documents::encoding::decode;
 use edgeqa::qa::AskOptions;
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError, Window};
 
@@ -34,10 +35,12 @@ impl Texts {
     /// # Errors
     /// If the file cannot be read or holds no passage.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {} as UTF-8 text", path.display()))?;
+        let name = path.display().to_string();
+        let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+        let text = decode(bytes).map_err(|problem| anyhow!("{name} is {}", problem.of_file(&name)))?;
         let pairs = pairs(text.strip_prefix('\u{feff}').unwrap_or(&text));
-        ensure!(!pairs.is_empty(), "{} holds no text to calibrate with", path.display());
-        Ok(Self { name: path.display().to_string(), pairs })
+        ensure!(!pairs.is_empty(), "{name} holds no text to calibrate with");
+        Ok(Self { name, pairs })
     }
 
     /// The sequences for the model, at most 256, evenly spread over the text: passages as they are for every other question, and in
@@ -108,6 +111,20 @@ mod tests {
         let pairs = pairs(text);
         assert_eq!(pairs.iter().map(|(q, p)| (q.as_str(), p.as_str())).collect::<Vec<_>>(), want);
         assert!(super::pairs(" \n\n \n").is_empty());
+    }
+
+    #[test]
+    fn another_encoding_is_named_with_a_way_to_convert_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cp1252.txt");
+        fs::write(&path, b"caf\xe9").expect("written");
+        let error = Texts::read(&path).expect_err("no text").to_string();
+        let name = path.display();
+        let advice = format!("`iconv -f WINDOWS-1252 -t UTF-8 {name} > NEW`");
+        assert!(
+            error.starts_with(&format!("{name} is not UTF-8: byte 3 is 0xE9; ")) && error.ends_with(&advice),
+            "{error}"
+        );
     }
 
     #[test]

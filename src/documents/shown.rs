@@ -1,0 +1,64 @@
+//! Names and texts from documents, made fit for a terminal, a line of a log, or a command.
+
+/// `text` on one line: white space becomes single spaces, and characters that could command a terminal or reorder what it
+/// shows become replacement characters.
+pub fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() && cleaned.ends_with(' ') => {}
+            c if c.is_whitespace() => cleaned.push(' '),
+            c if c.is_control() || is_bidi_control(c) => cleaned.push(char::REPLACEMENT_CHARACTER),
+            c => cleaned.push(c),
+        }
+    }
+    cleaned
+}
+
+/// Embeddings, overrides and isolates: they change the order in which the text after them is shown.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The path `name` as one word of a shell's command, which is no option either.
+pub fn shell_word(name: &str) -> String {
+    let path = if name.starts_with('-') { format!("./{name}") } else { name.to_owned() };
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// `number` of the things that are called `thing`, whose plural ends with `s`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_cannot_command_the_terminal() {
+        assert_eq!(clean(" a\t\r\n b\u{0}"), " a b\u{fffd}");
+        assert_eq!(clean("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn names_are_words_of_a_command() {
+        for (name, word) in [
+            ("a/b-1.txt", "a/b-1.txt"),
+            ("caf\u{e9}.txt", "caf\u{e9}.txt"),
+            ("two words.txt", "'two words.txt'"),
+            ("it's $HOME", "'it'\\''s $HOME'"),
+            ("", "''"),
+            ("-f", "./-f"),
+            ("-f g", "'./-f g'"),
+        ] {
+            assert_eq!(shell_word(name), word);
+        }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "file")), ["0 files", "1 file", "2 files"]);
+    }
+}
