@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::encoding::{NotUtf8, decode};
+use super::encoding::NotUtf8;
 use super::passages::Format;
 use super::shown::clean;
 
@@ -243,8 +243,8 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 impl Document {
-    /// Reads the file: its text, and the version that it is of.
-    pub fn read(&self, limit: u64) -> Result<(String, Stamp), Reason> {
+    /// Reads the file: what it holds, and the version that it is of.
+    pub fn read(&self, limit: u64) -> Result<(Vec<u8>, Stamp), Reason> {
         let unreadable = |error: io::Error| Reason::of(&error);
         let mut file = File::open(&self.path).map_err(unreadable)?;
         let before = Stamp::of(&file.metadata().map_err(unreadable)?);
@@ -257,7 +257,6 @@ impl Document {
         if Stamp::of(&file.metadata().map_err(unreadable)?) != before || bytes.len() as u64 != before.len {
             return Err(Reason::Changing);
         }
-        let text = decode(bytes).map_err(Reason::Encoding)?;
-        Ok((text, before.read_at(now)))
+        Ok((bytes, before.read_at(now)))
     }
 }

@@ -1,9 +1,11 @@
 //! A folder of documents that can be asked.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::encoding::decode;
 use super::folder::{Document, Listing, Reason, Skipped, Stamp};
 use super::index::{Builder, Index};
 use super::passages::{self, Format};
@@ -56,6 +58,8 @@ pub struct Library {
     /// Per file, the number of passages before its own.
     firsts: Vec<usize>,
     index: Arc<Index>,
+    /// By name, the versions of files that hold no text, and why they do not.
+    refused: Arc<HashMap<String, (Stamp, Reason)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +73,20 @@ struct File {
 struct Content {
     text: Box<str>,
     cuts: Box<[Cut]>,
+}
+
+/// Why a document is not in a library as it is now.
+#[derive(Debug)]
+struct Refusal {
+    reason: Reason,
+    /// The version that it is of, if that would be refused again.
+    stamp: Option<Stamp>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, stamp: None }
+    }
 }
 
 /// A passage in 20 bytes: where it is in the text in bytes, how many characters are before it, where its title is, nowhere if
@@ -158,11 +176,13 @@ impl Library {
     }
 
     fn empty() -> Self {
-        Self { files: Vec::new(), firsts: Vec::new(), index: Arc::new(Builder::default().finish()) }
+        let index = Arc::new(Builder::default().finish());
+        Self { files: Vec::new(), firsts: Vec::new(), index, refused: Arc::default() }
     }
 
     /// The documents of `folder`, from which this library was made, as they are now. Files that did not change, by their time
-    /// stamp, size and inode, are not read again; the index is made again only if a text changed.
+    /// stamp, size and inode, are not read again, be they in the library or known to hold no text; the index is
+    /// made again only if a text changed.
     ///
     /// A file that is there, but cannot be used any more (it is not UTF-8, too large, being written, or not readable), is named and
     /// stays as it was when it was last good, as do all files of a sub-folder that cannot be listed. A file that is gone or
@@ -175,6 +195,7 @@ impl Library {
             Listing::of(folder).map_err(|source| DocumentsError::Folder { path: folder.to_owned(), source })?;
         let mut files: Vec<File> = self.files.iter().filter(|file| listing.may_hold(&file.name)).cloned().collect();
         let mut skipped = listing.skipped;
+        let mut refused = HashMap::new();
         let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
         for document in listing.documents {
             match self.renewed_file(&document, options, left) {
@@ -182,7 +203,10 @@ impl Library {
                     left = left.saturating_sub(file.len());
                     files.push(file);
                 }
-                Err(reason) => {
+                Err(Refusal { reason, stamp }) => {
+                    if let Some(stamp) = stamp {
+                        refused.insert(document.name.clone(), (stamp, reason.clone()));
+                    }
                     let old = self.file(&document.name).filter(|old| reason.keeps_old() && old.len() <= left);
                     left -= old.map_or(0, File::len);
                     files.extend(old.cloned());
@@ -192,24 +216,33 @@ impl Library {
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         skipped.sort_by(|a, b| a.file.cmp(&b.file));
-        Ok((self.with(files), skipped))
+        let library = Self { refused: Arc::new(refused), ..self.with(files) };
+        Ok((library, skipped))
     }
 
     /// The file as it is now, if there are no more than `left` bytes of it.
-    fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Reason> {
+    fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Refusal> {
         if document.stamp.len > left {
-            return Err(Reason::TooMuch { limit: options.max_bytes });
+            return Err(Reason::TooMuch { limit: options.max_bytes }.into());
         }
         let old = self.file(&document.name);
         if let Some(old) = old.filter(|old| old.stamp == document.stamp) {
             return Ok(old.clone());
         }
+        if let Some((stamp, reason)) = self.refused.get(&document.name).filter(|(stamp, _)| *stamp == document.stamp) {
+            return Err(Refusal { reason: reason.clone(), stamp: Some(stamp.clone()) });
+        }
         // Offsets are kept in 32 bits.
         let limit = options.max_file_bytes.min(left).min(u32::MAX.into());
-        let (text, stamp) = document.read(limit)?;
-        let same = old.filter(|old| *old.content.text == *text).map(|old| Arc::clone(&old.content));
-        let content = same.map_or_else(|| Content::new(text, document.format).map(Arc::new), Ok)?;
-        Ok(File { name: document.name.clone(), stamp, content })
+        let (bytes, stamp) = document.read(limit)?;
+        let content = decode(bytes).map_err(Reason::Encoding).and_then(|text| {
+            let same = old.filter(|old| *old.content.text == *text).map(|old| Arc::clone(&old.content));
+            same.map_or_else(|| Content::new(text, document.format).map(Arc::new), Ok)
+        });
+        match content {
+            Ok(content) => Ok(File { name: document.name.clone(), stamp, content }),
+            Err(reason) => Err(Refusal { reason, stamp: Some(stamp) }),
+        }
     }
 
     /// A library of `files`, with the same index if their texts are the same.
@@ -221,7 +254,8 @@ impl Library {
             *count += file.content.cuts.len();
             Some(first)
         });
-        let mut library = Self { firsts: firsts.collect(), files, index: Arc::clone(&self.index) };
+        let (firsts, index) = (firsts.collect(), Arc::clone(&self.index));
+        let mut library = Self { files, firsts, index, refused: Arc::clone(&self.refused) };
         if !same {
             let mut builder = Builder::default();
             for passage in library.passages() {

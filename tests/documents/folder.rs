@@ -168,6 +168,48 @@ fn a_change_within_the_same_time_stamp_is_seen() {
     assert_eq!(texts(&shelf.library()), [("a.txt", "New.")]);
 }
 
+/// Reading a file that holds no text again at every look would take the disk's time for ever.
+#[test]
+fn what_was_refused_is_read_again_only_if_it_may_have_changed() {
+    for (bad, reason) in [(&b"caf\xe9"[..], "encoding"), (b" \r\n ", "empty")] {
+        let folder = folder(&[("a.txt", b"A."), ("b.txt", bad)]);
+        let reasons = |shelf: &Shelf| serde_json::to_string(&shelf.skipped(9).0).expect("JSON");
+        let (shelf, found) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+        assert_eq!(found.len(), 1, "{found:?}");
+        // It was written just now, so that this may be another version.
+        age(folder.path(), "b.txt");
+        assert_eq!(shelf.refresh(), Refresh::Same);
+        let path = folder.path().join("b.txt");
+        let modified = fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+        let set =
+            |modified| File::options().append(true).open(&path).and_then(|f| f.set_modified(modified)).expect("set");
+        // Nobody does this, but it shows what is read.
+        fs::write(&path, "Good").expect("written");
+        set(modified);
+        for _ in 0..2 {
+            assert_eq!(shelf.refresh(), Refresh::Same);
+            assert!(reasons(&shelf).contains(reason), "{}", reasons(&shelf));
+        }
+        set(modified + Duration::from_secs(1));
+        assert_eq!(shelf.refresh(), Refresh::New);
+        assert_eq!(texts(&shelf.library()), [("a.txt", "A."), ("b.txt", "Good")]);
+        assert_eq!(shelf.skipped(9).0, []);
+    }
+}
+
+#[test]
+fn a_refused_file_can_change_within_the_same_time_stamp() {
+    let folder = folder(&[("a.txt", b"Caf\xe9")]);
+    let (shelf, found) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    assert_eq!(found.len(), 1);
+    let path = folder.path().join("a.txt");
+    let modified = fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+    fs::write(&path, "Good").expect("written");
+    File::options().append(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set");
+    assert_eq!(shelf.refresh(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "Good")]);
+}
+
 #[test]
 fn a_broken_file_keeps_its_last_good_version() {
     let folder = folder(&[("a.txt", b"A."), ("b.txt", b"B.")]);
