@@ -131,6 +131,12 @@ impl Content {
     }
 }
 
+impl Cut {
+    fn holds_title(&self) -> bool {
+        self.bytes.start <= self.title.start && self.title.end <= self.bytes.end
+    }
+}
+
 impl File {
     fn len(&self) -> u64 {
         self.content.text.len() as u64
@@ -258,10 +264,13 @@ impl Library {
         let mut library = Self { files, firsts, index, refused: Arc::clone(&self.refused) };
         if !same {
             let mut builder = Builder::default();
-            for passage in library.passages() {
-                // A heading is part of the first passage below it.
-                let title = passage.title.filter(|title| !passage.text.contains(title));
-                builder.add(title.into_iter().chain([passage.text]));
+            for file in &library.files {
+                for (index, cut) in file.content.cuts.iter().enumerate() {
+                    let Some(passage) = file.passage(index) else { continue };
+                    // A heading is part of the first passage below it.
+                    let title = passage.title.filter(|_| !cut.holds_title());
+                    builder.add(title.into_iter().chain([passage.text]));
+                }
             }
             library.index = Arc::new(builder.finish());
             // Making it takes more than it is.

@@ -1,7 +1,9 @@
 //! BM25 against the formula, in the plainest way.
 
 use edgeqa::documents::index::{Builder, Hit};
+use edgeqa::documents::passages::SHORTEST;
 use edgeqa::documents::words::{each_word, question_words};
+use edgeqa::documents::{Library, RetrievalOptions};
 
 use crate::common::Random;
 
@@ -73,6 +75,22 @@ fn equal_passages_come_in_order_and_no_passage_is_no_fault() {
     let found: Vec<usize> = builder.finish().search("Seals?", 2).iter().map(|hit| hit.passage).collect();
     assert_eq!(found, [0, 2]);
     assert_eq!(Builder::default().finish().search("seal", 5), []);
+}
+
+/// A word that begins like its heading does not stand for it.
+#[test]
+fn a_passage_is_found_by_the_words_of_its_heading() {
+    let long = "x".repeat(SHORTEST);
+    let text = format!("# Cat\n\n{long}\n\nCatalina feeds {long}.\n\n# Dog\n\nDogma {long}.");
+    let library = Library::of_texts([("a.md".to_owned(), text)]);
+    let found = |question: &str| -> Vec<usize> {
+        let hits = library.retrieve(question, &RetrievalOptions { passages: 2 });
+        let mut numbers: Vec<usize> = hits.iter().map(|(passage, _)| passage.number).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(library.passage_count(), 3);
+    assert_eq!((found("cat"), found("dog")), (vec![1, 2], vec![3]));
 }
 
 #[test]
