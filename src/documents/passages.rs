@@ -3,7 +3,8 @@
 //! - A text is cut at empty lines. Markdown is also cut before each heading, `#` or underlined, outside of code: blocks between fences,
 //!   and lines that are indented by four spaces or a tab.
 //! - Passages are at most [`LONGEST`] bytes, about 270 tokens of English, which fit into a window of 384 with the question.
-//!   Longer paragraphs are cut at ends of sentences, else at white space, into parts of about the same length.
+//!   Longer paragraphs are cut into parts of about the same length: at ends of sentences if these leave no part shorter than
+//!   half of that, else at white space of which this is true, else anywhere.
 //! - A paragraph shorter than [`SHORTEST`] bytes is joined with its neighbour if they fit into one passage, but never over a
 //!   heading: a heading stays with the text below it.
 //! - The title of a passage is the last heading that is not below its text: the nearest above, or the one it starts with; no more than
@@ -263,15 +264,17 @@ fn split(text: &str, bytes: Range<usize>, mut take: impl FnMut(Range<usize>)) {
     let first = start;
     let sentences: Vec<usize> = sentence_starts(&text[start..end]).map(|at| first + at).collect();
     while end - start > LONGEST {
-        let parts = (end - start).div_ceil(LONGEST);
-        let ideal = start + (end - start).div_ceil(parts);
-        let limit = text.floor_char_boundary(start + LONGEST);
-        let nearest = |places: &mut dyn Iterator<Item = usize>| places.min_by_key(|place| place.abs_diff(ideal));
-        let from = sentences.partition_point(|&place| place <= start);
-        let mut sentences = sentences[from..].iter().copied().take_while(|&place| place <= limit);
-        let mut spaces = text[start..limit].char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| start + at);
-        let place = nearest(&mut sentences).or_else(|| nearest(&mut spaces)).filter(|&place| place > start);
-        let place = place.unwrap_or(limit);
+        let part = (end - start).div_ceil((end - start).div_ceil(LONGEST));
+        let ideal = text.floor_char_boundary(start + part);
+        // What is left is the last part, or else longer than one.
+        let places = start + part / 2..=(start + LONGEST).min(end - part / 2);
+        let nearest = |found: &mut dyn Iterator<Item = usize>| found.min_by_key(|place| place.abs_diff(ideal));
+        let from = sentences.partition_point(|place| place < places.start());
+        let mut sentences = sentences[from..].iter().copied().take_while(|place| places.contains(place));
+        let from = text.floor_char_boundary(*places.start());
+        let to = text.floor_char_boundary(*places.end());
+        let mut spaces = text[from..to].char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| from + at);
+        let place = nearest(&mut sentences).or_else(|| nearest(&mut spaces)).unwrap_or(ideal);
         let part = trimmed(text, start..place);
         if !part.is_empty() {
             take(part);

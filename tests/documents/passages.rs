@@ -149,6 +149,29 @@ fn overlong_paragraphs_are_cut_at_sentences_else_at_spaces_else_anywhere() {
     assert_eq!(pieces(&solid, Format::Plain).iter().map(|p| p.0).collect::<String>(), solid);
 }
 
+/// A passage of two letters answers nothing, and takes the place of one that does.
+#[test]
+fn overlong_paragraphs_have_no_tiny_parts() {
+    let words = "word ".repeat(260);
+    let solid = "x".repeat(1_300);
+    for text in [
+        format!("Hi. {words}"),
+        format!("{words}Hi. Ho."),
+        format!("Hi. {words}Ho! {words}Ho."),
+        format!("Hi. {solid}"),
+        format!("Hi {solid}"),
+        format!("{solid} hi. Ho."),
+        "x".repeat(LONGEST + 1),
+        format!("{} A.", "x".repeat(LONGEST - 1)),
+        format!("A. {}", "é".repeat(LONGEST)),
+    ] {
+        let parts = pieces(&text, Format::Plain);
+        assert!(parts.iter().all(|(part, _)| part.len() >= LONGEST / 4), "{parts:?}");
+    }
+    let text = format!("Hi. {words}");
+    assert!(pieces(&text, Format::Plain).iter().all(|(part, _)| part.ends_with("word")), "words are whole");
+}
+
 /// Texts of everything that matters for cutting, in random order.
 fn random_text(random: &mut Random) -> String {
     let long = ["x".repeat(1300), "é".repeat(700), "One. ".repeat(300), "word ".repeat(100), "ab ".repeat(70)];
