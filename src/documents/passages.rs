@@ -63,7 +63,7 @@ struct Block {
     heading: Option<Range<usize>>,
     /// Whether there is nothing but the heading.
     bare: bool,
-    /// Whether it is one line of text: no heading and no code.
+    /// Whether it is one line of text: no heading and no code, and in Markdown no item of a list and no quote.
     single: bool,
 }
 
@@ -146,7 +146,8 @@ fn blocks(text: &str, format: Format) -> Vec<Block> {
                 block.bytes.end = bytes.end;
             }
             _ => {
-                let (bare, single) = (heading.is_some(), heading.is_none() && !is_code);
+                let is_part = is_markdown && (item(content).is_some() || content.starts_with('>'));
+                let (bare, single) = (heading.is_some(), heading.is_none() && !is_code && !is_part);
                 blocks.push(Block { bytes, heading, bare, single });
             }
         }
@@ -231,16 +232,18 @@ fn title(text: &str, heading: Range<usize>) -> Range<usize> {
     trimmed(text, heading.start..space.map_or(limit, |at| heading.start + at))
 }
 
-/// The text of a heading that starts with `#`.
+/// The text of a heading that starts with `#`. Marks at its end that white space is before do not belong to it.
 fn hashed(line: &str) -> Option<Range<usize>> {
     let text = line.trim_start_matches('#');
     let level = line.len() - text.len();
     if !(1..=6).contains(&level) || !text.starts_with([' ', '\t']) {
         return None;
     }
-    let start = line.len() - text.trim_start().len();
-    let end = start + line[start..].trim_end_matches('#').trim_end().len();
-    (start < end).then_some(start..end)
+    let text = text.trim_start();
+    let unmarked = text.trim_end_matches('#');
+    let is_closed = unmarked.is_empty() || unmarked.ends_with([' ', '\t']);
+    let (start, length) = (line.len() - text.len(), if is_closed { unmarked.trim_end().len() } else { text.len() });
+    (length > 0).then_some(start..start + length)
 }
 
 /// Whether `line` makes the line above a heading.

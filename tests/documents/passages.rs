@@ -44,6 +44,37 @@ fn headings_stay_with_their_text_and_are_titles() {
 }
 
 #[test]
+fn a_mark_belongs_to_a_heading_unless_white_space_is_before_it() {
+    for (line, title) in [
+        ("# Learning C#", "Learning C#"),
+        ("# C# #", "C#"),
+        ("## F# and C# ##  ", "F# and C#"),
+        ("# Closed\t###", "Closed"),
+        ("# No. #1", "No. #1"),
+        ("# #1", "#1"),
+    ] {
+        assert_eq!(pieces(&format!("{line}\nText."), Format::Markdown)[0].1, title, "{line}");
+    }
+    for none in ["# #", "## ###", "#", "#C"] {
+        assert_eq!(pieces(&format!("{none}\nText."), Format::Markdown)[0].1, "", "{none}");
+    }
+}
+
+#[test]
+fn an_item_or_a_quote_is_no_heading() {
+    for line in ["- first item", "* x", "+ x", "1. x", "2) x", "> quote", ">quote", "  - x"] {
+        for under in ["---", "==="] {
+            assert_eq!(pieces(&format!("{line}\n{under}\nText."), Format::Markdown)[0].1, "", "{line}");
+        }
+    }
+    for line in ["-x", "1.x", "2019", "a > b"] {
+        assert_eq!(pieces(&format!("{line}\n---\nText."), Format::Markdown)[0].1, line);
+    }
+    let long = "x".repeat(SHORTEST);
+    assert_eq!(pieces(&format!("1. Whales\n\n{long}"), Format::Plain)[0].1, "1. Whales", "no Markdown");
+}
+
+#[test]
 fn code_has_no_headings() {
     let markdown = |text: &'static str| pieces(text, Format::Markdown);
     let code = "# Shell\n````\n```\n# not a heading\n````\n# After\nx";
