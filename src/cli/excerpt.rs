@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use edgeqa::documents::passages::lines;
 use edgeqa::documents::sentences::sentence_starts;
 pub use edgeqa::documents::shown::clean;
 
@@ -24,12 +25,18 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     let whole = |range: Range<usize>| text.get(range).unwrap_or_default();
     let from = text.ceil_char_boundary(span.start.saturating_sub(REACH)).min(span.start);
     let to = text.floor_char_boundary(span.end.saturating_add(REACH).min(text.len())).max(span.end);
-    // A line break ends no sentence, an empty line does.
-    let breaks = ["\n\n", "\n\r\n"];
-    let before = whole(from..span.start);
-    let from = breaks.iter().filter_map(|b| Some(from + before.rfind(b)? + b.len())).max().unwrap_or(from);
-    let after = whole(span.end..to);
-    let to = breaks.iter().filter_map(|b| Some(span.end + after.find(b)?)).min().unwrap_or(to);
+    // A line break ends no sentence, an empty line does. White space that begins what is looked at may be the end of a line, but is not
+    // shown.
+    let (mut start, mut end) = (from, to);
+    for line in lines(text, from..to).filter(|line| line.content.is_empty()) {
+        if line.whole.end <= span.start {
+            start = line.whole.end;
+        } else if line.whole.start >= span.end {
+            end = line.whole.start;
+            break;
+        }
+    }
+    let (from, to) = (start, end);
     let paragraph = whole(from..to).replace(['\n', '\r'], " ");
     let (mut start, mut end) = (0, paragraph.len());
     for at in sentence_starts(&paragraph) {
@@ -42,7 +49,7 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
         }
     }
     let before = clean(whole(from + start..span.start));
-    let after = clean(whole(span.end..from + end));
+    let after = clean(whole(span.end..from + end).trim_end());
     let cut = before.char_indices().rev().nth(SHOWN).map(|(at, _)| at);
     let before = match cut {
         Some(at) => format!("{ELLIPSIS}{}", before.get(at..).unwrap_or_default()),
@@ -50,7 +57,7 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     };
     let after = match after.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}{ELLIPSIS}", after.get(..at).unwrap_or_default()),
-        None => after.trim_end().to_owned(),
+        None => after,
     };
     Excerpt { before, span: clean(whole(span)), after }
 }
@@ -111,7 +118,24 @@ mod tests {
     #[test]
     fn control_characters_cannot_command_the_terminal() {
         assert_eq!(around("a \u{1b}[31mred\u{7} b", "red"), "a \u{fffd}[31m[red]\u{fffd} b");
-        assert_eq!(around("CHAPTER ONE\r\n\r\nShe was Ada.\r\n\r\nEnd", "Ada"), "She was [Ada].");
+    }
+
+    #[test]
+    fn an_empty_line_ends_a_sentence_with_or_without_white_space() {
+        for empty in ["\n", "\r\n", " \n", "\t \r\n", "\u{a0}\n\n", "\u{3000}\n \n"] {
+            let text = format!("CHAPTER ONE\r\n{empty}She was Ada\nof the light\n{empty}End");
+            assert_eq!(around(&text, "Ada"), "She was [Ada] of the light", "{empty:?}");
+            assert_eq!(around(&text, "ONE"), "CHAPTER [ONE]", "{empty:?}");
+            assert_eq!(around(&text, "End"), "[End]", "{empty:?}");
+        }
+        let text = format!("Far away{}\nthe end", " ".repeat(2 * REACH));
+        assert_eq!(around(&text, "end"), "the [end]");
+    }
+
+    #[test]
+    fn a_line_break_at_the_end_takes_no_place() {
+        let text = format!("{}\n\nEnd", "x".repeat(SHOWN + 1));
+        assert_eq!(around(&text, "x"), format!("[x]{}", "x".repeat(SHOWN)));
     }
 
     #[test]

@@ -117,14 +117,32 @@ impl Block {
     }
 }
 
+/// A line of a text, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// With its line break.
+    pub whole: Range<usize>,
+    /// Without white space at both ends. Where there is nothing else, the line is empty and ends a paragraph.
+    pub content: Range<usize>,
+}
+
+/// The lines of a piece of `text`; none if `bytes` are no piece of it.
+pub fn lines(text: &str, bytes: Range<usize>) -> impl Iterator<Item = Line> {
+    let mut start = bytes.start;
+    text.get(bytes).unwrap_or_default().split_inclusive('\n').map(move |line| {
+        let whole = start..start + line.len();
+        start = whole.end;
+        Line { content: trimmed(text, whole.clone()), whole }
+    })
+}
+
 fn blocks(text: &str, format: Format) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+    let start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
     // Whether the last line was not empty.
     let (mut in_block, mut code) = (false, Code::default());
-    for line in text[start..].split_inclusive('\n') {
-        let bytes = trimmed(text, start..start + line.len());
-        start += line.len();
+    for Line { whole, content: bytes } in lines(text, start..text.len()) {
+        let line = &text[whole];
         if bytes.is_empty() {
             in_block = false;
             continue;
