@@ -36,7 +36,7 @@ impl Page {
     pub fn answer(&mut self, answer: &Answer, text: &str) -> String {
         let mut page = String::new();
         // Writing to a string does not fail.
-        let _ = self.write(&mut page, answer, "this text", |candidate, indent, page| {
+        let _ = self.write(&mut page, answer, ("this text", ""), |candidate, indent, page| {
             self.candidate(page, indent, candidate, text)
         });
         self.finish(page)
@@ -55,7 +55,12 @@ impl Page {
     }
 
     fn write_documents(&self, page: &mut String, answer: &DocumentAnswer, library: &Library) -> fmt::Result {
-        self.write(page, &answer.answer, "these documents", |found: &Found, indent, page| {
+        let unread = if answer.left_out == 0 {
+            "no passage shares a word with the question"
+        } else {
+            "no passage could be read; the log says why"
+        };
+        self.write(page, &answer.answer, ("these documents", unread), |found: &Found, indent, page| {
             self.candidate(page, indent, &found.candidate, library.text(&found.file).unwrap_or_default())?;
             writeln!(page, "{:indent$}{}, passage {}", "", clean(&found.file), found.passage)
         })?;
@@ -66,11 +71,12 @@ impl Page {
         Ok(())
     }
 
+    /// Writes an answer from `place`; `unread` is why nothing of it was read, if that is so. A text always is.
     fn write<C>(
         &self,
         page: &mut String,
         answer: &Answer<C>,
-        place: &str,
+        (place, unread): (&str, &str),
         candidate: impl Fn(&C, usize, &mut String) -> fmt::Result,
     ) -> fmt::Result {
         if self.with_questions {
@@ -82,8 +88,7 @@ impl Page {
                 (Some(odds), Some(threshold)) => {
                     writeln!(page, "  null odds {odds:.2} are above the threshold {threshold:.2}")?;
                 }
-                // A text is read in one window at least.
-                _ if answer.windows == 0 => writeln!(page, "  no passage shares a word with the question")?,
+                _ if answer.windows == 0 => writeln!(page, "  {unread}")?,
                 _ => writeln!(page, "  there is no candidate")?,
             }
         }

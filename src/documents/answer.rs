@@ -10,7 +10,8 @@ use crate::qa::{Answer, Candidate};
 /// The answer to one question. Offsets of the answer and of candidates count from the beginning of their files, a byte order
 /// mark included. The null score is that of the passage of the best candidate; null odds are those of [`super`]; probabilities
 /// are the softmax of their negatives over the 20 best candidates of all passages, and of 0 for null. Where no passage was read, because
-/// none shares a word with the question, there is no answer: score and null score are 0, and the probability of null is 1.
+/// none shares a word with the question or all that do were left out, there is no answer: score and null score are 0, and the probability
+/// of null is 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentAnswer {
     /// The answer, as to a question about one text; `windows` counts those of all passages that were read.
@@ -20,6 +21,9 @@ pub struct DocumentAnswer {
     pub source: Option<Source>,
     /// If there is no answer, the passage of the best candidate; `None` if no passage was read.
     pub nearest: Option<Source>,
+    /// Passages that were to be read, but that the tokenizer can make no tokens of: they hold nothing but signs that the model does
+    /// not know, say.
+    pub left_out: usize,
 }
 
 /// A candidate in a document.

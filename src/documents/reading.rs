@@ -17,6 +17,7 @@ pub const MISMATCH: f32 = 4.0;
 pub(super) struct Reading<'a> {
     passages: Vec<Read<'a>>,
     windows: usize,
+    left_out: usize,
     /// BM25 score of the first.
     best: Option<f32>,
 }
@@ -46,6 +47,7 @@ impl<'a> Reading<'a> {
         let context = match reader.context(passage.text) {
             Ok(context) => context,
             Err(error @ QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Tokenize { .. })) => {
+                self.left_out += 1;
                 log::warn!("passage {} of {} is left out: {}", passage.number, clean(passage.file), one_line(&error));
                 return Ok(());
             }
@@ -100,7 +102,7 @@ impl<'a> Reading<'a> {
             windows: self.windows,
             candidates: ranked.into_iter().take(options.top_k).map(|(_, found)| found).collect(),
         };
-        DocumentAnswer { answer, source, nearest }
+        DocumentAnswer { answer, source, nearest, left_out: self.left_out }
     }
 }
 

@@ -68,7 +68,22 @@ fn no_word_in_common_is_said() {
     assert_eq!(text, "No answer in these documents.\n  no passage shares a word with the question\n");
     let line = &json_lines(&success(bench.ask(&[&args[..], &["--json"]].concat(), "")))[0];
     assert_eq!((&line["answered"], &line["windows"], &line["nearest"]), (&false.into(), &0.into(), &Value::Null));
+    assert_eq!(line["left_out"], 0);
     assert!(line["score"].is_number() && line["null_score"].is_number(), "{line}");
+}
+
+#[test]
+fn passages_without_a_token_are_said() {
+    let bench = bench();
+    fs::create_dir(bench.folder.path().join("signs")).expect("made");
+    bench.file("signs/a\n<3>b.txt", "\u{1}\u{2}");
+    let output = bench.ask(&["Who?", "--docs", "signs"], "");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text, "No answer in these documents.\n  no passage could be read; the log says why\n");
+    assert!(errors.contains("passage 1 of a <3>b.txt is left out: ") && errors.lines().count() == 1, "{errors}");
+    let output = bench.ask(&["Who?", "--docs", "signs", "--json"], "");
+    let line = &json_lines(&String::from_utf8_lossy(&output.stdout))[0];
+    assert_eq!((&line["windows"], &line["left_out"], &line["nearest"]), (&0.into(), &1.into(), &Value::Null));
 }
 
 #[test]
