@@ -86,7 +86,8 @@ impl Page {
             writeln!(page, "{NONE}No answer in {place}.{NONE:#}")?;
             match (answer.null_odds, answer.null_threshold) {
                 (Some(odds), Some(threshold)) => {
-                    writeln!(page, "  null odds {odds:.2} are above the threshold {threshold:.2}")?;
+                    let advice = "--always-answer shows the best guess";
+                    writeln!(page, "  null odds {odds:.2} are above the threshold {threshold:.2} ({advice})")?;
                 }
                 _ if answer.windows == 0 => writeln!(page, "  {unread}")?,
                 _ => writeln!(page, "  there is no candidate")?,

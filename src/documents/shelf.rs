@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::shown::count;
 use super::{DocumentsError, Library, LibraryOptions, Skipped};
 use crate::errors::one_line;
 
@@ -101,8 +102,8 @@ impl Shelf {
         *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let same = new.is_same(&old);
         if !same {
-            let (passages, files) = (new.passage_count(), new.file_count());
-            log::info!("documents have changed: {passages} passages of {files} files");
+            let (passages, files) = (count(new.passage_count(), "passage"), count(new.file_count(), "file"));
+            log::info!("documents have changed: {passages} of {files}");
         }
         // Also if texts are the same: time stamps may not be.
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);

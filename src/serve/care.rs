@@ -11,6 +11,7 @@ use super::metrics::{Metrics, Refusal};
 use super::model::{Identity, ModelProblem, Proven, Settle};
 use super::notify::Notify;
 use super::pool::Work;
+use crate::documents::shown::count;
 use crate::documents::{Refresh, Shelf};
 use crate::errors::one_line;
 
@@ -91,7 +92,7 @@ impl Care {
         let sha256 = model.artifact().data_sha256();
         let mut status = format!("answering with {} (sha256 {sha256:.12})", model.path().display());
         if let Some(shelf) = &self.daemon.documents {
-            status.push_str(&format!(" from {} documents", shelf.library().file_count()));
+            status.push_str(&format!(" from {}", count(shelf.library().file_count(), "document")));
         }
         if let Some(refusal) = self.daemon.metrics.last_refusal() {
             status.push_str(&format!("; refused {}: {}", refusal.path, refusal.message));

@@ -51,6 +51,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::documents::shown::count;
 use crate::documents::{DocumentsError, LibraryOptions, Shelf};
 use crate::errors::one_line;
 use crate::threads::Threads;
@@ -350,7 +351,8 @@ fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
         log::log!(skipped.reason.level(), "skipped a document: {skipped}");
     }
     let library = shelf.library();
-    log::info!("{} documents with {} passages", library.file_count(), library.passage_count());
+    let (files, passages) = (count(library.file_count(), "document"), count(library.passage_count(), "passage"));
+    log::info!("{files} with {passages}");
     if library.passage_count() == 0 {
         log::warn!(
             "{} holds no .txt or .md file with text: questions without a context have no answer",

@@ -57,6 +57,10 @@ fn text_names_file_and_passage() {
     assert_eq!(lines[3], "  light.txt, passage 1");
     let text = success(bench.ask(&["Which log?", "--docs", "docs", "--passages", "1", "--null-threshold", "-1e9"], ""));
     assert!(text.starts_with("No answer in these documents.\n  null odds "), "{text}");
+    assert!(
+        text.contains(" are above the threshold -1000000000.00 (--always-answer shows the best guess)\n"),
+        "{text}"
+    );
     assert!(text.ends_with("  nearest: more/log.md, passage 1\n  # The log She kept a log of ships.\n"), "{text}");
 }
 
