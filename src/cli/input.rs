@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use edgeqa::documents::{Library, LibraryOptions, encoding};
+use edgeqa::documents::{Library, LibraryOptions, encoding, left_out};
 
 use super::args::AskArgs;
 use super::usage_error;
@@ -60,11 +60,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Reads a folder of documents. Files that are passed over because of their kind are nothing to worry about, others are.
+/// Reads a folder of documents. What is left out is logged, files of other kinds on one line.
 pub fn documents(folder: &Path) -> anyhow::Result<Library> {
     let (library, skipped) = Library::open(folder, &LibraryOptions::default())?;
-    for file in skipped {
+    for file in &skipped {
         log::log!(file.reason.level(), "skipped {file}");
+    }
+    if let Some(others) = left_out(&skipped) {
+        log::warn!("{others}");
     }
     if library.passage_count() == 0 {
         bail!(

@@ -16,10 +16,12 @@ use serde::Serialize;
 
 use super::encoding::NotUtf8;
 use super::passages::Format;
-use super::shown::clean;
+use super::shown::{clean, count};
 
 /// How deep folders are searched.
 const DEEPEST: usize = 16;
+/// How many files of other kinds are named on one line.
+const NAMED: usize = 3;
 /// A file that was changed less than this before it was read can change again without a new time stamp.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// How loudly it is logged: files of other kinds are nothing to worry about.
+    /// How loudly it is logged: files of other kinds are many and harmless, so [`left_out`] is enough of a warning.
     pub fn level(&self) -> log::Level {
         if *self == Self::Kind { log::Level::Info } else { log::Level::Warn }
     }
@@ -113,6 +115,24 @@ impl fmt::Display for Skipped {
             reason => write!(f, "{file}: {reason}"),
         }
     }
+}
+
+/// The files of `skipped` that are of other kinds, in their order.
+pub(super) fn of_other_kinds(skipped: &[Skipped]) -> impl Iterator<Item = &str> + Clone {
+    skipped.iter().filter(|skipped| skipped.reason == Reason::Kind).map(|skipped| &*skipped.file)
+}
+
+/// Says on one line how many files of `skipped` are of other kinds, and names the first; `None` if there are none. Whoever looks
+/// for the text of a PDF is to know why it is not found.
+pub fn left_out(skipped: &[Skipped]) -> Option<String> {
+    let files = of_other_kinds(skipped);
+    let number = files.clone().count();
+    let mut names: Vec<String> = files.take(NAMED).map(clean).collect();
+    if number > NAMED {
+        names.push("...".into());
+    }
+    let (files, are, names) = (count(number, "file"), if number == 1 { "is" } else { "are" }, names.join(", "));
+    (number > 0).then(|| format!("{files} {are} neither .txt nor .md ({names}) and {are} left out"))
 }
 
 /// What tells one version of a file from the next, as long as it was not changed just now.

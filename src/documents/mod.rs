@@ -33,6 +33,6 @@ pub mod words;
 
 pub use answer::{DocumentAnswer, Found, Source};
 pub use error::DocumentsError;
-pub use folder::{Reason, Skipped};
+pub use folder::{Reason, Skipped, left_out};
 pub use library::{Library, LibraryOptions, Passage, RetrievalOptions};
 pub use shelf::{Refresh, Shelf};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::folder::{left_out, of_other_kinds};
 use super::shown::count;
 use super::{DocumentsError, Library, LibraryOptions, Skipped};
 use crate::errors::one_line;
@@ -74,7 +75,8 @@ impl Shelf {
         (skipped.iter().take(most).cloned().collect(), skipped.len())
     }
 
-    /// Looks at the folder once. What was not skipped before, or for another reason, is logged.
+    /// Looks at the folder once. What was not skipped before, or for another reason, is logged; and on one line the files of other
+    /// kinds, if they are not the same.
     pub fn refresh(&self) -> Refresh {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
@@ -90,14 +92,18 @@ impl Shelf {
             }
         };
         *problem = None;
-        let unknown: Vec<&Skipped> = {
+        let (unknown, others) = {
             let known = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = if of_other_kinds(&known).eq(of_other_kinds(&skipped)) { None } else { left_out(&skipped) };
             let known: HashSet<&Skipped> = known.iter().collect();
-            skipped.iter().filter(|skipped| !known.contains(skipped)).collect()
+            (skipped.iter().filter(|skipped| !known.contains(skipped)).collect::<Vec<_>>(), others)
         };
         for skipped in unknown {
             let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
             log::log!(skipped.reason.level(), "{skipped}{stays}");
+        }
+        if let Some(others) = others {
+            log::warn!("{others}");
         }
         *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let same = new.is_same(&old);

@@ -52,7 +52,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::documents::shown::count;
-use crate::documents::{DocumentsError, LibraryOptions, Shelf};
+use crate::documents::{DocumentsError, LibraryOptions, Shelf, left_out};
 use crate::errors::one_line;
 use crate::threads::Threads;
 use care::{Care, Command, Locate};
@@ -349,6 +349,9 @@ fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
     let (shelf, skipped) = Shelf::open(folder, &LibraryOptions::default())?;
     for skipped in &skipped {
         log::log!(skipped.reason.level(), "skipped a document: {skipped}");
+    }
+    if let Some(others) = left_out(&skipped) {
+        log::warn!("{others}");
     }
     let library = shelf.library();
     let (files, passages) = (count(library.file_count(), "document"), count(library.passage_count(), "passage"));

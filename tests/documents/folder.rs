@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use edgeqa::documents::encoding::{Likely, NotUtf8};
-use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped};
+use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped, left_out};
 use tempfile::{TempDir, tempdir};
 
 /// What is wrong with "Caf\u{e9}" in one byte per character.
@@ -76,6 +76,22 @@ fn text_files_are_read_and_others_are_named() {
     let missing = Library::open(&folder.path().join("none"), &LibraryOptions::default()).expect_err("missing");
     assert!(matches!(missing, DocumentsError::Folder { .. }) && missing.to_string().contains("/none"), "{missing}");
     assert!(Library::open(&folder.path().join("b.txt"), &LibraryOptions::default()).is_err(), "no folder");
+}
+
+#[test]
+fn files_of_other_kinds_are_counted_and_the_first_are_named() {
+    let skip = |file: &str, reason| Skipped { file: file.to_owned(), reason };
+    let [a, b, c, d] = ["a.pdf", "b\n.pdf", "c", "d.doc"].map(|name| skip(name, Reason::Kind));
+    let other = skip("b.txt", Reason::Empty);
+    for (found, line) in [
+        (&[][..], None),
+        (std::slice::from_ref(&other), None),
+        (&[a.clone(), other.clone()], Some("1 file is neither .txt nor .md (a.pdf) and is left out")),
+        (&[a.clone(), b.clone()], Some("2 files are neither .txt nor .md (a.pdf, b .pdf) and are left out")),
+        (&[a, b, c, d], Some("4 files are neither .txt nor .md (a.pdf, b .pdf, c, ...) and are left out")),
+    ] {
+        assert_eq!(left_out(found).as_deref(), line);
+    }
 }
 
 #[test]

@@ -98,7 +98,9 @@ fn what_cannot_be_read_is_said() {
     let output = bench.ask(&["Which log?", "--docs", "docs", "--json"], "");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && errors.contains("skipped latin.txt: it is not UTF-8: byte 3"), "{errors}");
-    assert!(!errors.contains("photo.jpg"), "{errors}");
+    assert!(errors.contains("`iconv -f WINDOWS-1252 -t UTF-8 latin.txt > NEW`"), "{errors}");
+    assert!(errors.contains("] 1 file is neither .txt nor .md (photo.jpg) and is left out\n"), "{errors}");
+    assert_eq!(errors.matches("photo.jpg").count(), 1, "{errors}");
     assert!(failure(bench.ask(&["Who?", "--docs", "absent"], ""), 1).contains("cannot read the documents in absent"));
     fs::create_dir(bench.folder.path().join("void")).expect("made");
     assert!(

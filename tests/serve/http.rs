@@ -237,4 +237,12 @@ fn documents_are_answered_from_and_renewed() {
     fs::write(folder.path().join("light.txt"), "Marta Lindqvist kept the light of Brenn Point until 1968.").unwrap();
     daemon.signal("HUP");
     wait("the new text", || (daemon.ask(&question).json()["answer"] == "Marta Lindqvist").then_some(()));
+    fs::write(folder.path().join("list\n.pdf"), "PDF").unwrap();
+    daemon.signal("HUP");
+    daemon.wait_for_log(
+        "WARN  edgeqa::documents::shelf] 2 files are neither .txt nor .md (list .pdf, picture.gif) and are left out",
+    );
+    let log = daemon.log();
+    assert_eq!(log.matches("1 file is neither .txt nor .md (picture.gif) and is left out").count(), 1, "{log}");
+    assert!(log.contains("1 document with 1 passage\n") && !log.contains("\n.pdf"), "{log}");
 }
