@@ -3,7 +3,8 @@
 use super::fake_hub::{Answer, FakeHub, Request, sha256};
 use super::*;
 use edgeqa_quantize::hub::{HubError, Weights, download};
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 #[test]
 fn fresh_download_then_nothing_more() {
@@ -48,6 +49,31 @@ fn pinned_commit_asks_nothing_once_cached() {
     assert!(!hub.take_log().is_empty());
     check(&download(ID, Some(FIRST), &options).expect("again"), &repo, WEIGHTS);
     assert!(hub.take_log().is_empty());
+}
+
+#[test]
+fn a_hub_in_trouble_is_replaced_by_the_cache() {
+    let (repo, cache, status) = (model(), temp(), Arc::new(AtomicU16::new(200)));
+    let hub = FakeHub::with_twist(&repo, {
+        let status = Arc::clone(&status);
+        move |_, answer| match status.load(Ordering::SeqCst) {
+            200 => answer,
+            status => Answer::new(status, "no"),
+        }
+    });
+    let options = options(&hub, &cache);
+    let found = download(ID, None, &options).expect("the download");
+    for trouble in [429, 500, 503] {
+        status.store(trouble, Ordering::SeqCst);
+        let again = download(ID, None, &options).unwrap_or_else(|error| panic!("{trouble}: {error}"));
+        assert_eq!(again, found, "{trouble}");
+        let error = download(ID, Some("v2"), &options).expect_err("not in the cache");
+        assert!(matches!(error, HubError::HttpStatus { status, .. } if status == trouble), "{error}");
+    }
+    // This is no trouble, but what the hub has to say.
+    status.store(404, Ordering::SeqCst);
+    let error = download(ID, None, &options).expect_err("gone");
+    assert!(matches!(error, HubError::RepoNotFound { .. }), "{error}");
 }
 
 #[test]
@@ -101,11 +127,6 @@ fn broken_transfer_is_continued_in_the_same_call() {
     check(&download(ID, None, &options).expect("the download"), &repo, WEIGHTS);
     let starts = starts(&hub);
     assert!(matches!(starts[..], [0, start] if start > 100_000), "{starts:?}");
-}
-
-/// Where the repo is in the cache.
-fn cached(cache: &TempDir) -> PathBuf {
-    cache.path().join("hub/models--owner--model-squad2")
 }
 
 /// Leaves `part` of the weights in the cache, as a transfer does that broke.

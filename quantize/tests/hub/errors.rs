@@ -108,6 +108,19 @@ fn unusable_answers_are_errors() {
 }
 
 #[test]
+fn answer_about_another_commit_than_the_pinned_one_is_refused() {
+    let (repo, cache) = (Repo { commit: SECOND.to_owned(), ..model() }, temp());
+    let hub = FakeHub::new(&repo);
+    let error = download(ID, Some(FIRST), &options(&hub, &cache)).expect_err("another commit");
+    assert!(matches!(error, HubError::BadResponse { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(FIRST) && text.contains(SECOND), "{text}");
+    let log = hub.take_log();
+    assert!(log.len() == 1 && !log[0].is_for_file(), "{log:?}");
+    assert!(!cached(&cache).join("snapshots").join(SECOND).exists());
+}
+
+#[test]
 fn server_that_changes_its_mind_ends_no_program() {
     // The first answer is good, that with the content a redirect to nowhere.
     let mut asked = 0;

@@ -9,6 +9,7 @@ use edgeqa_quantize::hub::{Downloaded, HubOptions};
 use fake_hub::{FakeHub, Repo, Request};
 use std::fs;
 use tempfile::TempDir;
+use std::path::PathBuf;
 
 const ID: &str = "owner/model-squad2";
 const FIRST: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -52,6 +53,11 @@ fn temp() -> TempDir {
 }
 
 #[track_caller]
+/// Where the repo is in the cache.
+fn cached(cache: &TempDir) -> PathBuf {
+    cache.path().join("hub/models--owner--model-squad2")
+}
+
 fn check(found: &Downloaded, repo: &Repo, weights: &str) {
     assert_eq!((found.repo.as_str(), &found.commit), (repo.id, &repo.commit));
     assert!(found.dir.ends_with(format!("snapshots/{}", repo.commit)));
