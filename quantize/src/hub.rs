@@ -39,6 +39,11 @@
 //! The access token goes to the hub with the request for the file list, and with the requests for
 //! files only if the hub refuses them without it. The file store that a hub redirects to never gets
 //! it. Where the hub refuses the token itself, the list is asked for without one.
+//!
+//! # Proxy
+//!
+//! Requests go through the proxy of the environment (`ALL_PROXY`, else `HTTPS_PROXY`, else `HTTP_PROXY`, also in lower case), but for
+//! those to hosts of `NO_PROXY` and to this machine itself.
 
 mod chunks;
 mod error;
@@ -58,7 +63,8 @@ use std::time::Duration;
 /// The revision that is meant when none is given.
 pub const DEFAULT_REVISION: &str = "main";
 
-/// Where to download from and how. [`HubOptions::default`] follows the environment.
+/// Where to download from and how. [`HubOptions::default`] follows the environment: the variables that are named here, and those of the
+/// proxy.
 #[derive(Clone)]
 pub struct HubOptions {
     /// The hub's address; `None` stands for `HF_ENDPOINT`, else for the public hub.
@@ -75,12 +81,23 @@ pub struct HubOptions {
     pub answer_timeout: Duration,
     /// Whether to use the cache only; `None` stands for `HF_HUB_OFFLINE`.
     pub offline: Option<bool>,
+    /// Whether any of these variables counts; else they are as good as not set.
+    pub environment: bool,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
         let answer_timeout = Duration::from_secs(60);
-        Self { endpoint: None, cache_dir: None, token: None, progress: true, retries: 3, answer_timeout, offline: None }
+        Self {
+            endpoint: None,
+            cache_dir: None,
+            token: None,
+            progress: true,
+            retries: 3,
+            answer_timeout,
+            offline: None,
+            environment: true,
+        }
     }
 }
 
@@ -95,6 +112,7 @@ impl fmt::Debug for HubOptions {
             .field("retries", &self.retries)
             .field("answer_timeout", &self.answer_timeout)
             .field("offline", &self.offline)
+            .field("environment", &self.environment)
             .finish()
     }
 }
@@ -155,7 +173,7 @@ pub fn download(repo: &str, revision: Option<&str>, options: &HubOptions) -> Res
     {
         return Ok(found);
     }
-    let offline = options.offline.unwrap_or_else(session::offline_by_env);
+    let offline = options.offline.unwrap_or_else(|| session::offline_by_env(options));
     let listed = if offline { Err(session.not_cached()) } else { session.listing() };
     let listing = match listed {
         Ok(listing) => listing,

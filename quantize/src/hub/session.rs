@@ -6,8 +6,10 @@ use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use ureq::Proxy;
 use ureq::http::{HeaderMap, Uri};
 
 /// What error messages call the info request.
@@ -24,6 +26,8 @@ pub(super) struct Session {
     cache: Cache,
     /// Follows no redirects and reports HTTP errors as answers.
     pub agent: ureq::Agent,
+    /// That of the environment, which knows the hosts that need none.
+    proxy: Option<Proxy>,
     /// The access token, and where it is from.
     pub token: Option<(String, String)>,
     /// For the headers of an answer, for the body of a short one, and for each part of a long one.
@@ -38,21 +42,22 @@ pub(super) struct Session {
 }
 
 /// Whether `HF_HUB_OFFLINE` switches the network off.
-pub(super) fn offline_by_env() -> bool {
-    env_text("HF_HUB_OFFLINE")
+pub(super) fn offline_by_env(options: &HubOptions) -> bool {
+    env_text(options, "HF_HUB_OFFLINE")
         .is_some_and(|text| matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }
 
-/// The value of a variable that is set and not blank.
-pub(super) fn env_text(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+/// The value of a variable that is set, not blank, and counts.
+pub(super) fn env_text(options: &HubOptions, name: &str) -> Option<String> {
+    let value = if options.environment { std::env::var(name).ok() } else { None };
+    value.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 impl Session {
     pub fn new(repo: &str, revision: &str, options: &HubOptions) -> Result<Self, HubError> {
-        let cache = store::open_cache(options.cache_dir.as_deref())?;
+        let cache = store::open_cache(options)?;
         let token = find_token(options, &cache)?;
-        let endpoint = match options.endpoint.clone().or_else(|| env_text("HF_ENDPOINT")) {
+        let endpoint = match options.endpoint.clone().or_else(|| env_text(options, "HF_ENDPOINT")) {
             Some(endpoint) => Some(check_endpoint(&endpoint)?),
             None => None,
         };
@@ -85,6 +90,7 @@ impl Session {
             anonymous,
             cache,
             agent,
+            proxy: if options.environment { Proxy::try_from_env() } else { None },
             token,
             answer_timeout: options.answer_timeout,
             progress: options.progress && io::stderr().is_terminal(),
@@ -93,6 +99,11 @@ impl Session {
             place,
             retries: options.retries,
         })
+    }
+
+    /// The proxy for a request to `address`, and to wherever that is redirected.
+    pub fn proxy(&self, address: &Uri) -> Option<Proxy> {
+        self.proxy.clone().filter(|_| !is_this_machine(address))
     }
 
     pub fn at(&self, revision: &str) -> Repo {
@@ -218,7 +229,7 @@ impl Session {
 fn find_token(options: &HubOptions, cache: &Cache) -> Result<Option<(String, String)>, HubError> {
     let given = options.token.clone().map(|token| (token, "HubOptions::token".to_owned()));
     let found = given
-        .or_else(|| Some((env_text("HF_TOKEN")?, "HF_TOKEN".to_owned())))
+        .or_else(|| Some((env_text(options, "HF_TOKEN")?, "HF_TOKEN".to_owned())))
         .or_else(|| Some((cache.token()?, cache.token_path().display().to_string())));
     match found {
         Some((token, origin)) if !token.bytes().all(|b| b.is_ascii_graphic()) => Err(HubError::InvalidToken { origin }),
@@ -239,7 +250,41 @@ fn check_endpoint(endpoint: &str) -> Result<String, HubError> {
     Err(HubError::InvalidEndpoint { reason })
 }
 
+/// Whether `address` is on the loopback interface.
+fn is_this_machine(address: &Uri) -> bool {
+    let host = address.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_name = host == "localhost" || host.ends_with(".localhost");
+    is_name || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+}
+
 /// The value of a header that is there and is text.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_told_by_name_and_by_address() {
+        for (host, own) in [
+            ("127.0.0.1", true),
+            ("127.9.8.7:80", true),
+            ("[::1]:8080", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("LocalHost:3128", true),
+            ("hub.localhost", true),
+            ("127.0.0.1.example.com", false),
+            ("127.example.com", false),
+            ("notlocalhost", false),
+            ("localhost.example.com", false),
+            ("0.0.0.0", false),
+            ("192.168.0.1", false),
+            ("[fe80::1]", false),
+        ] {
+            let address: Uri = format!("http://{host}/path").parse().expect("an address");
+            assert_eq!(is_this_machine(&address), own, "{host}");
+        }
+    }
 }

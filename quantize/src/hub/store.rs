@@ -1,7 +1,8 @@
 //! The hub cache's folder and the files in it.
 
-use super::HubError;
 use super::listing::FileEntry;
+use super::session::env_text;
+use super::{HubError, HubOptions};
 use edgeqa::checksum;
 use hf_hub::Cache;
 use std::fs::{self, File, TryLockError};
@@ -9,12 +10,12 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Opens the cache in `dir`, else where the environment says.
-pub(super) fn open_cache(dir: Option<&Path>) -> Result<Cache, HubError> {
-    if let Some(dir) = dir {
-        return Ok(Cache::new(dir.to_owned()));
+/// Opens the cache that `options` name, else the one that the environment does.
+pub(super) fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
+    if let Some(dir) = &options.cache_dir {
+        return Ok(Cache::new(dir.clone()));
     }
-    if super::session::env_text("HF_HOME").is_some() {
+    if env_text(options, "HF_HOME").is_some() {
         return Ok(Cache::from_env());
     }
     // The default needs a home folder.

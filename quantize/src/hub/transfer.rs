@@ -70,8 +70,10 @@ impl Session {
 
     fn ask_listing(&self, api: &Api) -> Result<Response<Body>, HubError> {
         let request = api.repo(self.at(&self.revision)).info_request().query("blobs", "true");
+        let proxy = request.uri_ref().and_then(|address| self.proxy(address));
         let request = request
             .config()
+            .proxy(proxy)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(self.answer_timeout))
@@ -167,7 +169,12 @@ impl Session {
         }
         // Parts of an encoded file are no parts of the file.
         let request = request.header("Accept-Encoding", "identity");
-        let request = request.config().max_redirects(MAX_STORE_REDIRECTS).timeout_recv_body(None).build();
+        let request = request
+            .config()
+            .proxy(self.proxy(&announced.content))
+            .max_redirects(MAX_STORE_REDIRECTS)
+            .timeout_recv_body(None)
+            .build();
         let answer = request.call().map_err(|error| self.request_error(file, &error))?;
         let begun = match answer.status() {
             StatusCode::OK => 0,
@@ -225,6 +232,7 @@ impl Session {
             if let Some(token) = token {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
+            let request = request.config().proxy(self.proxy(&target)).build();
             let answer = request.call().map_err(|error| self.request_error(file, &error))?;
             let (status, headers, mut store) = (answer.status(), answer.headers(), None);
             if status.is_redirection() {

@@ -228,6 +228,7 @@ fn ids_revisions_endpoints_and_tokens_are_checked() {
         offline: Some(true),
         ..HubOptions::default()
     };
+        environment: false,
     for repo in ["", "/", "a/", "/b", "a/b/c", "a/..", "../a", "a/b--c", "a b/c", "a/b\n", ".a/b"] {
         let error = download(repo, None, &offline).expect_err(repo);
         assert!(matches!(error, HubError::InvalidRepo { .. }), "{repo:?}: {error}");

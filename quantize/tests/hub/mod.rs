@@ -1,6 +1,7 @@
 //! Downloads from a hub on the loopback interface.
 
 mod downloads;
+mod environment;
 mod errors;
 mod fake_hub;
 mod program;
@@ -8,8 +9,8 @@ mod program;
 use edgeqa_quantize::hub::{Downloaded, HubOptions};
 use fake_hub::{FakeHub, Repo, Request};
 use std::fs;
-use tempfile::TempDir;
 use std::path::PathBuf;
+use tempfile::TempDir;
 
 const ID: &str = "owner/model-squad2";
 const FIRST: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -40,10 +41,10 @@ fn options(hub: &FakeHub, cache: &TempDir) -> HubOptions {
     HubOptions {
         endpoint: Some(hub.address.clone()),
         cache_dir: Some(cache.path().join("hub")),
-        token: None,
         progress: false,
         retries: 0,
         offline: Some(false),
+        environment: false,
         ..HubOptions::default()
     }
 }
@@ -52,12 +53,12 @@ fn temp() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-#[track_caller]
 /// Where the repo is in the cache.
 fn cached(cache: &TempDir) -> PathBuf {
     cache.path().join("hub/models--owner--model-squad2")
 }
 
+#[track_caller]
 fn check(found: &Downloaded, repo: &Repo, weights: &str) {
     assert_eq!((found.repo.as_str(), &found.commit), (repo.id, &repo.commit));
     assert!(found.dir.ends_with(format!("snapshots/{}", repo.commit)));

@@ -5,6 +5,7 @@ use super::{FIRST, ID, WEIGHTS, temp};
 use edgeqa::artifact::Artifact;
 use std::path::Path;
 use std::process::{Command, Output};
+use tempfile::TempDir;
 
 /// A real, small model in the hub's layout.
 fn converted_repo() -> Repo {
@@ -18,15 +19,20 @@ fn converted_repo() -> Repo {
     Repo { id: ID, commit: FIRST.to_owned(), files: files.into_iter().collect() }
 }
 
+/// The program with a cache in `home`, and nothing else of this environment.
+fn hub_program(home: &TempDir, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"));
+    command.args(["--hub", ID, "--out"]).arg(out).env_clear().env("HOME", home.path()).env("HF_HOME", home.path());
+    command
+}
+
 #[test]
 fn environment_is_followed_and_the_artifact_names_its_commit() {
     let (home, hub) = (temp(), FakeHub::new(&converted_repo()));
     let out = home.path().join("model.safetensors");
     let run = |offline: &str| -> Output {
-        Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
-            .args(["--hub", ID, "--revision", "main", "--license", "cc-by-4.0", "--out"])
-            .arg(&out)
-            .env("HF_HOME", home.path())
+        hub_program(&home, &out)
+            .args(["--revision", "main", "--license", "cc-by-4.0"])
             .env("HF_ENDPOINT", format!("{}/", hub.address))
             .env("HF_TOKEN", "hf_of_the_environment")
             .env("HF_HUB_OFFLINE", offline)
@@ -54,13 +60,7 @@ fn a_repo_without_a_tokenizer_is_refused_with_the_way_out() {
     repo.files.retain(|(name, _)| *name != "tokenizer.json");
     let (home, hub) = (temp(), FakeHub::new(&repo));
     let out = home.path().join("model.safetensors");
-    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
-        .args(["--hub", ID, "--out"])
-        .arg(&out)
-        .env("HF_HOME", home.path())
-        .env("HF_ENDPOINT", &hub.address)
-        .output()
-        .expect("the program runs");
+    let output = hub_program(&home, &out).env("HF_ENDPOINT", &hub.address).output().expect("the program runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("tokenizer.json") && error.contains("save_pretrained"), "{error}");
@@ -70,9 +70,7 @@ fn a_repo_without_a_tokenizer_is_refused_with_the_way_out() {
 #[test]
 fn a_token_of_the_environment_that_cannot_be_sent_is_named() {
     let home = temp();
-    let output = Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
-        .args(["--hub", ID])
-        .env("HF_HOME", home.path())
+    let output = hub_program(&home, &home.path().join("model.safetensors"))
         .env("HF_TOKEN", "hf_of\nthe environment")
         .env("HF_HUB_OFFLINE", "1")
         .output()
@@ -80,4 +78,37 @@ fn a_token_of_the_environment_that_cannot_be_sent_is_named() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("the access token of HF_TOKEN is unusable") && !error.contains("hf_of"), "{error}");
+}
+
+/// The host of its address is not the loopback interface's, but leads there.
+#[cfg(unix)]
+fn elsewhere(hub: &FakeHub) -> String {
+    hub.address.replace("127.0.0.1", "0.0.0.0")
+}
+
+#[cfg(unix)]
+#[test]
+fn proxies_are_for_hosts_that_are_neither_this_machine_nor_excepted() {
+    let mut repo = converted_repo();
+    // The list is enough to see who is asked.
+    repo.files.retain(|(name, _)| *name != "tokenizer.json");
+    let (home, hub, proxy) = (temp(), FakeHub::new(&repo), FakeHub::new(&repo));
+    let out = home.path().join("model.safetensors");
+    for variable in ["ALL_PROXY", "HTTPS_PROXY", "http_proxy"] {
+        for (endpoint, except, direct) in [
+            (hub.address.clone(), None, true),
+            (elsewhere(&hub), None, false),
+            (elsewhere(&hub), Some("example.com,0.0.0.0"), true),
+        ] {
+            let mut command = hub_program(&home, &out);
+            command.env(variable, &proxy.address).env("HF_ENDPOINT", &endpoint);
+            command.envs(except.map(|hosts| ("NO_PROXY", hosts)));
+            let output = command.output().expect("the program runs");
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            let context = format!("{variable}, {endpoint}, {except:?}: {error}");
+            assert_eq!(error.contains("save_pretrained"), direct, "{context}");
+            assert_eq!((hub.take_log().len(), proxy.take_log().len()), (direct.into(), (!direct).into()), "{context}");
+        }
+    }
 }
