@@ -208,8 +208,115 @@ fn quantize_rows(data: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::path::Path;
+
+    use edgeqa::kernels::layout::PackedShape;
+    use half::f16;
 
     use super::*;
+    use crate::config::SourceConfig;
+    use crate::import;
+
+    /// A checkpoint of the fixtures, and its tokenizer.
+    fn fixture() -> (Checkpoint, String) {
+        let exports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
+        let config = SourceConfig::read(&exports.join("base-hf/config.json")).expect("a configuration");
+        let checkpoint = import::folder::import(&exports.join("base-hf/model.safetensors"), &config).expect("weights");
+        (checkpoint, std::fs::read_to_string(exports.join("tokenizer.json")).expect("a tokenizer"))
+    }
+
+    /// A linear layer as the artifact has it: what its weights stand for, and how far each may be from the true one.
+    struct Written {
+        weights: Vec<Vec<f64>>,
+        bias: Vec<f64>,
+        steps: Vec<f64>,
+    }
+
+    impl Written {
+        fn read(tensors: &TensorData, name: &str, shape: PackedShape, half: bool) -> Self {
+            let bytes = |part: &str| tensors[&format!("{name}.{part}")].as_slice();
+            let floats = |part| -> Vec<f64> {
+                bytes(part).as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+            };
+            let (values, scales) = (bytes("weight"), floats("scale"));
+            let weight = |n: usize, k: usize| match half {
+                true => {
+                    let at = 2 * (n * shape.k + k);
+                    f64::from(f16::from_le_bytes([values[at], values[at + 1]])) * scales[n]
+                }
+                false => f64::from(values[shape.index(n, k)] as i8) * scales[n],
+            };
+            let weights = (0..shape.n).map(|n| (0..shape.k).map(|k| weight(n, k)).collect()).collect();
+            // Half of the distance to the next value; those of half precision are below 2.
+            let steps = scales.iter().map(|scale| scale * if half { 1.0 / 2048.0 } else { 0.5001 }).collect();
+            Self { weights, bias: floats("bias"), steps }
+        }
+
+        /// The outputs for `x`, and how far those of the true weights for inputs within `errors` of it can be.
+        fn apply(&self, x: &[f64], errors: &[f64]) -> Vec<(f64, f64)> {
+            let output = |(n, row): (usize, &Vec<f64>)| {
+                let inputs = row.iter().zip(x.iter().zip(errors));
+                inputs.fold((self.bias[n], 1e-5), |(y, bound), (w, (x, e))| {
+                    (y + w * x, bound + w.abs() * e + self.steps[n] * (x.abs() + e))
+                })
+            };
+            self.weights.iter().enumerate().map(output).collect()
+        }
+    }
+
+    fn exact(dense: &Dense, x: &[f64]) -> Vec<f64> {
+        let rows = dense.weight.data.chunks_exact(dense.weight.cols).zip(&dense.bias);
+        rows.map(|(row, bias)| row.iter().zip(x).fold(f64::from(*bias), |y, (w, x)| y + f64::from(*w) * x)).collect()
+    }
+
+    /// Of one token, whose values are all that its attention sees.
+    #[test]
+    fn queries_keys_and_outputs_are_those_of_the_dense_layers_with_and_without_factors() {
+        let (mut checkpoint, tokenizer) = fixture();
+        let hidden = checkpoint.config.hidden_size;
+        let layer = &mut checkpoint.layers[0];
+        // Biases that count.
+        for (i, bias) in layer.value.bias.iter_mut().chain(&mut layer.output.bias).enumerate() {
+            *bias = (i % 7) as f32 - 3.0;
+        }
+        let layer = checkpoint.layers[0].clone();
+        let x: Vec<f64> = (0..hidden).map(|i| ((i * 37) % 23) as f64 / 8.0 - 1.4).collect();
+        let factors: Vec<f32> = (0..hidden).map(|i| [0.3, 1.0, 2.5, 7.0][i % 4]).collect();
+        let [qkv, output, ..] = schema::linears(&checkpoint.config, 0);
+        for (factors, half) in
+            [(None, None), (Some(&factors), None), (Some(&factors), Some(&qkv)), (Some(&factors), Some(&output))]
+        {
+            let mut int8 = linears(&checkpoint, None, |_, _| {});
+            if let Some(factors) = factors {
+                let mut divided = layer.output.clone();
+                for row in divided.weight.data.chunks_exact_mut(hidden) {
+                    row.iter_mut().zip(factors).for_each(|(w, f)| *w /= f);
+                }
+                let (mut linear, _) = Int8Linear::new(&divided, None);
+                linear.factors = Some(factors.clone());
+                int8.linears.insert(output.name.clone(), linear);
+            }
+            let half: BTreeSet<String> = half.iter().map(|spec| spec.name.clone()).collect();
+            let tensors = tensors(&checkpoint, &tokenizer, &int8, &half).expect("tensors");
+            assert!(!tensors.contains_key(&format!("{}.input_factor", output.name)), "what is not applied below");
+            let context = format!("factors {}, half {half:?}", factors.is_some());
+
+            let written = Written::read(&tensors, &qkv.name, qkv.shape, half.contains(&qkv.name));
+            let got = written.apply(&x, &vec![0.0; hidden]);
+            let (unscaled, got_values) = got.split_at(2 * hidden);
+            for (n, want) in exact(&layer.query, &x).into_iter().chain(exact(&layer.key, &x)).enumerate() {
+                let (got, bound) = unscaled[n];
+                assert!((got - want).abs() <= bound, "{context}, query or key {n}: {got} for {want} within {bound}");
+            }
+
+            let (values, errors): (Vec<f64>, Vec<f64>) = got_values.iter().copied().unzip();
+            let written = Written::read(&tensors, &output.name, output.shape, half.contains(&output.name));
+            let want = exact(&layer.output, &exact(&layer.value, &x));
+            for (n, ((got, bound), want)) in written.apply(&values, &errors).into_iter().zip(want).enumerate() {
+                assert!((got - want).abs() <= bound, "{context}, output {n}: {got} for {want} within {bound}");
+            }
+        }
+    }
 
     #[test]
     fn tokenizer_text_keeps_its_strings_and_loses_its_layout() {
