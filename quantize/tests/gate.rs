@@ -1,6 +1,7 @@
 //! The accuracy gate on a model made hostile to int8. The right answers are those of the fp32 model itself, so that random weights
 //! have something to lose.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -33,6 +34,12 @@ struct Model {
 impl Model {
     /// A model of the fixtures, its tensors changed by `change`, and questions whose right answers are its own.
     fn new(change: impl Fn(&str, &[usize], &mut [f32])) -> Self {
+        let model = Self::without_questions(change);
+        model.write_questions();
+        model
+    }
+
+    fn without_questions(change: impl Fn(&str, &[usize], &mut [f32])) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let exports = fixtures();
         std::fs::copy(exports.join("base-hf/config.json"), folder.path().join("config.json")).expect("copy");
@@ -43,9 +50,7 @@ impl Model {
         }
         write_tensors(&folder.path().join("model.safetensors"), &tensors);
         let squad = folder.path().join("squad.json");
-        let model = Self { folder, squad };
-        model.write_questions();
-        model
+        Self { folder, squad }
     }
 
     /// Ordinary texts, with the answers of the fp32 model as the only right ones.
@@ -93,11 +98,17 @@ impl Model {
     /// Converts with the program.
     fn program(&self, options: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_edgeqa-quantize"))
-            .args([self.folder.path(), Path::new("--out"), &self.out(), Path::new("--squad"), &self.squad])
-            .args(["--null-threshold", "1e9", "--no-cache"])
+            .args([self.folder.path(), Path::new("--out"), &self.out()])
+            .args(["--null-threshold", "1e9"])
             .args(options)
             .output()
             .expect("runs")
+    }
+
+    /// Converts with the program if int8 answers the questions well enough.
+    fn gated_program(&self, options: &[&str]) -> Output {
+        let squad = self.squad.to_str().expect("UTF-8");
+        self.program(&[&["--squad", squad, "--no-cache"], options].concat())
     }
 
     fn files(&self) -> usize {
@@ -181,12 +192,12 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
     assert!(error.contains("promotion is off") && error.contains("nothing was written"), "{error}");
     assert_eq!(model.files(), before, "a file was left behind");
     // The same through the program.
-    let output = model.program(&["--min-f1-ratio", "0.85", "--no-promotion"]);
+    let output = model.gated_program(&["--min-f1-ratio", "0.85", "--no-promotion"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("promotion is off"), "{stderr}");
     assert_eq!(model.files(), before, "a file was left behind");
-    let output = model.program(&["--min-f1-ratio", "0.85"]);
+    let output = model.gated_program(&["--min-f1-ratio", "0.85"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("encoder.1.ffn.out to half precision: F1 ratio"), "{stdout}");
@@ -212,6 +223,28 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
 }
 
 #[test]
+fn sensitivity_names_the_hostile_layer_first() {
+    let model = Model::without_questions(hostile);
+    let output = model.program(&["--sensitivity", "--json", "--dry-run"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let costs: Vec<(&str, f64)> = (summary["sensitivity"].as_array().expect("a list").iter())
+        .map(|cost| (cost["layer"].as_str().expect("a name"), cost["logit_error"].as_f64().expect("a number")))
+        .collect();
+    assert_eq!(costs[0].0, "encoder.1.ffn.out", "{costs:?}");
+    assert!(costs[0].1 > 10.0 * costs[1].1, "{costs:?}");
+    assert!(costs.is_sorted_by(|a, b| a.1 >= b.1) && costs.iter().all(|cost| cost.1 > 0.0), "{costs:?}");
+    let names: BTreeSet<&str> = costs.iter().map(|cost| cost.0).collect();
+    let layers =
+        [0, 1].map(|l| ["attention.qkv", "attention.output", "ffn.in", "ffn.out"].map(|n| format!("encoder.{l}.{n}")));
+    assert_eq!(names, layers.iter().flatten().map(String::as_str).collect());
+    assert_eq!(costs.len(), names.len(), "{costs:?}");
+    let output = model.program(&["--json", "--dry-run"]);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(summary["sensitivity"], serde_json::json!([]), "not asked for");
+}
+
+#[test]
 fn a_ratio_that_nothing_reaches_is_refused_with_exit_code_1() {
     let model = Model::new(|_, _, _| {});
     // No right answers: the fp32 model scores nothing.
@@ -226,7 +259,7 @@ fn a_ratio_that_nothing_reaches_is_refused_with_exit_code_1() {
     }
     std::fs::write(&model.squad, json.to_string()).expect("written");
     let before = model.files();
-    let output = model.program(&["--limit", "5", "--no-calibration"]);
+    let output = model.gated_program(&["--limit", "5", "--no-calibration"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("the fp32 model itself has an F1 of 0"), "{stderr}");

@@ -1,5 +1,6 @@
 //! The program as a user runs it: exit codes, messages, output, and what a kill leaves behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +76,43 @@ fn failures_exit_1_and_say_what_to_do() {
     std::fs::copy(fixtures().join("base-hf/model.safetensors"), folder.join("model.safetensors")).expect("copy");
     std::fs::write(folder.join("tokenizer.json"), "{}").expect("write");
     fails(program().arg(&folder).arg("--out").arg(&out), &["tokenizer.json"]);
+}
+
+#[test]
+fn a_calibration_text_is_read_named_and_counts() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let calibrate = |name: &str, text: &[u8]| {
+        let path = temp.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        convert("base-hf", &out).arg("--calibrate").arg(path).arg("--json").output().expect("runs")
+    };
+    let lines =
+        |word: &str| (0..60).map(|i| format!("The {word} of {i} is not the {word} of {}.\n\n", i * 7)).collect();
+    let texts: [(&str, String); 2] = [("rivers.txt", lines("river")), ("ships.txt", lines("old ship"))];
+    let mut sums = BTreeSet::new();
+    for (name, text) in texts {
+        let output = calibrate(name, text.as_bytes());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let source = summary["calibration"]["source"].as_str().expect("a name");
+        assert_eq!(Path::new(source), temp.path().join(name));
+        sums.insert(summary["data_sha256"].as_str().expect("a sum").to_owned());
+    }
+    assert_eq!(sums.len(), 2, "another text gives other weights");
+
+    std::fs::remove_file(&out).expect("written");
+    for (name, text, word) in [
+        ("empty.txt", &b""[..], "holds no text to calibrate with"),
+        ("blank.txt", b" \n\n", "holds no text to calibrate with"),
+        ("latin.txt", b"caf\xe9 au lait", "as UTF-8 text"),
+    ] {
+        let output = calibrate(name, text);
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(name) && error.contains(word), "{error}");
+        assert!(!out.exists());
+    }
 }
 
 #[cfg(target_os = "linux")]
