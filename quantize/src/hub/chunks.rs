@@ -117,14 +117,16 @@ mod tests {
     #[test]
     fn what_stands_still_is_given_up_and_what_breaks_says_why() {
         let (go, slow) = mpsc::channel();
-        let chunks = Chunks::new(Slow(slow), Duration::from_millis(400)).expect("a thread");
-        // Longer than the limit in all.
-        for _ in 0..4 {
-            thread::sleep(Duration::from_millis(150));
+        let mut chunks = Chunks::new(Slow(slow), Duration::from_secs(4)).expect("a thread");
+        // Longer than the limit in all, and each time far from it.
+        for _ in 0..5 {
+            thread::sleep(Duration::from_secs(1));
             go.send(()).expect("it reads");
             assert_eq!(chunks.next().expect("a byte"), [7]);
         }
+        chunks.limit = Duration::from_millis(100);
         assert!(matches!(chunks.next(), Err(Stop::Silence)));
+        chunks.limit = Duration::from_secs(60);
         drop(go);
         assert!(matches!(chunks.next(), Err(Stop::Broken(error)) if error.kind() == io::ErrorKind::ConnectionReset));
     }

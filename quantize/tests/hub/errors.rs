@@ -147,8 +147,10 @@ fn servers_that_never_answer_are_given_up() {
         }
         answer
     });
-    let limited = HubOptions { answer_timeout: Duration::from_secs(1), ..options(&hub, &cache) };
-    let silent_hub = HubOptions { endpoint: Some(address), ..limited.clone() };
+    // Until the store is asked, answers have to come in time.
+    let limited = HubOptions { answer_timeout: Duration::from_secs(5), ..options(&hub, &cache) };
+    let silent_hub =
+        HubOptions { endpoint: Some(address), answer_timeout: Duration::from_millis(500), ..limited.clone() };
     for (options, what) in [(limited, WEIGHTS), (silent_hub, "the list of files")] {
         let error = download(ID, None, &options).expect_err("given up");
         assert!(matches!(error, HubError::Network { .. }), "{error}");
@@ -226,9 +228,9 @@ fn ids_revisions_endpoints_and_tokens_are_checked() {
     let offline = HubOptions {
         cache_dir: Some(Path::new("never-made").to_owned()),
         offline: Some(true),
+        environment: false,
         ..HubOptions::default()
     };
-        environment: false,
     for repo in ["", "/", "a/", "/b", "a/b/c", "a/..", "../a", "a/b--c", "a b/c", "a/b\n", ".a/b"] {
         let error = download(repo, None, &offline).expect_err(repo);
         assert!(matches!(error, HubError::InvalidRepo { .. }), "{repo:?}: {error}");
