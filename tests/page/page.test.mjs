@@ -319,6 +319,47 @@ on("the page has a keyboard of its own for a bare touch screen", { hash: "#keybo
   await page.waitForSelector("#keyboard", { state: "hidden" });
 });
 
+/** Where the box and the keyboard are. */
+const places = (page) =>
+  page.evaluate(() => {
+    const box = document.querySelector(".box").getBoundingClientRect(), keyboard = document.getElementById("keyboard").getBoundingClientRect();
+    return { top: box.top, bottom: box.bottom, keys: keyboard.top, height: keyboard.height, page: document.documentElement.scrollWidth - innerWidth };
+  });
+
+/** Types with the page's keyboard, and looks that the box stays in sight above it, and that the page does not hide what comes. */
+async function typeOnGlass(page, name) {
+  const visible = async (when) => {
+    const at = await places(page);
+    assert.ok(at.height > 0 && at.top >= 0 && at.bottom <= at.keys && at.page <= 0, `${when}: ${JSON.stringify(at)}`);
+  };
+  await page.tap("#question");
+  await visible("touched");
+  await shot(page, `keyboard-${name}`);
+  for (const letter of "WHO") await page.locator("#keyboard button", { hasText: new RegExp(`^${letter}$`, "i") }).tap();
+  await visible("three letters");
+  await page.fill("#question", "Who was it that ".repeat(12));
+  await page.tap("#keyboard .space");
+  await visible("a question of many lines");
+  await shot(page, `keyboard-${name}-long`);
+  await page.tap("#clear");
+  await visible("cleared");
+  await page.fill("#question", "How long is the whale?");
+  await pretend(page, refusal(503, "not_ready", { "Retry-After": "30" }), "real");
+  await page.tap("#keyboard .primary");
+  await state(page, "moment");
+  await page.waitForSelector("#keyboard", { state: "hidden" });
+  assert.equal(await focused(page), "cancel");
+  await page.tap("#cancel");
+  await visible("cancelled");
+  await page.tap("#keyboard .primary");
+  await state(page, "answer");
+  await page.waitForSelector("#keyboard", { state: "hidden" });
+  await page.tap("#again");
+  await visible("asked for another question");
+}
+
+on("800 x 480, the keyboard of the page does not cover the box", { hash: "#keyboard", hasTouch: true, viewport: { width: 800, height: 480 } }, (page) => typeOnGlass(page, "800x480"));
+
 for (const colorScheme of ["light", "dark"]) {
   for (const [width, height] of SIZES) {
     on(`${width} x ${height}, ${colorScheme}: it fits, can be touched, and axe finds nothing`, { viewport: { width, height }, colorScheme, reducedMotion: "reduce" }, async (page) => {
@@ -383,6 +424,20 @@ test("another language, and colours that could not be read, after the owner has 
     await shot(page, `german-1280-${colorScheme}`);
   }
   await page.context().close();
+});
+
+test("long titles in other languages leave the box above the keyboard of the page", async () => {
+  const title = "Seefahrtsmuseum Halvik – Fragen Sie uns alles", subtitle = "Ich antworte aus den Dokumenten dieses Hauses oder sage, dass nichts darin steht. ".repeat(2);
+  // The French keyboard has a row more.
+  for (const [language, sizes] of [["de", [[1024, 600], [1280, 720]]], ["fr", [[800, 480], [480, 800]]]]) {
+    await kiosk.kill();
+    await kiosk.start({ ...SETTINGS, title, subtitle, language });
+    for (const [width, height] of sizes) {
+      const page = await browser.open(`${kiosk.address}/#keyboard`, { hasTouch: true, viewport: { width, height }, colorScheme: language === "fr" ? "dark" : "light" });
+      await typeOnGlass(page, `${width}x${height}-${language}`);
+      await page.context().close();
+    }
+  }
 });
 
 test("no page has asked anybody but the server, nor broken the policy", async () => {
