@@ -111,6 +111,14 @@ export class Browser {
       if (!/^Failed to load resource/.test(message.text())) this.complaints.push(message.text());
     });
     if (options.clock) await page.clock.install();
+    // What Firefox 115 or Safari 17.3 lack.
+    if (options.old) {
+      await page.addInitScript(() => {
+        delete AbortSignal.any;
+        delete AbortSignal.timeout;
+        delete Element.prototype.checkVisibility;
+      });
+    }
     await page.goto(address);
     return page;
   }

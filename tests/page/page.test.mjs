@@ -254,6 +254,26 @@ on("an error is told, and trying again helps", {}, async (page) => {
   await state(page, "answer");
 });
 
+on("browsers without the newest functions answer, wait and can be stopped", { old: true }, async (page) => {
+  await ask(page, "How long is the whale?");
+  await state(page, "answer");
+  assert.match(await page.textContent("#verdict"), /14\.5/);
+  await page.click("#again");
+  await state(page, "start");
+  await pretend(page, "broken", "real", refusal(503, "not_ready", { "Retry-After": "1" }));
+  await ask(page, "How long is the whale?");
+  await state(page, "moment");
+  await state(page, "answer");
+  await ask(page, "How long is the whale?");
+  await state(page, "moment");
+  await page.click("#cancel");
+  await state(page, "start");
+  await sleep(1200);
+  await state(page, "start");
+  assert.equal(await page.inputValue("#question"), "How long is the whale?");
+  assert.equal(await focused(page), "question");
+});
+
 on("a killed server is waited for, and the question is answered when it is back", {}, async (page) => {
   await kiosk.kill();
   await ask(page, "How long is the whale?");
