@@ -239,6 +239,9 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     let listeners = listeners(&options)?;
     let model = first_model(&options)?;
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
+    if documents.is_none() && !listeners.is_empty() {
+        log::warn!("no documents (--docs): the page cannot answer, and requests need a context");
+    }
     let daemon = Arc::new(Daemon {
         line: Line::new(options.limits.queue),
         limits: options.limits,

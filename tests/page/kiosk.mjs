@@ -39,12 +39,12 @@ export class Kiosk {
     return kiosk;
   }
 
-  /** Starts the program with these settings of the page, and returns when it is ready. */
-  async start(settings) {
+  /** Starts the program with these settings of the page, with or without documents, and returns when it is ready. */
+  async start(settings, documents = true) {
     const config = join(this.folder, "kiosk.toml");
     const lines = Object.entries(settings).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
     writeFileSync(config, `[page]\n${lines.join("")}`);
-    const flags = ["serve", "--listen", `127.0.0.1:${this.port}`, "--docs", this.documents, "--config", config, "--model", join(ROOT, "models", "demo", "model.safetensors")];
+    const flags = ["serve", "--listen", `127.0.0.1:${this.port}`, ...(documents ? ["--docs", this.documents] : []), "--config", config, "--model", join(ROOT, "models", "demo", "model.safetensors")];
     this.log = "";
     const child = (this.child = spawn(PROGRAM, flags, { stdio: ["ignore", "pipe", "pipe"] }));
     for (const pipe of [child.stdout, child.stderr]) pipe.on("data", (bytes) => (this.log += bytes));

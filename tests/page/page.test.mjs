@@ -460,6 +460,27 @@ test("long titles in other languages leave the box above the keyboard of the pag
   }
 });
 
+test("a kiosk without documents says so in its language, and not to try again", async () => {
+  const words = { en: "No texts have been given to this kiosk yet.", de: "Diesem Kiosk wurden noch keine Texte gegeben.", fr: "Aucun texte n’a encore été donné à cette borne.", es: "Este quiosco aún no tiene textos." };
+  for (const [language, title] of Object.entries(words)) {
+    await kiosk.kill();
+    await kiosk.start({ ...SETTINGS, language }, false);
+    assert.match(kiosk.log, /WARN.*--docs/);
+    const page = await browser.open(kiosk.address, { viewport: { width: 480, height: 800 } });
+    await ask(page, "Who?");
+    await state(page, "empty");
+    assert.equal(await shown(page, "verdict"), title);
+    assert.match(await shown(page, "hint"), /--docs/);
+    for (const id of ["detail", "source", "retry", "examples"]) assert.equal(await shown(page, id), null, id);
+    assert.equal(await focused(page), "verdict");
+    assert.deepEqual(await axe(page), []);
+    await shot(page, `empty-480-${language}`);
+    await page.click("#again");
+    await state(page, "start");
+    await page.context().close();
+  }
+});
+
 test("no page has asked anybody but the server, nor broken the policy", async () => {
   assert.ok(browser.requests.length > 50);
   assert.deepEqual(browser.requests.filter((url) => !url.startsWith(`${kiosk.address}/`) && !url.startsWith("data:")), []);

@@ -144,6 +144,17 @@ fn the_page_may_do_nothing_but_ask() {
 }
 
 #[test]
+fn the_log_says_once_that_there_are_no_documents() {
+    let documents = tempfile::tempdir().unwrap();
+    fs::write(documents.path().join("a.txt"), "Ada kept the light.").unwrap();
+    for (args, times) in [(&[][..], 1), (&["--docs", documents.path().to_str().unwrap()], 0)] {
+        // Before it listens.
+        let log = Daemon::start(args).log();
+        assert_eq!(log.lines().filter(|line| line.contains("WARN") && line.contains("--docs")).count(), times, "{log}");
+    }
+}
+
+#[test]
 fn the_state_can_be_read() {
     let daemon = Daemon::start(&[]);
     assert_eq!(daemon.get("/healthz").text(), "ok\n");
