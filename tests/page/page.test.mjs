@@ -234,7 +234,6 @@ on("a busy server is asked again when it says so", {}, async (page) => {
 
 on("an error is told, and trying again helps", {}, async (page) => {
   const cases = [
-    [refusal(400, "question_too_long"), "This question is too long.", null],
     [refusal(504, "time_limit"), "That took too long.", null],
     [refusal(500, "internal_error"), "That did not work.", "the message of internal_error"],
     [{ status: 200, body: "{" }, "That did not work.", null],
@@ -252,6 +251,28 @@ on("an error is told, and trying again helps", {}, async (page) => {
   }
   await page.click("#retry");
   await state(page, "answer");
+});
+
+on("a question that is too long is neither cut nor lost", {}, async (page) => {
+  for (const length of [1_200, 300_000]) {
+    const long = "How long is the whale? ".repeat(length / 23 + 1);
+    await page.locator("#question").focus();
+    await page.keyboard.insertText(long);
+    await page.keyboard.press("Enter");
+    await state(page, "failed");
+    assert.equal(await shown(page, "verdict"), "This question is too long.");
+    assert.equal(await shown(page, "hint"), "Please ask in fewer words.");
+    assert.deepEqual([await shown(page, "detail"), await shown(page, "retry")], [null, null], "the same again does not help");
+    assert.equal(await page.inputValue("#question"), long.trim(), "to be shortened");
+    await page.click("#again");
+    await state(page, "start");
+  }
+  const question = "How long is the whale? ".repeat(20).trim();
+  const coming = nextReply(page);
+  await page.locator("#question").focus();
+  await page.keyboard.insertText(question);
+  await page.keyboard.press("Enter");
+  assert.equal((await coming).question, question);
 });
 
 on("browsers without the newest functions answer, wait and can be stopped", { old: true }, async (page) => {
