@@ -180,6 +180,18 @@ on("the keyboard is enough", {}, async (page) => {
   await page.keyboard.press("Enter");
   await sleep(50);
   await state(page, "start");
+  // Escape does not erase what is being written, in front of an answer neither.
+  await page.keyboard.type("How long is");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.inputValue("#question"), "How long is");
+  await page.keyboard.type(" the whale?");
+  await page.keyboard.press("Enter");
+  await state(page, "answer");
+  await page.fill("#question", "Who cast");
+  await page.keyboard.press("Escape");
+  await state(page, "start");
+  assert.equal(await page.inputValue("#question"), "Who cast");
+  await page.fill("#question", "");
   await page.evaluate(() => document.activeElement.blur());
   await page.keyboard.type("Who?");
   assert.equal(await page.inputValue("#question"), "Who?", "typing needs no aim");
@@ -195,11 +207,18 @@ on("waiting is shown after a moment and can be cancelled", {}, async (page) => {
   await state(page, "busy");
   assert.match(await page.textContent("#status"), /Looking in the documents/);
   await shot(page, "busy-1280-light");
-  await page.click("#cancel");
-  await state(page, "start");
-  assert.equal(await page.inputValue("#question"), "How long is the whale?", "to be corrected");
-  assert.equal(await page.getAttribute("#result", "aria-busy"), "false");
-  await sleep(Math.max(0, begun[0] + 1700 - Date.now()));
+  for (const cancel of [() => page.click("#cancel"), () => page.keyboard.press("Escape")]) {
+    await cancel();
+    await state(page, "start");
+    assert.equal(await page.inputValue("#question"), "How long is the whale?", "to be corrected");
+    assert.equal(await page.getAttribute("#result", "aria-busy"), "false");
+    assert.equal(await focused(page), "question");
+    if (begun.length === 1) {
+      await page.keyboard.press("Enter");
+      await state(page, "busy");
+    }
+  }
+  await sleep(Math.max(0, begun[1] + 1700 - Date.now()));
   await state(page, "start");
 });
 
