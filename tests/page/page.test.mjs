@@ -140,6 +140,34 @@ on("Markdown is shown without its signs, wrapped lines are joined, short ones ke
   assert.equal(await page.textContent("#passage"), `${wrapped.replace("17,\n", "17, ")}\n`, "plain text as it is");
 });
 
+on("images, emphasis and code are shown without their signs, names with underscores as they are", {}, async (page) => {
+  // Markdown, with the answer between « and »; what is shown, likewise.
+  const cases = [
+    ["![img](y.png) _so_ `x_y_z` «words_with_underscores» _a_b_ 2*3*4", "img so x_y_z «words_with_underscores» a_b 2*3*4"],
+    ["snake_«case»_name and __bold__", "snake_«case»_name and bold"],
+    ["Take **the «red** boat» or `x`", "Take the «red boat» or x"],
+    ["`«cargo run»` *then* ***wait***, 5* and 4*", "«cargo run» then wait, 5* and 4*"],
+    ["[![logo](a_b_c.png)](https://h/_x_/y) [_«docs»_](z) [a](b)", "logo «docs» a"],
+    ["![a](b«c»d) [e](f)", "![a](b«c»d) e"],
+    ["🗼 _𝟛 «🔔»_ `__init__` größe_ä_ü ![](q.png)!", "🗼 𝟛 «🔔» __init__ größe_ä_ü !"],
+    ["- *one*\n* **two** «_three_»\nsrc/**/*.rs _a\nb_", "• one\n• two «three»\nsrc/**/*.rs _a\nb_"],
+  ];
+  const bodies = cases.map(([markdown]) => {
+    const [before, answer] = markdown.split(/[«»]/), start = Array.from(before).length;
+    const source = { file: "a.md", passage: 1, title: null, text: markdown.replace(/[«»]/g, ""), highlight: { start, end: start + Array.from(answer).length } };
+    return { body: JSON.stringify({ question: "?", answer, answered: true, source, nearest: null }) };
+  });
+  await pretend(page, ...bodies);
+  for (const [, want] of cases) {
+    const coming = nextReply(page);
+    await ask(page, "one");
+    const { answer } = await coming;
+    await page.waitForFunction((answer) => document.getElementById("verdict").textContent === answer && !document.getElementById("source").hidden, answer);
+    const got = await page.evaluate(() => Array.from(document.getElementById("passage").childNodes, (node) => (node.nodeName === "MARK" ? `«${node.textContent}»` : node.textContent)).join(""));
+    assert.equal(got, want);
+  }
+});
+
 on("what is not in the documents is said to be not there", {}, async (page) => {
   const coming = nextReply(page);
   await ask(page, UNKNOWN);
