@@ -528,6 +528,12 @@ test("long titles in other languages leave the box above the keyboard of the pag
   }
 });
 
+on("without JavaScript there is a line in each language, and nothing to type into", { javaScriptEnabled: false, viewport: { width: 480, height: 800 } }, async (page) => {
+  assert.deepEqual(await page.locator("noscript p").evaluateAll((lines) => lines.map((line) => line.lang)).catch(() => null) ?? [], ["", "de", "fr", "es"]);
+  assert.equal(await page.locator("main").isVisible(), false);
+  await shot(page, "nojs-480");
+});
+
 test("a kiosk without documents says so in its language, and not to try again", async () => {
   const words = { en: "No texts have been given to this kiosk yet.", de: "Diesem Kiosk wurden noch keine Texte gegeben.", fr: "Aucun texte n’a encore été donné à cette borne.", es: "Este quiosco aún no tiene textos." };
   for (const [language, title] of Object.entries(words)) {
