@@ -83,10 +83,17 @@ pub struct Distribution {
 const WIDTH: f64 = 440.0;
 /// How many colours the page has for series.
 const COLOURS: usize = 6;
+/// How many kinds of dots and lines it has for those of one colour.
+const SHAPES: usize = 4;
 
-/// The class of the colour of series `n`.
-pub fn colour(n: usize) -> String {
-    format!("c{}", n % COLOURS)
+/// The shape of the dots of series `n`.
+fn shape(n: usize) -> usize {
+    n / COLOURS % SHAPES
+}
+
+/// The classes of the colour and the shape of series `n`: no other one of the first 24 has the same.
+fn look(n: usize) -> String {
+    format!("c{} s{}", n % COLOURS, shape(n))
 }
 
 /// The class of the colour of part `n` of bars: the first one matters, the others are paler.
@@ -106,15 +113,15 @@ impl Plot {
     pub fn legend(&self) -> (Vec<(String, &str)>, String) {
         match self {
             Plot::Lines { series, .. } => (
-                series.iter().enumerate().map(|(n, series)| (colour(n), series.name.as_str())).collect(),
-                "dots: median; bars: up to p90, whiskers up to p99".into(),
+                series.iter().enumerate().map(|(n, series)| (look(n), series.name.as_str())).collect(),
+                "dots: median; bars: up to p90, whiskers up to p99; arrows: p99 is above the picture".into(),
             ),
             Plot::Bars { parts, mark, .. } => (
                 parts.iter().enumerate().map(|(n, part)| (part_colour(n).to_owned(), part.as_str())).collect(),
                 format!("line: {mark}; rows: tokens \u{d7} threads"),
             ),
             Plot::Distributions { .. } => {
-                (Vec::new(), "ticks: p50, p90, p99; at the right: times beyond; rows: tokens \u{d7} threads".into())
+                (Vec::new(), "ticks: p50, p90, p99; at both sides: times beyond; rows: tokens \u{d7} threads".into())
             }
         }
     }
@@ -146,6 +153,18 @@ impl Svg {
     fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let ((x1, y1), (x2, y2)) = (from, to);
         self.add(format_args!("<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"));
+    }
+
+    /// The dot of series `n` at `x`, `y`.
+    fn dot(&mut self, n: usize, x: f64, y: f64) {
+        let corners: &[(f64, f64)] = match shape(n) {
+            0 => return self.add(format_args!("<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>")),
+            1 => &[(-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)],
+            2 => &[(0.0, -4.4), (4.2, 3.2), (-4.2, 3.2)],
+            _ => &[(0.0, -4.6), (4.6, 0.0), (0.0, 4.6), (-4.6, 0.0)],
+        };
+        let corners: Vec<String> = corners.iter().map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy)).collect();
+        self.add(format_args!("<polygon class=\"dot\" points=\"{}\"/>", corners.join(" ")));
     }
 
     fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
@@ -205,21 +224,33 @@ fn lines(title: &str, series: &[Series]) -> String {
     }
     svg.text("end unit", right, HEIGHT - 4.0, "tokens");
     for (n, line) in series.iter().enumerate() {
-        // Side by side, lest whiskers hide each other.
-        let aside = (n as f64 - (series.len() as f64 - 1.0) / 2.0) * 5.0;
+        // Side by side, lest whiskers hide each other, and within the picture.
+        let between = (24.0 / (series.len() as f64 - 1.0)).min(5.0);
+        let aside = (n as f64 - (series.len() as f64 - 1.0) / 2.0) * between;
         let place = |(tokens, _): &(usize, Spread)| x(*tokens as f64) + aside;
         let path: Vec<String> =
             line.points.iter().map(|point| format!("{:.1},{:.1}", place(point), y(point.1.p50))).collect();
-        svg.add(format_args!("<g class=\"{}\"><polyline points=\"{}\"/>", colour(n), path.join(" ")));
+        svg.add(format_args!("<g class=\"{}\"><polyline points=\"{}\"/>", look(n), path.join(" ")));
         for point in &line.points {
             let (at, spread) = (place(point), point.1);
             let (p50, p90, p99) = (digits(spread.p50), digits(spread.p90), digits(spread.p99));
             let name = escape(&line.name);
             svg.add(format_args!("<g><title>{} tokens, {name}: p50 {p50} ms, p90 {p90}, p99 {p99}</title>", point.0));
             svg.line("whisker", (at, y(spread.p50)), (at, y(spread.p99)));
-            svg.line("whisker", (at - 3.0, y(spread.p99)), (at + 3.0, y(spread.p99)));
+            if spread.p99 > highest {
+                let tip = y(spread.p99);
+                let (left, right) = (at - 3.5, at + 3.5);
+                svg.add(format_args!(
+                    "<path class=\"cut\" d=\"M{left:.1},{:.1}L{at:.1},{tip:.1}L{right:.1},{:.1}\"/>",
+                    tip + 5.0,
+                    tip + 5.0
+                ));
+            } else {
+                svg.line("whisker", (at - 3.0, y(spread.p99)), (at + 3.0, y(spread.p99)));
+            }
             svg.line("box", (at, y(spread.p50)), (at, y(spread.p90)));
-            svg.add(format_args!("<circle cx=\"{at:.1}\" cy=\"{:.1}\" r=\"3.5\"/></g>", y(spread.p50)));
+            svg.dot(n, at, y(spread.p50));
+            svg.add(format_args!("</g>"));
         }
         svg.add(format_args!("</g>"));
     }
@@ -286,8 +317,9 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
     let reach = (1.3 * percentile(&reach, 0.85)).clamp(0.04, 0.9);
     let (low, high) = ((1.0 - 0.6 * reach).max(0.0), 1.0 + reach);
     let bottom = 10.0 + ROW * rows.len() as f64;
-    let right = WIDTH - 34.0;
-    let x = |ratio: f64| NAMES + (right - NAMES) * ((ratio - low) / (high - low)).clamp(0.0, 1.0);
+    // Room for the numbers of times beyond.
+    let (left, right) = (NAMES + 26.0, WIDTH - 34.0);
+    let x = |ratio: f64| left + (right - left) * ((ratio - low) / (high - low)).clamp(0.0, 1.0);
     let mut svg = Svg::new(title, bottom + 36.0);
     let step = ticks(high - low, 5.0).get(1).copied().unwrap_or(0.1);
     let first = ((low - 1.0) / step).ceil() as i64;
@@ -300,21 +332,23 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
         let base = 10.0 + ROW * (n + 1) as f64 - 4.0;
         svg.text("end", NAMES - 8.0, base - 2.0, name);
         let mut bins = [0usize; BINS];
-        let (mut beyond, mut most) = (0, 1);
+        let (mut below, mut beyond, mut most) = (0, 0, 1);
         for time in times {
-            match ((time - low) / (high - low) * BINS as f64).max(0.0) as usize {
-                bin if bin < BINS => {
-                    bins[bin] += 1;
-                    most = most.max(bins[bin]);
+            match ((time - low) / (high - low) * BINS as f64).floor() {
+                bin if bin < 0.0 => below += 1,
+                bin if bin < BINS as f64 => {
+                    let count = &mut bins[bin as usize];
+                    *count += 1;
+                    most = most.max(*count);
                 }
                 _ => beyond += 1,
             }
         }
-        let width = (right - NAMES) / BINS as f64;
-        let mut path = format!("M{NAMES:.1},{base:.1}");
+        let width = (right - left) / BINS as f64;
+        let mut path = format!("M{left:.1},{base:.1}");
         for (bin, count) in bins.iter().enumerate() {
             let y = base - (ROW - 9.0) * *count as f64 / most as f64;
-            let from = NAMES + width * bin as f64;
+            let from = left + width * bin as f64;
             let _ = write!(path, "L{from:.1},{y:.1}L{:.1},{y:.1}", from + width);
         }
         let _ = write!(path, "L{right:.1},{base:.1}Z");
@@ -326,7 +360,7 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
             at(0.9),
             at(0.99)
         ));
-        svg.line("axis", (NAMES, base), (right, base));
+        svg.line("axis", (left, base), (right, base));
         for (fraction, height) in [(0.5, 9.0), (0.9, 6.0), (0.99, 6.0)] {
             if at(fraction) <= high {
                 svg.line("mark", (x(at(fraction)), base + 3.0), (x(at(fraction)), base + 3.0 - height));
@@ -336,58 +370,12 @@ fn distributions(title: &str, rows: &[Distribution]) -> String {
         if beyond > 0 {
             svg.text("start note", right + 4.0, base - 2.0, &format!("+{beyond}"));
         }
+        if below > 0 {
+            svg.text("end note", left - 4.0, base - 2.0, &format!("+{below}"));
+        }
     }
     svg.end()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_round_and_reach_the_end() {
-        assert_eq!(ticks(97.0, 5.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(ticks(0.3, 3.0).len(), 4);
-        for most in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9, 1e12] {
-            let ticks = ticks(most, 5.0);
-            assert!(ticks.len() < 12 && ticks.iter().all(|tick| tick.is_finite()), "{most}");
-        }
-        assert_eq!((tick_label(0.25), tick_label(40.0), tick_label(0.0)), ("0.25".into(), "40".into(), "0".into()));
-    }
-
-    #[test]
-    fn pictures_of_anything_are_finite_and_escaped() {
-        let spread = |p50: f64| Spread { p50, p90: 2.0 * p50, p99: 100.0 * p50 };
-        let series = |points: Vec<(usize, Spread)>| vec![Series { name: "<b>&\"".into(), points }];
-        let name = || "<i>".to_owned();
-        let plots = [
-            Plot::Lines { title: name(), series: series(vec![]) },
-            Plot::Lines { title: name(), series: series(vec![(1, spread(1e-9)), (5000, spread(1e6))]) },
-            Plot::Bars { title: name(), unit: "MB".into(), parts: vec![], mark: name(), bars: vec![] },
-            Plot::Bars {
-                title: name(),
-                unit: "MB".into(),
-                parts: vec![],
-                mark: name(),
-                bars: vec![Bar { name: name(), parts: vec![0.0, 5.0], mark: 3.0 }],
-            },
-            Plot::Distributions { title: name(), rows: vec![] },
-            Plot::Distributions {
-                title: name(),
-                rows: vec![
-                    Distribution { name: name(), times: vec![1.0] },
-                    Distribution { name: name(), times: vec![] },
-                ],
-            },
-        ];
-        for plot in plots {
-            let svg = plot.svg();
-            assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>"));
-            assert!(
-                !svg.contains("NaN") && !svg.contains("inf") && !svg.contains("<i>") && !svg.contains("<b>"),
-                "{svg}"
-            );
-            assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count(), "{svg}");
-        }
-    }
-}
+mod tests;
