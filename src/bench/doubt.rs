@@ -28,6 +28,7 @@ pub fn warnings(record: &Record) -> Vec<String> {
             boot.join(", ")
         ));
     }
+    warnings.extend(record.limit.as_ref().and_then(|limit| limit.doubt.clone()));
     let mut waited = Vec::new();
     for (name, runs) in all_runs(record) {
         let Some(summary) = &runs.summary else { continue };

@@ -122,6 +122,8 @@ pub struct MemoryLimit {
     pub kills: Option<u64>,
     /// The most that was used of it.
     pub peak: Option<u64>,
+    /// What makes its effect doubtful.
+    pub doubt: Option<String>,
 }
 
 /// Something that happens once in a process.

@@ -11,10 +11,10 @@ use super::record::{FORMAT, MemoryLimit, Point, Questions, Record, Runs, Setting
 use super::runner::{Done, Runner};
 use super::state::{State, Ticks};
 use super::stats::Summary;
-use super::subject::{prepare, program};
+use super::subject::{drop_model, prepare, program};
 use crate::memory::Limited;
 use crate::memory::limit::Kind;
-use crate::memory::{Need, Shortage, drop_cached};
+use crate::memory::{Need, Shortage};
 
 /// A text for everyone who gives none.
 pub const TEXT: &str = include_str!("../../models/demo/texts/lighthouse.txt");
@@ -62,15 +62,15 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let date = utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
     let (config, encoder, model, windows) = prepare(plan)?;
     let program = program(&plan.program)?;
-    if plan.limit.is_some() {
-        // Pages count for the group that reads them first, which must not be this process.
-        let _ = drop_cached(&plan.model);
-    }
     let rounds = plan.settings.rounds.max(1);
     let starts = plan.settings.starts;
     let points = windows.len() * plan.threads.len();
     let all = 4 * starts + 1 + rounds * (points + plan.threads.len());
-    let runner = Runner { plan, limited: plan.limit.map(Limited::new), observe: &observe, all };
+    let limited = plan.limit.map(Limited::new);
+    // Pages count for the group that reads them first, which must not be this process.
+    let kept =
+        limited.as_ref().filter(|limited| counts_files(limited.limit().kind)).and_then(|_| drop_model(&plan.model));
+    let runner = Runner { plan, limited, observe: &observe, all };
     let mut done = Done { count: 0, throttled: Vec::new(), before: &before };
 
     let load = runner.load(&mut done);
@@ -127,7 +127,7 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
         steal: shares.map(|(steal, _)| steal),
         others: shares.map(|(_, others)| others),
         warnings: Vec::new(),
-        limit: runner.limited.as_ref().map(limit),
+        limit: runner.limited.as_ref().map(|limited| limit(limited, kept)),
         load,
         first_answer,
         first_answer_warm,
@@ -177,9 +177,18 @@ impl Questions {
     }
 }
 
-fn limit(limited: &Limited) -> MemoryLimit {
-    let limit = limited.limit();
-    let meaning = match limit.kind {
+/// Whether a limit counts pages of files.
+fn counts_files(kind: Kind) -> bool {
+    matches!(kind, Kind::Cgroup2 | Kind::Cgroup1)
+}
+
+/// What a limit counts. Pages of the model may have been `kept` in memory from before.
+fn meaning(kind: Kind, kept: bool) -> &'static str {
+    match kind {
+        Kind::Cgroup2 | Kind::Cgroup1 if kept => {
+            "private memory and the pages of files that its processes were first to read: not those of the program, nor those of \
+             the model that were in memory before, without which a board with so little memory would be slower"
+        }
         Kind::Cgroup2 | Kind::Cgroup1 => {
             "private memory and the pages of files that its processes were first to read: the model's, which was dropped \
              from the page cache before, but not those of the program; the system drops pages of files, and reads them \
@@ -190,11 +199,18 @@ fn limit(limited: &Limited) -> MemoryLimit {
              little memory would be slower"
         }
         Kind::AddressSpace => "all addresses, whether used or not; the whole model file counts",
-    };
+    }
+}
+
+/// What is said about `limited`, where something `kept` the model in memory before.
+fn limit(limited: &Limited, kept: Option<String>) -> MemoryLimit {
+    let limit = limited.limit();
     MemoryLimit {
         bytes: limit.bytes,
         by: limit.kind.name().into(),
-        meaning: meaning.into(),
+        meaning: meaning(limit.kind, kept.is_some()).into(),
+        doubt: kept
+            .map(|reason| format!("the limit on memory may not count the model, which would be slower then: {reason}")),
         kills: limited.kills(),
         peak: limited.peak(),
     }
@@ -231,6 +247,16 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), date);
         }
+    }
+
+    /// What is not dropped from the page cache is not said to have been.
+    #[test]
+    fn a_limit_means_what_it_counts() {
+        for kind in [Kind::Cgroup1, Kind::Cgroup2] {
+            assert!(meaning(kind, false).contains("which was dropped") && !meaning(kind, true).contains("was dropped"));
+            assert!(meaning(kind, true).contains("nor those of the model that were in memory before"));
+        }
+        assert_eq!(meaning(Kind::Data, true), meaning(Kind::Data, false));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Runner<'_> {
             for _ in 0..self.plan.settings.starts {
                 if starts.failure.is_none() && (!cold || starts.note.is_none()) {
                     if cold {
-                        starts.note = drop_model(&self.plan.model);
+                        starts.note = drop_model(&self.plan.model).map(|reason| format!("not measured: {reason}"));
                     }
                     match start() {
                         Ok(seconds) if cold && starts.note.is_none() => starts.cold.push(seconds),

@@ -73,15 +73,15 @@ fn sum(path: &Path) -> Result<(u64, String), BenchError> {
 /// Makes the next process read the model from the disk. What is to be said about it if that cannot be made sure.
 pub fn drop_model(path: &Path) -> Option<String> {
     if let Err(error) = drop_cached(path) {
-        return Some(format!("not measured: the model could not be dropped from the page cache: {error}"));
+        return Some(format!("the model could not be dropped from the page cache: {error}"));
     }
     let note = match cached(path) {
         Some(share) if share > 0.1 => Some(format!(
-            "not measured: {:.0} % of the model stayed in the page cache; another process maps it, or its file system has no disk",
+            "{:.0} % of the model stayed in the page cache; another process maps it, or its file system has no disk",
             100.0 * share
         )),
         Some(_) => None,
-        None => Some("not measured: the system does not tell whether the model is in the page cache".into()),
+        None => Some("the system does not tell whether the model is in the page cache".into()),
     };
     // Looking brings the pages that were looked at.
     let _ = drop_cached(path);
