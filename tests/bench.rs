@@ -6,10 +6,10 @@ use std::path::Path;
 
 use edgeqa::bench::doubt::warnings;
 use edgeqa::bench::host::Host;
-use edgeqa::bench::record::{FORMAT, Memory, Point, Record, Runs, Starts, VERSION};
+use edgeqa::bench::record::{FORMAT, Memory, MemoryLimit, Point, Record, Runs, Settings, Starts, VERSION};
 use edgeqa::bench::state::State;
 use edgeqa::bench::stats::Summary;
-use edgeqa::bench::{BenchError, Comparison, html, report, text};
+use edgeqa::bench::{BenchError, html, report, text};
 use serde::Deserialize;
 use tempfile::{TempDir, tempdir};
 
@@ -182,7 +182,7 @@ fn an_empty_machine_says_nothing() {
 }
 
 /// A record whose times are `times` of every process, times the number of tokens.
-fn record(times: &[&[f64]], tokens: &[usize]) -> Record {
+pub fn record(times: &[&[f64]], tokens: &[usize]) -> Record {
     let point = |&tokens: &usize| {
         let seconds: Vec<Vec<f64>> =
             times.iter().map(|times| times.iter().map(|time| time * tokens as f64).collect()).collect();
@@ -212,63 +212,6 @@ fn record(times: &[&[f64]], tokens: &[usize]) -> Record {
         points: tokens.iter().map(point).collect(),
         questions: Vec::new(),
     }
-}
-
-fn compare(a: Record, b: Record) -> Comparison {
-    Comparison::new(vec![("a.json".into(), a), ("b.json".into(), b)]).expect("comparable")
-}
-
-#[test]
-fn a_difference_must_exceed_the_noise() {
-    let base: &[&[f64]] = &[&[1.0, 1.01, 1.02, 1.0], &[1.01, 1.02, 1.03, 1.0], &[1.0, 1.02, 1.0, 1.01]];
-    let scaled = |factor: f64| -> Vec<Vec<f64>> {
-        base.iter().map(|times| times.iter().map(|time| time * factor).collect()).collect()
-    };
-    let verdict = |other: &[Vec<f64>]| {
-        let other: Vec<&[f64]> = other.iter().map(Vec::as_slice).collect();
-        let comparison = compare(record(base, &[32]), record(&other, &[32]));
-        let ratio = comparison.rows[0].others[0].expect("a ratio");
-        (ratio.ratio, ratio.exceeds_noise.expect("enough processes"))
-    };
-    let (ratio, exceeds) = verdict(&scaled(1.3));
-    assert!((ratio - 1.3).abs() < 1e-9 && exceeds);
-    assert!(verdict(&scaled(0.9)).1);
-    assert!(!verdict(&scaled(1.0)).1);
-    // Two of three processes are slower by far, but the third is not: processes differ that much here.
-    let mut mixed = scaled(1.3);
-    mixed[2] = base[2].to_vec();
-    let (ratio, exceeds) = verdict(&mixed);
-    assert!(ratio > 1.2 && !exceeds);
-    let page = compare(record(base, &[32]), record(base, &[32])).page();
-    assert!(text::terminal(&page).contains("within the noise"));
-    // Nobody knows how much two processes differ by chance.
-    let few = compare(record(&base[..2], &[32]), record(&[&[3.0, 3.1], &[3.0, 3.2], &[3.1, 3.0]], &[32]));
-    assert_eq!(few.rows[0].others[0].map(|ratio| ratio.exceeds_noise), Some(None));
-    let text = text::terminal(&few.page());
-    assert!(text.contains("too few processes") && !text.contains("slower"), "{text}");
-}
-
-#[test]
-fn records_are_compared_point_by_point() {
-    let base: &[&[f64]] = &[&[1.0, 1.1]];
-    let mut hot = record(&[&[2.0, 2.1]], &[64, 32, 128]);
-    hot.throttled = vec!["under-voltage (vcgencmd)".into()];
-    hot.model.sha256 = "other".into();
-    let comparison = compare(record(base, &[32, 64, 256]), hot);
-    let names: Vec<_> = comparison.rows.iter().map(|row| (row.name.as_str(), row.others[0].is_some())).collect();
-    assert_eq!(
-        names[..3],
-        [("32 tokens, 1 thread", true), ("64 tokens, 1 thread", true), ("256 tokens, 1 thread", false)]
-    );
-    assert!(names.contains(&("load, warm", true)), "{names:?}");
-    let page = comparison.page();
-    for text in [text::terminal(&page), text::markdown(&page), html::html(&page)] {
-        assert!(text.contains("under-voltage") && text.contains("another model") && text.contains("1.95"), "{text}");
-    }
-    assert!(serde_json::to_string(&comparison).expect("JSON").contains("\"throttled\":[\"under-voltage (vcgencmd)\"]"));
-    let records = vec![("a".into(), record(base, &[32])), ("b".into(), record(base, &[64]))];
-    let error = Comparison::new(records).expect_err("nothing in common");
-    assert!(matches!(error, BenchError::NothingInCommon { .. }), "{error}");
 }
 
 #[test]
@@ -327,6 +270,41 @@ fn records_are_read_back_and_others_refused() {
         let error = Record::read(&path).expect_err(to).to_string();
         assert!(error.contains(problem) && error.contains("r.json"), "{to}: {error}");
     }
+    fs::write(&path, b"\xff\xfe{\0").expect("written");
+    let error = Record::read(&path).expect_err("no text").to_string();
+    assert!(error.contains("r.json is no record of edgeqa bench: ") && error.contains("make one with"), "{error}");
+    // Records are read that were written before these were.
+    let fields = ["\"text_sha256\":null,", ",\"questions_sha256\":null", "\"threads\":null,"];
+    let old = fields.iter().fold(good, |good, field| {
+        assert!(good.contains(field), "{field}");
+        good.replace(field, "")
+    });
+    fs::write(&path, old).expect("written");
+    assert_eq!(Record::read(&path).expect("a record"), record);
     let error = Record::read(&folder.path().join("none")).expect_err("missing");
     assert!(matches!(error, BenchError::Read { .. }), "{error}");
+}
+
+#[test]
+fn a_report_says_how_it_was_measured_and_what_was_not() {
+    let mut record = record(&[&[1.0, 1.1]], &[32]);
+    record.settings = Settings { min_runs: 20, min_seconds: 2.0, rounds: 5, warm_up: 2, ..Settings::default() };
+    record.load.threads = Some(4);
+    let doubt = "the limit on memory may not count the model: 100 % of the model stayed in the page cache";
+    record.limit = Some(MemoryLimit { bytes: 64 << 20, doubt: Some(doubt.into()), ..MemoryLimit::default() });
+    let page = text::terminal(&report::page(&record));
+    for sentence in [
+        "at least 20 runs of each point, and 2 s or 1000 runs per process; in 5 processes, after 2 runs to warm up in each",
+        "Each row: of its processes, the one that took most.",
+        "sha256 of the file",
+        "With 4 threads.",
+    ] {
+        assert!(page.contains(sentence), "{sentence}: {page}");
+    }
+    assert_eq!(warnings(&record), [doubt]);
+    // Who waits for the disk does not wait for a CPU.
+    record.points[0].runs.cpu_share = Some(0.3);
+    assert!(warnings(&record)[1].contains("threads had to wait for a CPU"), "{:?}", warnings(&record));
+    record.points[0].runs.major_faults = Some(200.0);
+    assert_eq!(warnings(&record), [doubt]);
 }

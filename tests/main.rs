@@ -3,6 +3,7 @@
 mod artifact;
 mod bench;
 mod bench_cli;
+mod bench_compare;
 mod cli;
 mod common;
 mod doctor_cli;

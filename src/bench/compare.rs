@@ -3,11 +3,14 @@
 use serde::Serialize;
 
 use super::BenchError;
+use super::doubt::{AGAIN, BUSY, unsteady, waited};
 use super::page::{Page, Section, Table, digits, megabytes, threads};
 use super::plot::Plot;
 use super::record::{Record, Runs, Starts};
 use super::report::by_threads;
-use super::stats::{median, ratio_interval};
+use super::stats::median;
+use super::unlike::{self, find, notes, threads_of};
+use super::verdict::{RULE, Ratio};
 
 /// Records, each compared with the first.
 #[derive(Clone, Debug, Serialize)]
@@ -46,12 +49,6 @@ pub struct Side {
     pub warnings: Vec<String>,
 }
 
-impl Side {
-    fn warnings(&self) -> Vec<String> {
-        self.warnings.iter().map(|warning| format!("{}: {warning}", self.letter)).collect()
-    }
-}
-
 /// The same measurement of all records.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -64,25 +61,6 @@ pub struct Row {
     /// What the others are to the first one.
     pub others: Vec<Option<Ratio>>,
 }
-
-/// A value over that of the first record.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Ratio {
-    /// The ratio.
-    pub ratio: f64,
-    /// Between what it lies with 95 % confidence, as far as the spread of single runs tells; of times only.
-    pub interval: Option<(f64, f64)>,
-    /// Whether the difference exceeds the noise; see [`Comparison::rule`]. `None` if too few processes were measured to tell.
-    pub exceeds_noise: Option<bool>,
-}
-
-const RULE: &str = "A difference exceeds the noise if the 95 % interval of the ratio of medians (bootstrap of all runs, fixed \
-    seed) excludes 1 and no median of a process of one record lies within those of the other. With fewer than three processes on \
-    either side nothing is said. Memory: more than 2 %.";
-/// Processes of each record without which the noise is not known: of two and two, a third are apart by chance alone.
-const LEAST_PROCESSES: usize = 3;
-/// Memory that differs by less is the same.
-const SAME_MEMORY: f64 = 0.02;
 
 impl Comparison {
     /// Compares `records`, given with the names of their files, with the first of them.
@@ -101,24 +79,40 @@ impl Comparison {
                 return Err(BenchError::NothingInCommon { first: first.clone(), second: file.clone() });
             }
         }
+        let records_of = |n: usize| [&records[0].1, &records[n].1];
+        let unsteady = |n: usize| records_of(n).into_iter().find_map(unsteady);
+        let of_runs = |name: String, runs: &[Option<&Runs>], other: &dyn Fn(usize) -> Option<&'static str>| {
+            let waited = |n: usize| [runs[0], runs[n]].into_iter().flatten().any(waited).then_some(BUSY);
+            let times: Vec<_> = runs.iter().map(|runs| runs.map(|runs| &runs.seconds[..])).collect();
+            Row::of_times(name, &times, |n| other(n).or_else(|| unsteady(n)).or_else(|| waited(n)))
+        };
         for point in &base.points {
             let runs: Vec<_> = all().map(|record| find(record, point.tokens, point.threads)).collect();
-            rows.push(Row::of_runs(format!("{} tokens, {}", point.tokens, threads(point.threads)), &runs));
+            rows.push(of_runs(format!("{} tokens, {}", point.tokens, threads(point.threads)), &runs, &|_| None));
         }
+        let other_questions = |n: usize| {
+            let [a, b] = records_of(n);
+            unlike::other_questions(&a.settings, &b.settings).then_some(unlike::QUESTIONS)
+        };
         for point in &base.questions {
             let runs: Vec<_> = all()
                 .map(|record| record.questions.iter().find(|q| q.threads == point.threads).map(|q| &q.runs))
                 .collect();
-            rows.push(Row::of_runs(format!("question, {}", threads(point.threads)), &runs));
+            rows.push(of_runs(format!("question, {}", threads(point.threads)), &runs, &other_questions));
         }
         for (name, starts) in [("load", (|r| &r.load) as fn(&Record) -> &Starts), ("first answer", |r| &r.first_answer)]
         {
+            let other_threads = |n: usize| {
+                let [a, b] = records_of(n).map(|record| threads_of(starts(record), record));
+                (a != b).then_some(unlike::THREADS)
+            };
             for (cache, times) in [("warm", (|s| &s.warm) as fn(&Starts) -> &Vec<f64>), ("cold", |s| &s.cold)] {
-                let times: Vec<&Vec<f64>> = all().map(|record| times(starts(record))).collect();
                 // Each start is a process.
                 let times: Vec<Vec<Vec<f64>>> =
-                    times.iter().map(|times| times.iter().map(|time| vec![*time]).collect()).collect();
-                let row = Row::of_times(format!("{name}, {cache}"), &times.iter().map(Some).collect::<Vec<_>>());
+                    all().map(|record| times(starts(record)).iter().map(|time| vec![*time]).collect()).collect();
+                let times: Vec<_> = times.iter().map(|times| Some(&times[..])).collect();
+                let doubt = |n| other_threads(n).or_else(|| unsteady(n));
+                let row = Row::of_times(format!("{name}, {cache}"), &times, doubt);
                 if row.values.iter().any(Option::is_some) {
                     rows.push(row);
                 }
@@ -140,7 +134,24 @@ impl Comparison {
         let series =
             records.iter().zip('A'..).flat_map(|((_, record), letter)| by_threads(record, &format!("{letter}: ")));
         let plots = vec![Plot::Lines { title: "Time by length".into(), series: series.collect() }];
-        Ok(Self { records: letters.map(side).collect(), notes: notes(&records), rule: RULE, rows, plots })
+        Ok(Self { records: letters.map(side).collect(), notes: notes(all()), rule: RULE, rows, plots })
+    }
+
+    /// The warnings of all records, with what to do about them said once.
+    fn warnings(&self) -> Vec<String> {
+        let (mut warnings, mut again) = (Vec::new(), Vec::new());
+        for side in &self.records {
+            for warning in &side.warnings {
+                let short = warning.strip_suffix(AGAIN);
+                again.extend(short.map(|_| side.letter.to_string()));
+                warnings.push(format!("{}: {}", side.letter, short.unwrap_or(warning)));
+            }
+        }
+        if !again.is_empty() {
+            again.dedup();
+            warnings.push(format!("end other programs, and measure {} again", again.join(", ")));
+        }
+        warnings
     }
 
     /// As a page.
@@ -177,10 +188,7 @@ impl Comparison {
                 ));
                 if let Some(ratio) = n.checked_sub(1).and_then(|other| row.others.get(other)) {
                     cells.extend(
-                        ratio.map_or_else(
-                            || ["-", "-", "not measured"].map(str::to_owned),
-                            |ratio| ratio.cells(row.unit),
-                        ),
+                        ratio.map_or_else(|| ["-", "-", "not measured"].map(str::to_owned), |ratio| ratio.cells()),
                     );
                 }
             }
@@ -202,7 +210,7 @@ impl Comparison {
             title: "edgeqa bench: comparison".into(),
             subtitle: "Everything is compared with A; ratios below 1 are better.".into(),
             alerts: self.records.iter().filter_map(alert).collect(),
-            warnings: self.records.iter().flat_map(Side::warnings).collect(),
+            warnings: self.warnings(),
             sections,
             ..Page::default()
         }
@@ -210,63 +218,22 @@ impl Comparison {
 }
 
 impl Row {
-    fn of_runs(name: String, runs: &[Option<&Runs>]) -> Self {
-        let times: Vec<_> = runs.iter().map(|runs| runs.map(|runs| &runs.seconds)).collect();
-        Self::of_times(name, &times)
-    }
-
-    /// Of times by process.
-    fn of_times(name: String, times: &[Option<&Vec<Vec<f64>>>]) -> Self {
-        let flat: Vec<Vec<f64>> =
-            times.iter().map(|times| times.map(|times| times.concat()).unwrap_or_default()).collect();
-        let values = flat.iter().map(|times| (!times.is_empty()).then(|| median(times))).collect();
-        let medians = |n: usize| -> Vec<f64> {
-            times[n].into_iter().flatten().filter(|times| !times.is_empty()).map(|times| median(times)).collect()
+    /// Of times by process, of each record; of the others, `doubt(n)` says why nothing is judged of record `n` and the first.
+    fn of_times(name: String, times: &[Option<&[Vec<f64>]>], doubt: impl Fn(usize) -> Option<&'static str>) -> Self {
+        let value = |times: &Option<&[Vec<f64>]>| {
+            let times = times.map(|times| times.concat()).filter(|times| !times.is_empty())?;
+            Some(median(&times))
         };
-        let ratio = |n: usize| {
-            let interval = ratio_interval(&flat[0], &flat[n])?;
-            let (base, other) = (medians(0), medians(n));
-            let apart = !overlap(&base, &other) && !(interval.0..=interval.1).contains(&1.0);
-            let exceeds_noise = (base.len().min(other.len()) >= LEAST_PROCESSES).then_some(apart);
-            Some(Ratio { ratio: median(&flat[n]) / median(&flat[0]), interval: Some(interval), exceeds_noise })
-        };
-        Self { name, unit: "s", values, others: (1..times.len()).map(ratio).collect() }
+        let ratio = |n: usize| Ratio::of_times(times[0]?, times[n]?, doubt(n));
+        let others = (1..times.len()).map(ratio).collect();
+        Self { name, unit: "s", values: times.iter().map(value).collect(), others }
     }
 
     fn of_memory(name: String, values: Vec<Option<f64>>) -> Self {
-        let ratio = |value: &Option<f64>| {
-            let ratio = (*value)? / (*values.first()?)?;
-            Some(Ratio { ratio, interval: None, exceeds_noise: Some((ratio - 1.0).abs() > SAME_MEMORY) })
-        };
+        let ratio = |value: &Option<f64>| Some(Ratio::of_values((*values.first()?)?, (*value)?));
         let others = values.iter().skip(1).map(ratio).collect();
         Self { name, unit: "bytes", values, others }
     }
-}
-
-impl Ratio {
-    fn cells(&self, unit: &str) -> [String; 3] {
-        let words = if unit == "s" { ["slower", "faster"] } else { ["more", "less"] };
-        let verdict = match self.ratio {
-            _ if self.exceeds_noise.is_none() => "too few processes to tell".into(),
-            _ if self.exceeds_noise == Some(false) => "within the noise".into(),
-            ratio if ratio > 1.0 => format!("{} {:.2}\u{d7}", words[0], ratio),
-            ratio => format!("{} {:.2}\u{d7}", words[1], 1.0 / ratio),
-        };
-        let interval = self.interval.map_or_else(|| "-".into(), |(low, high)| format!("{low:.3} to {high:.3}"));
-        [format!("{:.3}", self.ratio), interval, verdict]
-    }
-}
-
-/// Whether the ranges of two samples have something in common.
-fn overlap(a: &[f64], b: &[f64]) -> bool {
-    let range = |x: &[f64]| x.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-    let ((a_low, a_high), (b_low, b_high)) = (range(a), range(b));
-    a_low <= b_high && b_low <= a_high
-}
-
-fn find(record: &Record, tokens: usize, threads: usize) -> Option<&Runs> {
-    let mut points = record.points.iter();
-    points.find(|point| point.tokens == tokens && point.threads == threads).map(|point| &point.runs)
 }
 
 /// The highest peak of the points that `base` has, too, if all of them were measured.
@@ -274,28 +241,4 @@ fn most_memory(record: &Record, base: &Record) -> Option<f64> {
     let peaks = base.points.iter().map(|point| Some(find(record, point.tokens, point.threads)?.memory?.peak));
     // Nothing runs in no memory.
     Some(peaks.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|peak| *peak > 0)? as f64)
-}
-
-/// What the records do not have in common.
-fn notes(records: &[(String, Record)]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let Some(((_, base), rest)) = records.split_first() else { return notes };
-    for ((_, record), letter) in rest.iter().zip('B'..) {
-        let mut differs = |what: &str, differs: bool| {
-            if differs {
-                notes.push(format!("{letter} has {what} than A."));
-            }
-        };
-        differs("another model", record.model.sha256 != base.model.sha256);
-        differs(
-            "another limit on memory",
-            record.limit.as_ref().map(|l| l.bytes) != base.limit.as_ref().map(|l| l.bytes),
-        );
-        let (a, b) = (&record.settings, &base.settings);
-        differs("another text or other questions", (a.text_bytes, a.questions) != (b.text_bytes, b.questions));
-        differs("threads pinned otherwise", a.pinned != b.pinned);
-        let points = |record: &Record| record.points.iter().map(|p| (p.tokens, p.threads)).collect::<Vec<_>>();
-        differs("other points; those that A lacks are left out", points(record) != points(base));
-    }
-    notes
 }

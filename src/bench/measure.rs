@@ -12,7 +12,7 @@ use crate::qa::{AskOptions, QaError, Reader};
 use crate::threads::Threads;
 
 /// More runs of a process say nothing new and make large records.
-const MOST_RUNS: usize = 1000;
+pub(super) const MOST_RUNS: usize = 1000;
 
 /// What a process is to measure.
 #[derive(Clone, Debug, Serialize, Deserialize)]

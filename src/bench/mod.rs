@@ -1,7 +1,7 @@
 //! Measuring a machine: how long answers take and what they cost in memory, with all that must be known to compare the figures.
 //!
 //! [`run`](mod@run) has one process started per point ([`measure`]), so that its memory is its own and a limit can end it alone.
-//! [`record`] is what comes out, as JSON and back; [`report`] and [`compare`] make a [`page`] of it, which [`text`],
+//! [`record`] is what comes out, as JSON and back; [`report`] and [`compare`], whose rule is in [`verdict`], make a [`page`] of it, which [`text`],
 //! and [`html`] with its [`plot`]s write.
 
 pub mod compare;
@@ -20,6 +20,8 @@ pub mod state;
 pub mod stats;
 mod subject;
 pub mod text;
+mod unlike;
+pub mod verdict;
 
 pub use compare::Comparison;
 pub use error::BenchError;

@@ -105,8 +105,12 @@ pub struct Settings {
     pub text: String,
     /// Its length in bytes.
     pub text_bytes: usize,
+    /// Its checksum; older records have none.
+    pub text_sha256: Option<String>,
     /// Questions asked about it.
     pub questions: usize,
+    /// The checksum of the questions, one per line; older records have none.
+    pub questions_sha256: Option<String>,
 }
 
 /// A limit on memory.
@@ -118,17 +122,19 @@ pub struct MemoryLimit {
     pub by: String,
     /// What counted.
     pub meaning: String,
+    /// What makes its effect doubtful.
+    pub doubt: Option<String>,
     /// How many processes the system killed for it.
     pub kills: Option<u64>,
     /// The most that was used of it.
     pub peak: Option<u64>,
-    /// What makes its effect doubtful.
-    pub doubt: Option<String>,
 }
 
 /// Something that happens once in a process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Starts {
+    /// With how many threads; older records do not say it.
+    pub threads: Option<usize>,
     /// With the files in the page cache.
     pub warm: Vec<f64>,
     /// With the model dropped from the page cache.
@@ -210,9 +216,9 @@ impl Record {
     /// # Errors
     /// [`BenchError::Read`], [`BenchError::Record`] or [`BenchError::Version`].
     pub fn read(path: &Path) -> Result<Self, BenchError> {
-        let text = fs::read_to_string(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })?;
         let refuse = |problem: String| BenchError::Record { path: path.to_owned(), problem };
-        let value: Value = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
         if value["format"] != FORMAT {
             return Err(refuse(format!("it does not say \"format\": \"{FORMAT}\"")));
         }

@@ -1,5 +1,6 @@
 //! What a [`Record`] says to people.
 
+use super::measure::MOST_RUNS;
 use super::page::{Page, Section, Table, digits, megabytes, threads, time};
 use super::plot::{Bar, Distribution, Plot, Series, Spread};
 use super::record::{Record, Runs, Starts};
@@ -138,7 +139,7 @@ fn starting(record: &Record) -> Option<Section> {
     let mut table = Table::new(&["", "cache", "min", "p50", "max", "runs"]);
     let mut notes: Vec<String> = Vec::new();
     for (name, starts) in [("load the model", &record.load), ("start to first answer", &record.first_answer)] {
-        let Starts { warm, cold, note, failure } = starts;
+        let Starts { threads: count, warm, cold, note, failure } = starts;
         for (cache, times) in [("warm", warm), ("cold", cold)] {
             if let Some(summary) = Summary::of(times) {
                 let ms = [summary.min, summary.p50, summary.max].map(|seconds| digits(seconds * 1e3));
@@ -146,8 +147,8 @@ fn starting(record: &Record) -> Option<Section> {
                 table.rows.push(vec![name.into(), cache.into(), min, p50, max, summary.runs.to_string()]);
             }
         }
-        if let Some(note) = note {
-            let note = format!("cold: {note}.");
+        let count = count.map(|count| format!("With {}.", threads(count)));
+        for note in count.into_iter().chain(note.iter().map(|note| format!("cold: {note}."))) {
             if !notes.contains(&note) {
                 notes.push(note);
             }
@@ -203,8 +204,10 @@ fn memory(record: &Record) -> Option<Section> {
             rows.push(("killed for it".into(), format!("{kills} processes")));
         }
     }
-    let notes =
-        vec!["Each row is a process of its own. Faults are per run; major ones waited for the disk.".to_owned()];
+    let notes = vec![
+        "Each row: of its processes, the one that took most. Faults are per run; major ones waited for the disk."
+            .to_owned(),
+    ];
     (!table.rows.is_empty() || !rows.is_empty()).then(|| Section {
         title: "Memory, in MB".into(),
         rows,
@@ -291,10 +294,13 @@ fn state_line(state: &State) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// Not of what a model file holds, which is another one.
+const SHA256: &str = "  sha256 of the file";
+
 fn method(record: &Record) -> Option<Section> {
     let settings = &record.settings;
     let runs = format!(
-        "at least {} runs and {} s of each point, in {} processes, after {} runs to warm up",
+        "at least {} runs of each point, and {} s or {MOST_RUNS} runs per process; in {} processes, after {} runs to warm up in each",
         settings.min_runs, settings.min_seconds, settings.rounds, settings.warm_up
     );
     let model = &record.model;
@@ -303,9 +309,9 @@ fn method(record: &Record) -> Option<Section> {
         ("percentiles", "interpolated linearly between the nearest two times".into()),
         ("threads", if settings.pinned { "pinned" } else { "not pinned" }.into()),
         ("model", format!("{}, {} MB, {}", model.file, megabytes(model.bytes), model.shape)),
-        ("  sha256", model.sha256.clone()),
+        (SHA256, model.sha256.clone()),
         ("program", format!("{} MB", megabytes(record.program.bytes))),
-        ("  sha256", record.program.sha256.clone()),
+        (SHA256, record.program.sha256.clone()),
     ];
     let rows = rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Some(Section { title: "How it was measured".into(), rows, ..Section::default() })

@@ -11,7 +11,7 @@ use super::record::{FORMAT, MemoryLimit, Point, Questions, Record, Runs, Setting
 use super::runner::{Done, Runner};
 use super::state::{State, Ticks};
 use super::stats::Summary;
-use super::subject::{drop_model, prepare, program};
+use super::subject::{drop_model, prepare, program, sum_of_text};
 use crate::memory::Limited;
 use crate::memory::limit::Kind;
 use crate::memory::{Need, Shortage};
@@ -119,7 +119,11 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
         date,
         program,
         model,
-        settings: plan.settings.clone(),
+        settings: Settings {
+            text_sha256: Some(sum_of_text(&plan.text)),
+            questions_sha256: Some(sum_of_text(&plan.questions.join("\n"))),
+            ..plan.settings.clone()
+        },
         host,
         throttled: done.throttled,
         before,

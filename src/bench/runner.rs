@@ -166,10 +166,10 @@ impl Runner<'_> {
 
     /// Measures `start` with the model in the page cache, then without.
     fn starts(&self, done: &mut Done<'_>, start: impl Fn() -> Result<f64, String>) -> Starts {
-        let mut starts = Starts::default();
         if self.plan.settings.starts == 0 {
-            return starts;
+            return Starts::default();
         }
+        let mut starts = Starts { threads: Some(self.threads()), ..Starts::default() };
         // The first one may be cold.
         if let Err(problem) = start() {
             starts.failure = Some(problem);

@@ -5,6 +5,7 @@ use std::io::IoSliceMut;
 use std::path::Path;
 
 use rustix::io::{ReadWriteFlags, preadv2};
+use sha2::{Digest, Sha256};
 
 use super::BenchError;
 use super::measure::Work;
@@ -70,7 +71,12 @@ fn sum(path: &Path) -> Result<(u64, String), BenchError> {
     checksum::of_file(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })
 }
 
-/// Makes the next process read the model from the disk. What is to be said about it if that cannot be made sure.
+/// The checksum of a text.
+pub fn sum_of_text(text: &str) -> String {
+    checksum::hex(&Sha256::digest(text))
+}
+
+/// Makes the next process read the model from the disk. Why not, if that cannot be made sure.
 pub fn drop_model(path: &Path) -> Option<String> {
     if let Err(error) = drop_cached(path) {
         return Some(format!("the model could not be dropped from the page cache: {error}"));

@@ -86,6 +86,7 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
         text: text_name,
         text_bytes: text.len(),
         questions: questions.len(),
+        ..Settings::default()
     };
     let plan = Plan {
         program: std::env::current_exe().context("cannot find this program, to start it again")?,
