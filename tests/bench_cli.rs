@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use edgeqa::artifact::Artifact;
 use serde_json::Value;
 
 use crate::common::program::{Bench, failure, run, success};
@@ -10,6 +11,12 @@ use crate::common::skip::skipped;
 /// Few runs of a tiny model.
 const QUICK: [&str; 11] =
     ["--lengths", "24,48", "--threads", "1,2", "--min-runs", "9", "--min-time", "0", "--rounds", "3", "--starts"];
+
+/// `sha256sum models/demo/texts/lighthouse.txt`, and of the usual questions, one per line without a line feed at the end.
+const SUMS: [&str; 2] = [
+    "b0f7a4a31244b404489c7931be554ec35948fc5537a4d59a590e9d63ab5487c7",
+    "74da3597b78a0a8793ffd0b90d68860908e050fab743449cda04e17ccba6d726",
+];
 
 /// Runs `bench` with the tiny model; errors are not expected, warnings of a busy machine are.
 fn bench(bench: &Bench, args: &[&str]) -> String {
@@ -92,6 +99,8 @@ fn figures_follow_from_the_raw_times_and_pages_are_written() {
     }
     let sha256 = |name: &str| record[name]["sha256"].as_str().map(str::len);
     assert_eq!((sha256("model"), sha256("program")), (Some(64), Some(64)));
+    assert_eq!(["text_sha256", "questions_sha256"].map(|name| &record["settings"][name]), SUMS);
+    assert_eq!([&record["load"]["threads"], &record["first_answer"]["threads"]], [2, 2]);
     assert_eq!(record["limit"], Value::Null);
 
     let written: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
@@ -121,8 +130,20 @@ fn one_s_own_text_is_read_and_a_table_shown() {
     let folder = Bench::new();
     let text = folder.file("text.txt", "Ada Morrow kept the light and a log of ships. ".repeat(20));
     let questions = folder.file("questions.txt", "Who kept the light?\n\nWhat log?\n");
-    let args =
-        ["--lengths", "32", "--threads", "1", "--min-runs", "2", "--min-time", "0", "--rounds", "1", "--starts", "0"];
+    let args = [
+        "--lengths",
+        "32, 40",
+        "--threads",
+        "1",
+        "--min-runs",
+        "2",
+        "--min-time",
+        "0",
+        "--rounds",
+        "1",
+        "--starts",
+        "0",
+    ];
     let page = bench(&folder, &[&args[..], &["--text", &text, "--questions", &questions]].concat());
     assert!(page.contains("\n  tokens  threads "), "{page}");
     assert!(page.contains(&format!("2 questions on {text}, 920 bytes")), "{page}");
@@ -153,6 +174,22 @@ fn a_limit_is_obeyed_and_named() {
         limit["by"].is_string() && limit["meaning"].as_str().is_some_and(|meaning| meaning.contains("memory")),
         "{limit}"
     );
+    // A process that maps the model keeps it from being counted.
+    let mapped = folder.folder.path().join("model.safetensors");
+    let kept = Artifact::open(&mapped).expect("a model");
+    kept.prefault();
+    let record: Value = serde_json::from_str(&success(limited("512M"))).expect("JSON");
+    drop(kept);
+    if limit["by"].as_str().is_some_and(|by| by.starts_with("control group")) {
+        let told = |text: &Value| text.as_str().is_some_and(|text| text.contains("may not count the model"));
+        assert!(record["warnings"].as_array().is_some_and(|all| all.iter().any(told)), "{record}");
+        assert!(
+            record["limit"]["meaning"].as_str().is_some_and(|meaning| !meaning.contains("was dropped")),
+            "{record}"
+        );
+    } else {
+        skipped("a_limit_is_obeyed_and_named: control groups cannot be made here");
+    }
     let error = failure(limited("1M"), 1);
     assert!(error.contains("nothing could be measured: "), "{error}");
 }
@@ -180,11 +217,29 @@ fn what_cannot_be_is_refused() {
     ] {
         refused(args);
     }
+    let error = refused(&["--text", "-", "--questions", "-"]);
+    assert!(
+        error.contains("give one of them as a file") && error.contains("--text FILE or --questions FILE"),
+        "{error}"
+    );
+    // In the words of these options.
+    let (empty, folder_name) = (folder.file("empty.txt", " \n"), folder.folder.path().to_str().expect("UTF-8"));
+    let line = folder.file("line.txt", "Why?");
+    for (text, questions, said) in [
+        (&empty[..], &line[..], "empty.txt holds no text; give a file with --text"),
+        (folder_name, &line, "is a folder; give a file with --text"),
+        (&line, folder_name, "is a folder; give a file with one question per line"),
+        (&line, &empty, "empty.txt holds no question; write one per line"),
+    ] {
+        let args = ["bench", "--model", model, "--text", text, "--questions", questions];
+        let error = failure(run(&mut folder.command(&args), ""), 1);
+        assert!(error.contains(said) && !error.contains("--docs") && !error.contains("--context"), "{error}");
+    }
     // Before anything is measured, for which it says nothing about the length.
     for target in ["--out", "--html"] {
         let args = ["bench", "--model", model, "--lengths", "97", target, "missing/file"];
         let error = failure(run(&mut folder.command(&args), ""), 1);
-        assert!(error.contains("cannot write missing/file"), "{error}");
+        assert!(error.contains("cannot write missing/file: ") && !error.contains(".tmp"), "{error}");
     }
     let long = folder.file("long.txt", "why ".repeat(200));
     let args = ["bench", "--model", model, "--questions", &long, "--text", &long];

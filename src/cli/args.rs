@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use edgeqa::documents::RetrievalOptions;
-use edgeqa::memory::limit::parse_bytes;
-use edgeqa::numbers::{finite, positive, seconds, seed, threads, whole};
+use edgeqa::numbers::{finite, positive, seed, threads, whole};
 use edgeqa::qa::AskOptions;
 use edgeqa::qa::decode::N_BEST;
 use edgeqa::threads::{Threads, ThreadsError};
 
 // By path, as another program has this file elsewhere among its modules.
+#[path = "args/bench.rs"]
+pub mod bench;
 #[cfg(target_os = "linux")]
 #[path = "args/model.rs"]
 pub mod model;
@@ -46,7 +47,7 @@ pub enum Command {
     /// Show what this machine has for answering: CPU features, kernel, threads, and whether weights are mapped
     Doctor(DoctorArgs),
     /// Measure how fast this machine answers and what it takes, or compare such measurements
-    Bench(BenchArgs),
+    Bench(bench::BenchArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -330,113 +331,3 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 }
-
-const BENCH_EXAMPLES: &str = "\
-Examples:
-  edgeqa bench --html report.html --out this-board.json
-  edgeqa bench --lengths 128,384 --threads 1,4 --text manual.txt --questions questions.txt
-  edgeqa bench --memory-limit 64M --threads 1
-  edgeqa bench --compare pi4.json pi5.json --markdown
-
-Every point is measured in processes of its own, so its memory is its own. Percentiles
-are interpolated linearly. A difference exceeds the noise if the 95 % interval of the ratio
-of medians (bootstrap) excludes 1 and the medians of the processes do not overlap. With
-fewer than three processes on either side nothing is said. Memory: more than 2 %.";
-
-/// Arguments of `edgeqa bench`.
-#[derive(Debug, Args)]
-#[command(after_help = BENCH_EXAMPLES)]
-pub struct BenchArgs {
-    /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them of the first question]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = positive)]
-    pub lengths: Vec<usize>,
-
-    /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = threads)]
-    pub threads: Vec<NonZeroUsize>,
-
-    /// Keep each thread on a CPU of its own
-    #[arg(long)]
-    pub pin: bool,
-
-    /// UTF-8 file with a text to ask questions about [default: a short one that comes with edgeqa]
-    #[arg(long, value_name = "FILE", requires = "questions")]
-    pub text: Option<PathBuf>,
-
-    /// File with the questions about it, one per line
-    #[arg(long, value_name = "FILE", requires = "text")]
-    pub questions: Option<PathBuf>,
-
-    /// Least number of runs of each point
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = whole(1..=1_000_000))]
-    pub min_runs: usize,
-
-    /// Least time of each point, in seconds; up to 1000 runs per process
-    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds(0.0))]
-    pub min_time: f64,
-
-    /// Runs to warm up with, in each process
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(0..=1000))]
-    pub warm_up: usize,
-
-    /// Processes among which the runs of a point are divided
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole(1..=100))]
-    pub rounds: usize,
-
-    /// How often to measure loading and starting, 0 for not at all
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(0..=1000))]
-    pub starts: usize,
-
-    /// Measure under a hard limit on memory, such as 64M: by a control group if one can be made, else by RLIMIT_DATA
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
-    pub memory_limit: Option<u64>,
-
-    /// Compare these records with the first of them, instead of measuring
-    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = MEASURING)]
-    pub compare: Vec<PathBuf>,
-
-    /// Print JSON, with all times
-    #[arg(long)]
-    pub json: bool,
-
-    /// Print Markdown
-    #[arg(long, conflicts_with = "json")]
-    pub markdown: bool,
-
-    /// Also write a page with plots, which needs nothing else to be shown
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-
-    /// Also write the JSON to a file
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-
-    /// Measure what standard input asks for: how edgeqa bench starts itself
-    #[arg(long, hide = true)]
-    pub worker: bool,
-
-    /// Model file [default: where `edgeqa ask` finds one]
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-
-    /// Compare the model file with its checksum first
-    #[arg(long)]
-    pub verify: bool,
-}
-
-/// What only makes sense if something is measured.
-const MEASURING: [&str; 13] = [
-    "model",
-    "verify",
-    "lengths",
-    "threads",
-    "pin",
-    "text",
-    "questions",
-    "min_runs",
-    "min_time",
-    "warm_up",
-    "rounds",
-    "starts",
-    "memory_limit",
-];

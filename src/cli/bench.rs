@@ -2,9 +2,9 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use edgeqa::bench::measure::{Task, measure};
 use edgeqa::bench::page::Page;
 use edgeqa::bench::record::{Record, Settings};
@@ -14,8 +14,11 @@ use edgeqa::progress::Progress;
 use edgeqa::replace::{replace, writable};
 use edgeqa::threads::Threads;
 
-use super::args::BenchArgs;
-use super::{input, locate, open, print, verify};
+use super::args::bench::BenchArgs;
+use super::{input, locate, open, print, usage_error, verify};
+
+const TWICE: &str = "\
+standard input cannot be both the questions and the text; give one of them as a file, with --text FILE or --questions FILE";
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.worker {
@@ -26,9 +29,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let comparison = Comparison::new(records.collect::<anyhow::Result<_>>()?)?;
         return finish(args, &comparison.page(), || Ok(serde_json::to_string(&comparison)? + "\n"));
     }
+    if [&args.text, &args.questions].iter().all(|path| path.as_deref().is_some_and(input::is_stdin)) {
+        return Err(usage_error("bench", TWICE));
+    }
     for target in [&args.html, &args.out].into_iter().flatten() {
         // Before anything takes long.
-        writable(target).with_context(|| format!("cannot write {}", target.display()))?;
+        writable(target).map_err(|error| not_written(target, &error))?;
     }
     let record = measure_here(args)?;
     finish(args, &report::page(&record), || Ok(record.json()?))
@@ -38,7 +44,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
 fn finish(args: &BenchArgs, page: &Page, json: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
     let json = json()?;
     let write = |path: &Option<PathBuf>, content: &str| match path {
-        Some(path) => replace(path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => replace(path, content.as_bytes()).map_err(|error| not_written(path, &error)),
         None => Ok(()),
     };
     let written = [write(&args.out, &json), write(&args.html, &html::html(page))];
@@ -50,6 +56,13 @@ fn finish(args: &BenchArgs, page: &Page, json: impl Fn() -> anyhow::Result<Strin
         print(&text::terminal(page))?;
     }
     written.into_iter().collect()
+}
+
+/// That the file `target` was not written, without the name of the one that would have replaced it.
+fn not_written(target: &Path, error: &io::Error) -> anyhow::Error {
+    let said = error.to_string();
+    let reason = said.split_once(" at path \"").map_or(said.as_str(), |(reason, _)| reason);
+    anyhow!("cannot write {}: {reason}", target.display())
 }
 
 /// Measures what the parent asks for on standard input.
@@ -69,7 +82,7 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
     }
     drop(artifact);
     let (text, text_name) = match &args.text {
-        Some(path) => (input::text(path)?, path.display().to_string()),
+        Some(path) => (input::text(path, "a file with --text")?, path.display().to_string()),
         None => (TEXT.to_owned(), "the text that comes with edgeqa".to_owned()),
     };
     let questions = match &args.questions {

@@ -22,6 +22,11 @@ const TWICE: &str = "\
 standard input cannot be both the questions and the text to answer from; give the questions as a
 file with --questions FILE, or the text with --context-file FILE, --context TEXT or --docs DIR";
 
+/// What `ask` takes instead of a file without text.
+const INSTEAD: &str = "a text with --context-file, --context or on standard input, or a folder of texts with --docs";
+/// What a file of questions is.
+const LINES: &str = "a file with one question per line";
+
 /// What questions are answered from.
 pub enum Material {
     Text(String),
@@ -53,10 +58,10 @@ impl<'a> Source<'a> {
         let (name, text) = match self {
             Self::Documents(folder) => return documents(folder).map(Material::Documents),
             Self::Argument(text) => ("--context".to_owned(), (*text).to_owned()),
-            Self::File(path) => (path.display().to_string(), read_file(path)?),
+            Self::File(path) => (path.display().to_string(), read_file(path, INSTEAD)?),
             Self::Stdin => ("standard input".to_owned(), read_stdin()?),
         };
-        some(text, &name).map(Material::Text)
+        some(text, &name, INSTEAD).map(Material::Text)
     }
 }
 
@@ -91,7 +96,7 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
         if is_stdin(path) && text_is_stdin(args) {
             return Err(usage_error("ask", TWICE));
         }
-        questions.extend(lines(&read_file(path)?));
+        questions.extend(lines(&read_file(path, LINES)?));
     }
     if questions.is_empty()
         && let Some(path) = &args.questions_file
@@ -114,26 +119,27 @@ fn text_is_stdin(args: &AskArgs) -> bool {
     args.docs.is_none() && args.context.is_none() && args.context_file.as_deref().is_none_or(is_stdin)
 }
 
-fn is_stdin(path: &Path) -> bool {
+/// Whether a file of this name is standard input.
+pub fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// The text of the file at `path`.
-pub fn text(path: &Path) -> anyhow::Result<String> {
-    some(read_file(path)?, &path.display().to_string())
+/// The text of the file at `path`. What to give instead of a file without text is said in the words of the caller's options.
+pub fn text(path: &Path, instead: &str) -> anyhow::Result<String> {
+    some(read_file(path, instead)?, &path.display().to_string(), instead)
 }
 
 /// The text, which `name` holds, unless it is nothing but white space.
-fn some(text: String, name: &str) -> anyhow::Result<String> {
+fn some(text: String, name: &str, instead: &str) -> anyhow::Result<String> {
     if text.trim().is_empty() {
-        bail!("{name} holds no text; give a text with --context-file, --context or on standard input");
+        bail!("{name} holds no text; give {instead}");
     }
     Ok(text)
 }
 
 /// The questions of the file at `path`.
 pub fn questions_of(path: &Path) -> anyhow::Result<Vec<String>> {
-    let questions: Vec<String> = lines(&read_file(path)?).collect();
+    let questions: Vec<String> = lines(&read_file(path, LINES)?).collect();
     if questions.is_empty() {
         bail!("{} holds no question; write one per line", path.display());
     }
@@ -145,12 +151,12 @@ fn lines(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// The text of a file, or of standard input if the file is called `-`.
-fn read_file(path: &Path) -> anyhow::Result<String> {
+fn read_file(path: &Path, instead: &str) -> anyhow::Result<String> {
     if is_stdin(path) {
         return read_stdin();
     }
     if path.is_dir() {
-        bail!("{} is a folder; give a file, or a folder of texts with --docs", path.display());
+        bail!("{} is a folder; give {instead}", path.display());
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
