@@ -79,7 +79,9 @@ fn pretty(report: &impl serde::Serialize) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
+/// Opens a model file, and says before if limits are too tight for that.
 fn open(path: &Path) -> Result<Artifact, QaError> {
+    memory::warn_before_mapping(path);
     Artifact::open(path).map_err(|source| QaError::Artifact { path: path.to_owned(), source })
 }
 
@@ -94,7 +96,6 @@ fn load(
     threads: usize,
     max_seq_len: Option<usize>,
 ) -> anyhow::Result<(Artifact, Reader)> {
-    memory::warn_before_mapping(path);
     let artifact = open(path)?;
     settle(&artifact, args.memory, threads, max_seq_len)?;
     if args.verify {
