@@ -13,7 +13,8 @@ use clap_complete::Shell;
 mod args;
 
 /// What the definition of the command line does not say, at the end of every manual page.
-const COMMON: &str = r#".SH "EXIT STATUS"
+const COMMON: &str = r#".fi
+.SH "EXIT STATUS"
 0: success, "no answer" included; 1: failure; 2: wrong usage.
 .SH ENVIRONMENT
 .TP
@@ -64,8 +65,8 @@ fn main() -> std::io::Result<()> {
 /// Adds [`COMMON`] and a list of the other pages to the page called `page` and to those of its subcommands.
 fn complete_pages(command: &clap::Command, page: &str, folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!("{page}.1"));
-    // What stands below the options: examples first.
-    let text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n");
+    // What stands below the options: examples, whose lines have to stay, first.
+    let text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
     let subcommands: Vec<_> =
         command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set()).collect();
     let name = |command: &clap::Command| format!("{page}-{}", command.get_name());

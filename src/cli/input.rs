@@ -101,7 +101,7 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     if questions.is_empty()
         && let Some(path) = &args.questions_file
     {
-        bail!("{} holds no question; write one per line", path.display());
+        return Err(usage_error("ask", format!("{} holds no question; write one per line", path.display())));
     }
     if questions.is_empty() {
         return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
@@ -109,9 +109,11 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
     Ok(questions)
 }
 
-/// Whether these may be the words of one question.
+/// Whether these may be the words of one question: only the last can be the end of it.
 fn are_words(questions: &[String]) -> bool {
-    questions.len() > 1 && !questions.iter().any(|question| question.trim().contains(char::is_whitespace))
+    let Some((last, others)) = questions.split_last() else { return false };
+    let is_word = |question: &String| !question.trim().contains(char::is_whitespace);
+    !others.is_empty() && is_word(last) && others.iter().all(|word| is_word(word) && !word.ends_with('?'))
 }
 
 /// Whether standard input is what questions are answered from.
@@ -208,7 +210,7 @@ mod tests {
     fn a_question_without_quotation_marks_is_noticed() {
         let of = |questions: &[&str]| are_words(&questions.iter().map(|&question| question.into()).collect::<Vec<_>>());
         assert!(of(&["Who", "kept", "it?"]));
-        assert!(!of(&["Why?"]) && !of(&["Why?", "By whom?"]) && !of(&[]));
+        assert!(!of(&["Why?"]) && !of(&["Why?", "When?"]) && !of(&["Why", "By whom?"]) && !of(&[]));
     }
 
     #[test]
