@@ -32,20 +32,27 @@ impl Input {
     /// files beside the weights.
     ///
     /// # Errors
-    /// If a file is missing; the message says which and what can be done.
+    /// If a file is missing, or the weights are no original; the message says which and what can be done.
     pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
         let weights = weights_file(path)?;
-        let made = !is_onnx(&weights)
-            && !matches!(
-                Artifact::open(&weights),
-                Err(ArtifactError::NotSafetensors(_)
-                    | ArtifactError::NotEdgeqa
+        if !is_onnx(&weights) {
+            match Artifact::open(&weights) {
+                Err(ArtifactError::NotSafetensors(problem)) => bail!(
+                    "{} is no model: it is not called .onnx, and is no safetensors file ({problem}); give an ONNX export, or a folder \
+                     with model.safetensors",
+                    weights.display()
+                ),
+                // Faults of any safetensors file; what is read next says more of them.
+                Err(
+                    ArtifactError::NotEdgeqa
                     | ArtifactError::Io { .. }
                     | ArtifactError::HeaderLength { .. }
                     | ArtifactError::Truncated { .. }
-                    | ArtifactError::Overlong { .. })
-            );
-        ensure!(!made, "{} is an edgeqa model already; give the original that it was made from", weights.display());
+                    | ArtifactError::Overlong { .. },
+                ) => {}
+                _ => bail!("{} is an edgeqa model already; give the original that it was made from", weights.display()),
+            }
+        }
         let input = Self {
             config: config.unwrap_or_else(|| beside(&weights, "config.json")),
             tokenizer: tokenizer.unwrap_or_else(|| beside(&weights, "tokenizer.json")),

@@ -307,3 +307,19 @@ fn what_is_made_already_is_no_original() {
     let error = Input::local(&model, None, None).expect_err("refused").to_string();
     assert!(error.contains("is an edgeqa model already; give the original"), "{error}");
 }
+
+/// A file that merely is cut off is not taken for one that edgeqa made.
+#[test]
+fn what_is_no_model_is_said_to_be_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let weights = folder.path().join("weights");
+    let error = |bytes: &[u8]| {
+        std::fs::write(&weights, bytes).expect("written");
+        Input::local(&weights, None, None).expect_err("refused").to_string()
+    };
+    let text = error(b"The lighthouse stands on Kelp Rock, and its keeper was Ada Morrow.");
+    assert!(text.contains("is no model") && text.contains(".onnx"), "{text}");
+    let original = std::fs::read(fixtures().join("base-hf/model.safetensors")).expect("weights");
+    let cut = error(&original[..original.len() - 1]);
+    assert!(cut.contains("config.json does not exist"), "{cut}");
+}

@@ -35,6 +35,12 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 fn limits(args: &ServeArgs) -> Limits {
+    if args.max_body < args.max_context {
+        let (body, context) = (args.max_body, args.max_context);
+        log::warn!(
+            "no context can have the {context} bytes of --max-context, as a request may have {body} (--max-body)"
+        );
+    }
     Limits {
         body: args.max_body,
         question: args.max_question,

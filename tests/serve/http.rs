@@ -155,6 +155,14 @@ fn the_log_says_once_that_there_are_no_documents() {
 }
 
 #[test]
+fn a_limit_that_another_keeps_from_being_reached_is_named() {
+    for (context, named) in [("1001", true), ("1000", false)] {
+        let log = Daemon::start(&["--max-body", "1000", "--max-context", context]).log();
+        assert_eq!(log.contains("no context can have the 1001 bytes of --max-context"), named, "{log}");
+    }
+}
+
+#[test]
 fn the_state_can_be_read() {
     let daemon = Daemon::start(&[]);
     assert_eq!(daemon.get("/healthz").text(), "ok\n");
