@@ -27,6 +27,6 @@ pub const FORMAT_VERSION: u32 = 3;
 /// Suffix of the filler tensors (fewer than [`ALIGNMENT`] zero bytes) that align the tensor after them. They are needed
 /// because safetensors allows no holes between tensors.
 pub const PADDING_SUFFIX: &str = ".pad";
-/// The longest JSON header in bytes: several times that of a model of as many layers as a configuration may have. Reading one takes about
-/// twenty times its bytes.
+/// The longest JSON header in bytes: more than twice that of a model of as many layers as a configuration may have. Reading one takes up to
+/// about twenty times its bytes.
 pub const MAX_HEADER: usize = 8 << 20;

@@ -4,7 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use edgeqa::bench::measure::{Task, measure};
 use edgeqa::bench::page::Page;
 use edgeqa::bench::record::{Record, Settings};
@@ -34,7 +34,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     for target in [&args.html, &args.out].into_iter().flatten() {
         // Before anything takes long.
-        writable(target).map_err(|error| not_written(target, &error))?;
+        writable(target).with_context(|| not_written(target))?;
     }
     let record = measure_here(args)?;
     finish(args, &report::page(&record), || Ok(record.json()?))
@@ -44,7 +44,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
 fn finish(args: &BenchArgs, page: &Page, json: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
     let json = json()?;
     let write = |path: &Option<PathBuf>, content: &str| match path {
-        Some(path) => replace(path, content.as_bytes()).map_err(|error| not_written(path, &error)),
+        Some(path) => replace(path, content.as_bytes()).with_context(|| not_written(path)),
         None => Ok(()),
     };
     let written = [write(&args.out, &json), write(&args.html, &html::html(page))];
@@ -58,11 +58,8 @@ fn finish(args: &BenchArgs, page: &Page, json: impl Fn() -> anyhow::Result<Strin
     written.into_iter().collect()
 }
 
-/// That the file `target` was not written, without the name of the one that would have replaced it.
-fn not_written(target: &Path, error: &io::Error) -> anyhow::Error {
-    let said = error.to_string();
-    let reason = said.split_once(" at path \"").map_or(said.as_str(), |(reason, _)| reason);
-    anyhow!("cannot write {}: {reason}", target.display())
+fn not_written(target: &Path) -> String {
+    format!("cannot write {}", target.display())
 }
 
 /// Measures what the parent asks for on standard input.
