@@ -20,10 +20,11 @@ fi
 
 # Where programs are looked for.
 export CARGO_TARGET_DIR=$PWD/target
-# All that the tests need, as other selections would build dependencies once more, with other features.
+# What the tests need, too, as other selections build dependencies once more, with other features.
 cargo test --workspace --locked --no-run --quiet
 rm -rf target/pages
 target/debug/examples/pages target/pages
+cross/licenses.py "$TARGET" | gzip -9n >target/pages/third-party.txt.gz
 # Does nothing if the program is as new as its sources.
 cross/build.sh "$TARGET"
 # shellcheck source=cross/toolchain.sh
@@ -39,8 +40,12 @@ if ! PATH=$tools/bin:$PATH command -v cargo-deb >/dev/null; then
     env -u RUSTC -u RUSTC_BOOTSTRAP cargo install --quiet --debug --locked --root "$tools" --target-dir target/tools/build cargo-deb@3.8.0
 fi
 PATH=$tools/bin:$PATH
-CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --output target/
-package=$(ls -t target/edgeqa_*.deb | head -1)
+# Later commits make newer packages.
+revision=$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd 2>/dev/null) || revision=1
+rm -f target/edgeqa_*.deb
+CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --deb-revision "$revision" \
+    --output target/
+package=$(ls target/edgeqa_*.deb)
 echo "$package: $(stat -c %s "$package") bytes, sha256 $(sha256sum "$package" | cut -d' ' -f1)"
 
 folder=$(mktemp -d)
@@ -49,10 +54,11 @@ dpkg-deb --field "$package" Package Version Architecture Depends Installed-Size
 dpkg-deb --raw-extract "$package" "$folder"
 for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz share/man/man1/edgeqa-ask.1.gz \
     share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa \
-    lib/systemd/system/edgeqa.service lib/systemd/system/edgeqa.socket lib/systemd/system/edgeqa-kiosk.service; do
+    lib/systemd/system/edgeqa.service lib/systemd/system/edgeqa.socket lib/systemd/system/edgeqa-kiosk.service \
+    share/edgeqa/chromium-policy.json share/doc/edgeqa/copyright share/doc/edgeqa/third-party.txt.gz; do
     [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
 done
-for script in postinst prerm postrm; do
+for script in preinst postinst prerm postrm; do
     [ -x "$folder/DEBIAN/$script" ] || { echo "error: $package has no $script" >&2; exit 1; }
 done
 
