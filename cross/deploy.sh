@@ -66,10 +66,14 @@ files=("$program" "$model" "$PWD/models/demo/squad.json")
 names=(edgeqa model.safetensors squad.json)
 
 results=$(mktemp -d)
+# One connection for all, so that a password is asked for once.
+shared=(-o ControlMaster=auto -o ControlPersist=60 -o "ControlPath=$results/%C")
+ssh() { command ssh "${shared[@]}" "$@"; }
 copying=''
 finish() {
-    rm -rf "$results"
     [ -z "$copying" ] || ssh -o ConnectTimeout=10 "$board" "cd $dir && rm -f ${names[*]/%/.new}" || true
+    ssh -O exit "$board" 2>/dev/null || true
+    rm -rf "$results"
 }
 trap finish EXIT
 echo "copying $program and $model to $board:$dir"
@@ -81,7 +85,7 @@ needed=$(($(cat "${files[@]}" | wc -c) / 1024 + 1))
 # Beside what is there, which a running program may have mapped; renamed once the checksums are right.
 copying=yes
 for i in "${!files[@]}"; do
-    scp -q "${files[i]}" "$remote:$dir/${names[i]}.new" ||
+    scp -q "${shared[@]}" "${files[i]}" "$remote:$dir/${names[i]}.new" ||
         fail "cannot copy ${files[i]} to $board; what was there is as it was. Is the disk full?"
     echo "$(sha256sum <"${files[i]}" | cut -d' ' -f1)  ${names[i]}.new" >>"$results/sums"
 done

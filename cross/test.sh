@@ -21,7 +21,7 @@ armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }
 
-squad= options=()
+squad='' options=()
 while [[ ${1:-} == --* ]]; do
     case $1 in
     --squad) squad=$(realpath -ms -- "$2") ;;

@@ -11,7 +11,8 @@ mkdir "$board/bin" "$board/home"
 # Takes all of its input, as ssh does, and is lost in the command $LOST.
 cat >"$board/bin/ssh" <<'SSH'
 #!/usr/bin/env bash
-[ "$1" != -o ] || shift 2
+while [ "$1" = -o ]; do shift 2; done
+[ "$1" != -O ] || { echo "$3 $2" >>"$BOARD/ended"; exit; }
 [ "$1" = pi@board ] || [ "$1" = pi@fe80::1%eth0 ] || exit 255
 [ -z "${LOST:-}" ] || [[ $2 != *"$LOST"* ]] || exit 255
 cat >"$BOARD/input"
@@ -21,12 +22,14 @@ SSH
 cat >"$board/bin/scp" <<'SCP'
 #!/usr/bin/env bash
 [ "$1" = -q ] || exit 1
-case $3 in
-pi@board:*) to=${3#pi@board:} ;;
-'pi@[fe80::1%eth0]:'*) to=${3#'pi@[fe80::1%eth0]:'} ;;
+shift
+while [ "$1" = -o ]; do shift 2; done
+case $2 in
+pi@board:*) to=${2#pi@board:} ;;
+'pi@[fe80::1%eth0]:'*) to=${2#'pi@[fe80::1%eth0]:'} ;;
 *) exit 255 ;;
 esac
-if [ -n "${FULL:-}${CUT:-}" ]; then head -c 1000 "$2"; else cat "$2"; fi >"$BOARD/home/$to"
+if [ -n "${FULL:-}${CUT:-}" ]; then head -c 1000 "$1"; else cat "$1"; fi >"$BOARD/home/$to"
 [ -z "${FULL:-}" ]
 SCP
 cat >"$board/bin/df" <<'DF'
@@ -81,6 +84,7 @@ cp models/demo/model.safetensors "$board/a:model.safetensors"
     read -r next && [ "$next" = "the next board" ] || fail "deploying reads what is the caller's"
 ) <<<"the next board"
 cmp -s "$program" "$board/home/edgeqa/edgeqa" || fail "the program was not copied"
+[ "$(cat "$board/ended")" = "pi@board exit" ] || fail "the shared connection is not closed"
 record=$(records deploy)
 [ -f "$record" ] || fail "there is no record"
 python3 - "$record" <<'PYTHON' || fail "the record is not complete"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Tool chain for one target, to be sourced with TARGET set, from the root of the repository. What is missing is installed with apt and
 # pip where that is possible. Gives
 #   cargo_for build|test ARGUMENTS...   cargo for the target, with the profile of boards
@@ -7,9 +8,9 @@
 #   GLIBC                               the newest glibc that a program may need; empty for musl, and if that cannot be had
 #
 # The linker is Zig's, which links against an old glibc and brings a static musl; without it, it is Debian's gcc, whose programs need the
-# glibc of this machine, which is an error if $CI is set. The standard library is that of rustup (rustup target add TARGET) where it is
-# installed, else that of Debian's rustc, else one that is built from Debian's sources. Output goes to a directory of its own for each
-# compiler, as one cannot read the other's libraries.
+# glibc of this machine, which is an error if $CI is set. The standard library is rustup's, which is fetched if it
+# is missing; without rustup, that of Debian's rustc, else one that is built from Debian's sources. Output goes to a directory of its own
+# for each compiler, as one cannot read the other's libraries.
 
 # apt_install PACKAGES...; apt needs root.
 apt_install() {
@@ -85,7 +86,7 @@ if ! command -v cargo-zigbuild >/dev/null; then
         return 1
     fi
     echo "SKIPPED the link against glibc $GLIBC: there is no Zig, and it could not be installed" >&2
-    GLIBC= zig_target=
+    GLIBC='' zig_target=''
     install $gnu-gcc gcc-$gnu libc6-dev-$architecture-cross
     export "CARGO_TARGET_${variable}_LINKER=$gnu-gcc" "CC_${TARGET//-/_}=$gnu-gcc" "AR_${TARGET//-/_}=$gnu-ar"
 fi
@@ -97,6 +98,9 @@ has_std() {
 
 TARGET_DIR=target
 std=()
+if ! has_std rustc && command -v rustup >/dev/null; then
+    rustup target add "$TARGET" >&2 || true
+fi
 if ! has_std rustc; then
     TARGET_DIR=target/debian
     if [ "$TARGET" = aarch64-unknown-linux-gnu ]; then
@@ -112,7 +116,7 @@ if ! has_std rustc; then
         }
         # A stable compiler builds it only if it is told that it may.
         export RUSTC_BOOTSTRAP=1
-        std=(-Zbuild-std=std,panic_abort)
+        std=('-Zbuild-std=std,panic_abort')
         # C's start files are Zig's, as there are none beside the standard library.
         if [ "$TARGET" = aarch64-unknown-linux-musl ]; then
             export "CARGO_TARGET_${variable}_RUSTFLAGS=-C link-self-contained=no -C target-feature=+crt-static"
