@@ -5,7 +5,7 @@ Prints a Markdown table to standard output and progress to standard error, and w
 every ratio is within --max-ratio, 1 if one is above it or a count fails. One thread, one sequence. An inference is half of what three
 cost more than one, so that loading and warming up cancel.
 
-What it needs, on x86-64 Debian 12 or a relative of it (benches/peers/README.md says the same with reasons):
+What it needs, on x86-64 Debian 12 or a relative of it:
 
   QEMU and arm64 libraries, beside those of the host:
     dpkg --add-architecture arm64 && apt-get update
