@@ -4,11 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Upper bound of every size in a configuration. It keeps products of two sizes within 64 bits and refuses
-/// absurd files early; real models are orders of magnitude below.
-const MAX_SIZE: usize = 1 << 22;
-/// The largest inner dimension for which `u8 x i8` dot products cannot overflow an `i32` accumulator:
-/// `255 * 127 * 2^16 < 2^31`.
+/// The largest vocabulary; real ones are below a tenth of it.
+const MAX_VOCABULARY: usize = 1 << 22;
+/// Upper bound of all other sizes but the number of layers. For inner dimensions it is the largest for which `u8 x i8` dot products cannot
+/// overflow an `i32` accumulator: `255 * 127 * 2^16 < 2^31`.
 const MAX_INNER: usize = 1 << 16;
 const MAX_LAYERS: usize = 1024;
 /// The most values of a layer for a whole sequence: their bytes can be counted in 32 bits, with a sign.
@@ -87,7 +86,7 @@ impl ModelConfig {
     /// A sentence that names the field at fault.
     pub fn validate(&self) -> Result<(), String> {
         let bounded = [
-            ("vocab_size", self.vocab_size, 1, MAX_SIZE),
+            ("vocab_size", self.vocab_size, 1, MAX_VOCABULARY),
             ("hidden_size", self.hidden_size, 1, MAX_INNER),
             ("num_layers", self.num_layers, 1, MAX_LAYERS),
             ("num_heads", self.num_heads, 1, MAX_INNER),

@@ -198,6 +198,10 @@ pub fn cut<T>(mut values: &mut [T], lengths: impl Iterator<Item = usize>) -> imp
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use super::*;
 
     fn count(n: usize) -> NonZeroUsize {
@@ -232,18 +236,28 @@ mod tests {
 
     #[test]
     fn runs_at_the_same_time_do_not_wait_for_each_other_forever() {
-        let threads = Threads::new(count(2), false).expect("threads");
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        let mut parts = [0; 5];
-                        threads.run(|| (0..3).for_each(|_| threads.for_each(&mut parts, |part| *part += 1)));
-                        assert_eq!(parts, [3; 5]);
-                    }
-                });
-            }
+        let mut threads = Threads::new(count(3), false).expect("threads");
+        threads.pool.as_mut().and_then(Arc::get_mut).expect("a pool of its own").can_wait = true;
+        let (done, both) = channel();
+        thread::spawn(move || {
+            let start = Barrier::new(2);
+            let work = |part: &mut i32| {
+                thread::sleep(Duration::from_micros(100));
+                *part += 1;
+            };
+            // Two threads begin a run each. Whichever waits for what the third has taken looks for work, and would find to stay awake
+            // for the other.
+            threads.for_each(&mut [(); 2], |()| {
+                start.wait();
+                for _ in 0..50 {
+                    let mut parts = [0; 5];
+                    threads.run(|| (0..3).for_each(|_| threads.for_each(&mut parts, work)));
+                    assert_eq!(parts, [3; 5]);
+                }
+            });
+            done.send(()).expect("the test waits");
         });
+        both.recv_timeout(Duration::from_secs(60)).expect("both are done");
     }
 
     #[test]

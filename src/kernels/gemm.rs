@@ -143,7 +143,7 @@ impl Kernel {
     }
 
     /// What the kernel wants to know about panels of weights, whatever the rows are that they are multiplied with: as many bytes for
-    /// every panel, in order. Most kernels want nothing. It takes less time than two rows.
+    /// every panel, in order. Most kernels want nothing.
     ///
     /// # Panics
     /// If `weights` are no whole panels of inner dimension `padded_k`, or this CPU cannot run the kernel.

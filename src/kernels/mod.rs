@@ -2,7 +2,7 @@
 //!
 //! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
 //! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the
-//! `f32` parts. `columns` are parts of a matrix that threads write at the same time. [`cpu`] finds out what the CPU can do; `f32`
+//! `f32` parts, [`attention`] computes scores and weighted sums of values, block by block. `columns` are parts of a matrix that threads write at the same time. [`cpu`] finds out what the CPU can do; `f32`
 //! code is written once over the vectors of `simd`.
 
 // First, as macros are known from their place on.

@@ -340,6 +340,9 @@ fn an_inconsistent_tile_is_refused() {
         ] {
             assert!(!run(bad), "{}: {bad:?}", kernel.name);
         }
+        // Nothing would stop assembly at the end of the operands.
+        let endless = vec![0; notes.len()];
+        assert!(endless.is_empty() || !run(Tile { notes: &endless, ..good }), "{}: notes without an end", kernel.name);
     }
 }
 

@@ -124,7 +124,8 @@ pub struct Scratch {
 ///
 /// With int8 tables, `q_i` and `k_j` are quantised symmetrically first, with one scale per token and head: `max |x| / 127`.
 ///
-/// The result does not depend on the number of threads. A value that is not finite makes outputs that depend on it not finite.
+/// The result does not depend on the number of threads. What is not finite makes the outputs that depend on it not finite; but without int8
+/// tables, a score of minus infinity, of an infinite query or key, is no weight.
 ///
 /// # Panics
 /// If lengths do not agree.

@@ -45,8 +45,8 @@ pub(super) fn quantize<S: Simd>(
     let mut inverses = scales.map(f32::recip);
     for (scale, inverse) in scales.iter_mut().zip(&mut inverses) {
         if !(scale.is_finite() && inverse.is_finite()) {
-            *scale = if scale.is_finite() { 0.0 } else { *scale };
-            *inverse = 0.0;
+            // What is not finite shows in the sum.
+            (*scale, *inverse) = (0.0, 0.0);
         }
     }
     let mut sums = [zero; LANES];
