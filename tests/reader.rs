@@ -198,8 +198,8 @@ fn impossible_requests_are_refused() {
     assert!(matches!(found, QaError::Tokenizer(TokenizerError::Stride { .. })), "{found}");
     let found = error(&"Who? ".repeat(60), TEXT, options());
     assert!(matches!(found, QaError::Tokenizer(TokenizerError::QuestionTooLong { .. })), "{found}");
-    assert!(error(" ", TEXT, options()).to_string().contains("question is empty"));
-    assert!(error("Who?", "\n", options()).to_string().contains("context is empty"));
+    assert!(error(" ", TEXT, options()).to_string().contains("question holds no word"));
+    assert!(error("Who?", "\n", options()).to_string().contains("context holds no word"));
     let missing = Reader::open(&folder.path().join("none")).expect_err("missing");
     assert!(matches!(missing, QaError::Artifact { .. }), "{missing}");
 }

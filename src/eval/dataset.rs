@@ -176,7 +176,7 @@ impl Dataset {
             file: self.file.clone(),
             sha256: self.sha256.clone(),
             paragraphs: order.iter().map(|&index| self.paragraphs[index].clone()).collect(),
-            subset: Some(Subset { limit, seed, of_questions, of_paragraphs }),
+            subset: (drawn < of_paragraphs).then_some(Subset { limit, seed, of_questions, of_paragraphs }),
         }
     }
 }

@@ -81,8 +81,8 @@ impl Observer for () {}
 /// The threshold is that of `options`, or else the reader's; `top_k` has no effect.
 ///
 /// # Errors
-/// [`EvalError::Options`] for an impossible option; [`EvalError::Question`] for the first question that cannot be answered,
-/// soon after it was tried; [`EvalError::Thread`] if the system starts no more threads.
+/// [`EvalError::Options`] for an impossible option; [`EvalError::Question`] for the first question that cannot be asked, before any is, or
+/// for which the model fails; [`EvalError::Thread`] if the system starts no more threads.
 pub fn evaluate<M: Scorer + Sync>(
     reader: &Reader<M>,
     dataset: &Dataset,
@@ -125,6 +125,7 @@ pub fn evaluate_with<M: Scorer + Sync>(
         done: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     };
+    job.check()?;
     let mut answered = thread::scope(|scope| {
         let mut workers = Vec::with_capacity(threads);
         for thread in 1..=threads {
@@ -168,6 +169,30 @@ where
     L: Fn(usize, usize, &Window) -> Result<Logits, ModelError>,
     O: Observer,
 {
+    /// Sees whether all questions can be asked: answering them can take hours.
+    fn check(&self) -> Result<(), EvalError> {
+        let mut cache = None;
+        for (paragraph, question) in self.questions {
+            self.context(paragraph, &mut cache)
+                .and_then(|context| self.reader.check_in(context, &question.text, self.options))
+                .map_err(|error| self.error(question, error))?;
+        }
+        Ok(())
+    }
+
+    /// The tokens of a paragraph, which are kept for its next question.
+    fn context<'c>(
+        &self,
+        paragraph: &'a Paragraph,
+        cache: &'c mut Option<(&'a Paragraph, Context)>,
+    ) -> Result<&'c Context, QaError> {
+        let context = match cache.take() {
+            Some((cached, context)) if std::ptr::eq(cached, paragraph) => context,
+            _ => self.reader.context(paragraph.context.as_str())?,
+        };
+        Ok(&cache.insert((paragraph, context)).1)
+    }
+
     /// Answers questions until there are no more. Keeps the tokens of one paragraph, whose questions follow each other: the
     /// memory does not grow with the dataset, and threads that share a paragraph tokenize it once each, which is nothing
     /// compared with one run of a model.
@@ -198,11 +223,7 @@ where
         cache: &mut Option<(&'a Paragraph, Context)>,
     ) -> Result<Prediction, QaError> {
         let started = Instant::now();
-        let context = match cache.take() {
-            Some((cached, context)) if std::ptr::eq(cached, paragraph) => context,
-            _ => self.reader.context(paragraph.context.as_str())?,
-        };
-        let (_, context) = cache.insert((paragraph, context));
+        let context = self.context(paragraph, cache)?;
         // Those of the window that the null score comes from.
         let mut null = (0.0, 0.0, f32::INFINITY);
         let decoded = self.reader.decode_with(context, &question.text, self.options, |number, _, window| {

@@ -190,6 +190,14 @@ impl<M: Scorer> Reader<M> {
         self.ask_observed(context, question, options, |_, _| ())
     }
 
+    /// Whether `question` could be asked, without running the model.
+    ///
+    /// # Errors
+    /// Those of [`Reader::ask_in`] that are not the model's.
+    pub fn check_in(&self, context: &Context, question: &str, options: &AskOptions) -> Result<(), QaError> {
+        self.each_window(context, question, options, |_, _| Ok(())).map(drop)
+    }
+
     /// As [`Reader::ask_in`], and calls `observe(done, windows)` after each window.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub enum TokenizerError {
         types: usize,
     },
     /// A question or context of white space, or of characters that the tokenizer drops.
-    #[error("the {what} is empty; give it at least one word")]
+    #[error("the {what} holds no word that the model can read; give it at least one")]
     Empty {
         /// `question` or `context`.
         what: &'static str,
@@ -47,7 +47,7 @@ pub enum TokenizerError {
     /// The question fills the whole window.
     #[error(
         "the question has {question} tokens, which with {special} special tokens leaves no room for the text in a window \
-         of {max_seq_len} tokens; shorten the question, or raise --max-seq-len as far as the model allows"
+         of {max_seq_len} tokens; shorten the question, or raise max_seq_len as far as the model allows"
     )]
     QuestionTooLong {
         /// Tokens of the question.
@@ -60,7 +60,7 @@ pub enum TokenizerError {
     /// Windows overlap so much that they make no progress.
     #[error(
         "a question of {question} tokens leaves room for {room} tokens of text in a window of {max_seq_len}, which must \
-         be more than the overlap of {stride}; lower --doc-stride, raise --max-seq-len or shorten the question"
+         be more than the overlap of {stride}; lower doc_stride, raise max_seq_len or shorten the question"
     )]
     Stride {
         /// Tokens of the question.

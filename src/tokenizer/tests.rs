@@ -203,7 +203,7 @@ fn what_leaves_no_room_is_refused() {
     for stride in [10, 11, 128, usize::MAX] {
         let error = windows(&long, 33, stride).unwrap_err();
         assert!(matches!(error, TokenizerError::Stride { question: 20, room: 10, .. }), "{error}");
-        assert!(error.to_string().contains("--doc-stride"), "{error}");
+        assert!(error.to_string().contains("doc_stride"), "{error}");
     }
     assert_eq!(windows(&long, 33, 9).expect("a step of 1").len(), 41);
 }
@@ -213,7 +213,11 @@ fn empty_texts_are_refused() {
     let tokenizer = load(&word_piece()).expect("valid");
     for text in ["", " ", "\n\t \u{3000}", "\u{200b}", "\u{0}"] {
         let error = tokenizer.question(text).unwrap_err();
-        assert_eq!(error.to_string(), "the question is empty; give it at least one word", "{text:?}");
+        assert_eq!(
+            error.to_string(),
+            "the question holds no word that the model can read; give it at least one",
+            "{text:?}"
+        );
         assert!(matches!(tokenizer.context(text), Err(TokenizerError::Empty { what: "context" })), "{text:?}");
     }
 }

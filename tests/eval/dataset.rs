@@ -130,6 +130,9 @@ fn a_seed_draws_the_same_paragraphs_everywhere() {
     assert_eq!(ids(&sample), SEED_7);
     assert_eq!(sample.subset, Some(Subset { limit: 4, seed: 7, of_questions: 16, of_paragraphs: 9 }));
     assert_eq!(sample.sha256, dataset.sha256);
+    // All of it is no part of it.
+    let whole = dataset.sample(16, 7);
+    assert_eq!((whole.subset, ids(&whole)), (None, ids(&dataset)));
     assert_eq!(ids(&dataset.sample(4, 8)), SEED_8);
     assert_eq!(sample.questions().map(|question| question.place).collect::<Vec<_>>(), {
         let whole = dataset.questions().filter(|question| SEED_7.contains(&question.id.as_str()));
