@@ -22,9 +22,9 @@ pub struct Shelf {
     options: LibraryOptions,
     current: RwLock<Arc<Library>>,
     skipped: Mutex<Vec<Skipped>>,
-    /// Why the folder could not be listed the last time. Locked while it is looked at, so that this is done once at a time; nobody
-    /// who asks needs it.
     problem: Mutex<Option<String>>,
+    /// Locked while the folder is looked at, so that this is done once at a time; nobody who asks needs it.
+    looking: Mutex<()>,
 }
 
 /// What [`Shelf::refresh`] found.
@@ -54,6 +54,7 @@ impl Shelf {
             current: RwLock::new(Arc::new(library)),
             skipped: Mutex::new(skipped.clone()),
             problem: Mutex::default(),
+            looking: Mutex::default(),
         };
         Ok((shelf, skipped))
     }
@@ -75,23 +76,35 @@ impl Shelf {
         (skipped.iter().take(most).cloned().collect(), skipped.len())
     }
 
+    /// Why the folder could not be listed the last time it was looked at; `None` if it could.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why the folder cannot be listed, or that it can. A change is logged.
+    fn note(&self, now: Option<String>) {
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match &now {
+            Some(now) if problem.as_ref() != Some(now) => log::warn!("{now}; answering from what was read before"),
+            None if problem.is_some() => log::info!("{} can be read again", self.folder.display()),
+            _ => {}
+        }
+        *problem = now;
+    }
+
     /// Looks at the folder once. What was not skipped before, or for another reason, is logged; and on one line the files of other
     /// kinds, if they are not the same.
     pub fn refresh(&self) -> Refresh {
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
         let (new, skipped) = match old.renewed(&self.folder, &self.options) {
             Ok(renewed) => renewed,
             Err(error) => {
-                let error = one_line(&error);
-                if problem.as_ref() != Some(&error) {
-                    log::warn!("{error}; answering from what was read before");
-                }
-                *problem = Some(error);
+                self.note(Some(one_line(&error)));
                 return Refresh::Failed;
             }
         };
-        *problem = None;
+        self.note(None);
         let (unknown, others) = {
             let known = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
             let others = if of_other_kinds(&known).eq(of_other_kinds(&skipped)) { None } else { left_out(&skipped) };
@@ -128,7 +141,8 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), "A.").expect("written");
         let (shelf, skipped) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
         // As it is while somebody else refreshes it.
-        let reading = shelf.problem.lock().expect("no panic");
+        let reading = shelf.looking.lock().expect("no panic");
+        assert_eq!(shelf.problem(), None);
         assert_eq!((shelf.skipped(0), shelf.skipped(9)), ((vec![], skipped.len()), (skipped.clone(), skipped.len())));
         assert_eq!((skipped.len(), shelf.library().file_count()), (1, 1));
         drop(reading);

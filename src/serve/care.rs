@@ -93,6 +93,9 @@ impl Care {
         let mut status = format!("answering with {} (sha256 {sha256:.12})", model.path().display());
         if let Some(shelf) = &self.daemon.documents {
             status.push_str(&format!(" from {}", count(shelf.library().file_count(), "document")));
+            if let Some(problem) = shelf.problem() {
+                status.push_str(&format!("; {problem}"));
+            }
         }
         if let Some(refusal) = self.daemon.metrics.last_refusal() {
             status.push_str(&format!("; refused {}: {}", refusal.path, refusal.message));
@@ -101,10 +104,11 @@ impl Care {
     }
 
     fn read_documents(&mut self) {
-        if let Some(shelf) = &self.daemon.documents
-            && shelf.refresh() == Refresh::New
-        {
-            self.notify.status(&self.status());
+        if let Some(shelf) = &self.daemon.documents {
+            let problem = shelf.problem();
+            if shelf.refresh() == Refresh::New || shelf.problem() != problem {
+                self.notify.status(&self.status());
+            }
         }
         self.read = Instant::now();
     }

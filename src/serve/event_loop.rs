@@ -27,6 +27,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Requests of a connection that are handled, and connections that are accepted, before all others have their turn.
 const AT_ONCE: usize = 16;
 
+/// How long it may take to tell who waits on standard output that there will be no answer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// What the loop is told by other threads.
 #[derive(Debug)]
 pub enum Event {
@@ -132,7 +135,31 @@ impl<'a> EventLoop<'a> {
             self.expire();
             self.daemon.connections.store(self.connections.len(), Relaxed);
         }
+        self.give_up();
         Ok(())
+    }
+
+    /// Tells whoever still waits for an answer that there will be none.
+    fn give_up(&mut self) {
+        let daemon = self.daemon;
+        let mut unanswered = daemon.busy_lines.load(Relaxed);
+        for connection in self.connections.values_mut() {
+            let Some(ticket) = connection.waits_for() else { continue };
+            ticket.cancel(&daemon.line);
+            daemon.metrics.reject(Code::Stopping);
+            unanswered += 1;
+            connection.answer(&(&pool::stopping()).into(), &daemon.limits);
+            // A client that has just sent a question has room for that.
+            let _ = connection.send(&daemon.limits);
+        }
+        daemon.given_up.store(true, Relaxed);
+        let end = Instant::now() + LAST_WORDS;
+        while daemon.busy_lines.load(Relaxed) > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if unanswered > 0 {
+            log::warn!("{unanswered} questions were not answered in the {:?} for stopping", daemon.limits.stop);
+        }
     }
 
     fn is_over(&self) -> bool {

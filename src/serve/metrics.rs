@@ -103,8 +103,21 @@ pub struct Gauges {
     pub model_sha256: String,
     /// The model's file.
     pub model_path: String,
-    /// Files and passages of the documents.
-    pub documents: Option<(usize, usize)>,
+    /// The documents.
+    pub documents: Option<DocumentGauges>,
+}
+
+/// What is measured of the documents at the time of asking.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentGauges {
+    /// Files that questions are answered from.
+    pub files: usize,
+    /// Passages of these.
+    pub passages: usize,
+    /// What is not answered from, or not in its newest version.
+    pub skipped: usize,
+    /// Whether the folder could be listed the last time.
+    pub readable: bool,
 }
 
 impl Default for Metrics {
@@ -194,9 +207,21 @@ impl Metrics {
         for (result, counter) in ["passed", "failed"].iter().zip(&self.self_tests) {
             page.line(&format!("edgeqa_self_tests_total{{result=\"{result}\"}}"), get(counter));
         }
-        if let Some((files, passages)) = gauges.documents {
-            page.one("edgeqa_documents", "gauge", "Files that questions are answered from.", files);
-            page.one("edgeqa_passages", "gauge", "Passages of these files.", passages);
+        if let Some(documents) = &gauges.documents {
+            page.one("edgeqa_documents", "gauge", "Files that questions are answered from.", documents.files);
+            page.one("edgeqa_passages", "gauge", "Passages of these files.", documents.passages);
+            page.one(
+                "edgeqa_documents_skipped",
+                "gauge",
+                "Files that are not answered from, or not in their newest version.",
+                documents.skipped,
+            );
+            page.one(
+                "edgeqa_documents_readable",
+                "gauge",
+                "Whether the folder of the documents could be listed the last time.",
+                u8::from(documents.readable),
+            );
         }
         page.one("edgeqa_uptime_seconds", "gauge", "Since the start.", self.uptime().as_secs_f64());
         page.memory(&fs::read_to_string("/proc/self/status").unwrap_or_default());
@@ -267,7 +292,10 @@ mod tests {
         metrics.reject(Code::QueueFull);
         let message = "no \"sum\"\nat all \\".to_owned();
         metrics.refuse(Refusal { path: "/x".into(), reason: "checksum", message });
-        let text = metrics.page(&Gauges { documents: Some((2, 9)), ..Gauges::default() });
+        let text = metrics.page(&Gauges {
+            documents: Some(DocumentGauges { files: 2, passages: 9, skipped: 1, readable: true }),
+            ..Gauges::default()
+        });
         for line in text.lines().filter(|line| !line.starts_with("# ")) {
             let (name, value) = line.rsplit_once(' ').expect("two parts");
             assert!(name.starts_with("edgeqa_") && value.parse::<f64>().is_ok(), "{line}");

@@ -61,7 +61,7 @@ use error::{ApiError, Code};
 use event_loop::{Bell, Event, EventLoop};
 pub use limits::Limits;
 use listen::Listener;
-use metrics::{Gauges, Metrics};
+use metrics::{DocumentGauges, Gauges, Metrics};
 use model::{ModelProblem, Proven, Settle, Slot};
 use notify::Notify;
 use page::Page;
@@ -165,6 +165,8 @@ pub struct Daemon {
     /// Whether the last self-test passed and the model is intact.
     healthy: AtomicBool,
     stopping: AtomicBool,
+    /// Whether the time for stopping is over: what is not answered by now will not be.
+    given_up: AtomicBool,
     connections: AtomicUsize,
     /// Lines of standard input that are being answered.
     busy_lines: AtomicUsize,
@@ -201,7 +203,12 @@ impl Daemon {
             model_path: model.path().to_string_lossy().into_owned(),
             documents: self.documents.as_ref().map(|shelf| {
                 let library = shelf.library();
-                (library.file_count(), library.passage_count())
+                DocumentGauges {
+                    files: library.file_count(),
+                    passages: library.passage_count(),
+                    skipped: shelf.skipped(0).1,
+                    readable: shelf.problem().is_none(),
+                }
             }),
         }
     }
@@ -252,6 +259,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         page,
         healthy: AtomicBool::new(true),
         stopping: AtomicBool::new(false),
+        given_up: AtomicBool::new(false),
         connections: AtomicUsize::new(0),
         busy_lines: AtomicUsize::new(0),
     });

@@ -120,6 +120,8 @@ struct DocumentsInfo {
     skipped: Vec<Skipped>,
     /// How much that is in all.
     skipped_count: usize,
+    /// Why the folder cannot be listed, if it cannot: what was read before is answered from.
+    problem: Option<String>,
 }
 
 impl DocumentsInfo {
@@ -132,6 +134,7 @@ impl DocumentsInfo {
             passages: library.passage_count(),
             skipped,
             skipped_count,
+            problem: shelf.problem(),
         }
     }
 }

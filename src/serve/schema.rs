@@ -83,7 +83,7 @@ impl Ask {
     /// [`Code::InvalidJson`], [`Code::InvalidRequest`], [`Code::InvalidOption`], [`Code::EmptyQuestion`],
     /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
-        let body = Body::read(bytes)?;
+        let body = Body::read(bytes).map_err(|error| ApiError::new(error.code, error.message.replace(", `id`", "")))?;
         if body.id.is_some() {
             let message = "the request has an id, which only lines of --stdio may have; leave it out";
             return Err(ApiError::new(Code::InvalidRequest, message));
@@ -200,6 +200,15 @@ mod tests {
         assert!(line(&zeros(126)).is_ok());
         let error = line(&zeros(127)).unwrap_err();
         assert!(error.code == Code::InvalidRequest && error.message.contains("257 bytes"), "{error}");
+    }
+
+    #[test]
+    fn only_lines_are_told_of_the_id() {
+        let text = r#"{"question":"a","qestion":"b"}"#;
+        let of_line = Ask::parse_line(text.as_bytes(), &limits()).unwrap_err().1.message;
+        assert!(of_line.ends_with("`doc_stride`, `id` at line 1 column 25"), "{of_line}");
+        let of_request = parse(text).unwrap_err().message;
+        assert!(of_request.ends_with("`doc_stride` at line 1 column 25"), "{of_request}");
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use super::error::{ApiError, Code};
 use super::pool::{self, Client, Outcome};
 use super::schema::{Ask, Id};
 use super::{Daemon, Limits, ServeError, system};
+
+/// How often it is looked, while a line is being answered, whether that is still worth waiting for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Answers every line of `input` until it ends, nobody reads `output` any more, or the daemon is to stop.
 ///
@@ -53,11 +57,18 @@ fn outcome(daemon: &Daemon, ask: Ask) -> Outcome {
         let _ = send.send(outcome);
     };
     let ticket = pool::submit(daemon, Client::Lines, ask, done)?;
-    let time = ticket.deadline.saturating_duration_since(std::time::Instant::now());
-    receive.recv_timeout(time).unwrap_or_else(|_| {
-        ticket.cancel(&daemon.line);
-        Err(pool::too_late(daemon))
-    })
+    let error = loop {
+        let left = ticket.deadline.saturating_duration_since(Instant::now());
+        match receive.recv_timeout(left.min(LOOK_EVERY)) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => break pool::too_late(daemon),
+            Err(RecvTimeoutError::Timeout) if !daemon.given_up.load(Relaxed) => {}
+            // Nobody will answer: the time for stopping is over, or the line is closed.
+            Err(_) => break pool::stopping(),
+        }
+    };
+    ticket.cancel(&daemon.line);
+    Err(error)
 }
 
 fn too_long(limits: &Limits) -> ApiError {

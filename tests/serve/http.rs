@@ -264,4 +264,19 @@ fn documents_are_answered_from_and_renewed() {
     let log = daemon.log();
     assert_eq!(log.matches("1 file is neither .txt nor .md (picture.gif) and is left out").count(), 1, "{log}");
     assert!(log.contains("1 document with 1 passage\n") && !log.contains("\n.pdf"), "{log}");
+    assert_eq!(["edgeqa_documents_skipped", "edgeqa_documents_readable"].map(|name| daemon.metric(name)), [2.0, 1.0]);
+
+    // A folder that is away, a share that is not mounted, say, is told of until it is back.
+    let problem = || daemon.get("/v1/info").json()["documents"]["problem"].clone();
+    assert_eq!(problem(), Value::Null);
+    let away = folder.path().with_extension("away");
+    fs::rename(folder.path(), &away).unwrap();
+    daemon.signal("HUP");
+    wait("the problem", || problem().as_str().map(|problem| assert!(problem.contains(docs), "{problem}")));
+    assert_eq!(daemon.metric("edgeqa_documents_readable"), 0.0);
+    assert_eq!(daemon.ask(&question).json()["answer"], "Marta Lindqvist");
+    fs::rename(&away, folder.path()).unwrap();
+    daemon.signal("HUP");
+    daemon.wait_for_log("can be read again");
+    assert_eq!((problem(), daemon.metric("edgeqa_documents_readable")), (Value::Null, 1.0));
 }

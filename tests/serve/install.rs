@@ -198,7 +198,7 @@ fn a_killed_installation_leaves_the_old_or_the_new_model() {
 }
 
 #[test]
-#[ignore = "takes a minute; the bar of the kiosk's issue"]
+#[ignore = "takes a minute"]
 fn a_hundred_killed_installations_leave_the_old_or_the_new_model() {
     killed(100);
 }

@@ -61,6 +61,10 @@ fn the_end_does_not_wait_forever() {
         if signals == 2 {
             daemon.wait_for_log("stopping, after");
             daemon.signal("INT");
+        } else {
+            let reply = busy.reply();
+            assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &"stopping".into()));
+            daemon.wait_for_log("1 questions were not answered in the 200ms for stopping");
         }
         assert_eq!(daemon.end().code(), Some(signals - 1));
         // Reading the text takes longer.
