@@ -231,6 +231,14 @@ fn a_throttled_run_says_so_in_every_output_and_foreign_text_stays_text() {
 }
 
 #[test]
+fn without_starts_there_is_no_table_of_them() {
+    let mut record = record(&[&[1.0, 1.1]], &[32]);
+    assert!(text::terminal(&report::page(&record)).contains("\nStart, in ms\n"));
+    (record.load, record.first_answer_warm) = (Default::default(), Some(0.02));
+    assert!(!text::terminal(&report::page(&record)).contains("Start, in ms"));
+}
+
+#[test]
 fn a_flag_that_was_set_before_leaves_doubt() {
     let mut record = record(&[&[1.0, 1.1]], &[32]);
     let root = machine(&[("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")]);

@@ -115,7 +115,10 @@ fn texts_that_cannot_be_read_are_named() {
     let error = failure(bench.ask(&["Who?", "--context-file", "absent.txt"], ""), 1);
     assert_eq!(error.matches("No such file").count(), 1, "{error}");
     assert!(error.contains("absent.txt"), "{error}");
-    assert!(failure(bench.ask(&[" ", "--context", TEXT], ""), 1).contains("the question is empty"));
+    assert!(failure(bench.ask(&[" ", "--context", TEXT], ""), 1).contains("the question holds no word"));
+    let unreadable = bench.file("unreadable.txt", "\u{1}\u{2}");
+    let error = failure(bench.ask(&["Who?", "--context-file", &unreadable], ""), 1);
+    assert!(error.contains("unreadable.txt: the context holds no word that the model can read"), "{error}");
     let long = "why ".repeat(60);
     assert!(failure(bench.ask(&[&long, "--context", TEXT], ""), 1).contains("shorten the question"));
 }
@@ -156,6 +159,26 @@ fn wrong_usage_has_its_exit_code() {
     }
     let error = failure(bench.ask(&["--context", TEXT], ""), 2);
     assert!(error.contains("there is no question") && error.contains("Usage: edgeqa ask"), "{error}");
+    // What the shell makes of `*.txt`.
+    let (first, second) = (bench.file("first.txt", TEXT), bench.file("second.txt", TEXT));
+    let error = failure(bench.ask(&["Who?", "--context-file", &first, &second], ""), 2);
+    assert!(error.contains("second.txt is a file, and was given as a question"), "{error}");
+    let (one, other) = (bench.file("report", ""), bench.folder.path().join("./report"));
+    let args = ["bench", "--html", &one, "--out", other.to_str().expect("UTF-8")];
+    let error = failure(run(&mut bench.command(&args), ""), 2);
+    assert!(error.contains("--html and --out are both") && fs::read(&one).expect("read").is_empty(), "{error}");
+}
+
+#[test]
+fn examples_of_help_fit_into_80_columns() {
+    let bench = Bench::new();
+    for command in ["ask", "eval", "inspect", "serve", "model", "doctor", "bench"] {
+        let help = |columns: &str| {
+            let help = success(run(bench.command(&[command, "--help"]).env("COLUMNS", columns), ""));
+            help[help.find("Example").unwrap_or_else(|| panic!("{command} has no example: {help}"))..].to_owned()
+        };
+        assert_eq!(help("80"), help("1000"), "{command}");
+    }
 }
 
 #[test]
@@ -174,7 +197,6 @@ fn help_has_defaults_and_examples() {
     ] {
         assert!(help.contains(part), "{part:?} in {help}");
     }
-    assert!(success(run(&mut bench.command(&["inspect", "--help"]), "")).contains("Example:"));
 }
 
 #[test]
@@ -237,6 +259,10 @@ fn inspect_shows_and_checks() {
     let model = bench.model.to_str().expect("UTF-8");
     let inspect = |args: &[&str]| run(bench.command(&["inspect", model]).args(args), "");
     let text = success(inspect(&[]));
+    let named = success(run(&mut bench.command(&["inspect", "--model", model]), ""));
+    let but_memory =
+        |text: &str| text.lines().filter(|line| !line.contains("MB")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(but_memory(&named), but_memory(&text));
     for part in [
         "onnx, ada/tiny at abc123",
         "model.onnx sha256 5e5e",

@@ -155,13 +155,17 @@ fn starting(record: &Record) -> Option<Section> {
         }
         notes.extend(failure.iter().map(|failure| format!("{name}: {failure}")));
     }
-    if let Some(warm) = record.first_answer_warm {
+    if table.rows.is_empty() && notes.is_empty() {
+        return None;
+    }
+    if let Some(warm) = record.first_answer_warm
+        && !record.first_answer.warm.is_empty()
+    {
         notes.push(format!("The same question takes {} in a process that is warm.", time(warm)));
     }
     section.notes = notes;
-    let shown = !table.rows.is_empty() || !section.notes.is_empty();
-    section.table = Some(table);
-    shown.then_some(section)
+    section.table = (!table.rows.is_empty()).then_some(table);
+    Some(section)
 }
 
 fn memory(record: &Record) -> Option<Section> {

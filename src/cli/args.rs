@@ -148,16 +148,17 @@ impl AnswerArgs {
 const ASK_EXAMPLES: &str = "\
 Examples:
   edgeqa ask \"Who kept the log?\" --context-file lighthouse.txt
-  edgeqa ask \"When was it built?\" \"By whom?\" --json < lighthouse.txt | jq .answer
+  edgeqa ask \"When was it built?\" \"By whom?\" --json < tower.txt | jq .answer
   edgeqa ask --questions questions.txt --context-file lighthouse.txt --top-k 3
   edgeqa ask \"What does a family ticket cost?\" --docs models/demo/documents
 
-An answer is a piece of the text, or none if the text does not seem to hold one.
-Offsets count from the beginning of the text, after a byte order mark if there is one;
-\"chars\" are Unicode scalar values. With --docs they count in the file that the answer is from,
-a byte order mark included. Passages that share no word with a question are not read for it,
-unless there are no more than --passages; where that leaves none, there is no answer, not even
-with --always-answer, \"windows\" is 0, and so are the scores.";
+An answer is a piece of the text, or none if the text does not seem to hold
+one. Offsets count from the beginning of the text, after a byte order mark if
+there is one; \"chars\" are Unicode scalar values. With --docs they count in the
+file that the answer is from, a byte order mark included. Passages that share
+no word with a question are not read for it, unless there are no more than
+--passages; where that leaves none, there is no answer, not even with
+--always-answer, \"windows\" is 0, and so are the scores.";
 
 /// Arguments of `edgeqa ask`.
 #[derive(Debug, Args)]
@@ -217,19 +218,22 @@ Examples:
   edgeqa eval --squad models/demo/squad.json
   edgeqa eval --squad dev-v2.0.json --limit 500 --seed 1 --out results --json
   edgeqa eval --squad dev-v1.1.json --always-answer
-  edgeqa eval --squad dev-v2.0.json --predictions predictions.json --null-odds null_odds.json
+  edgeqa eval --squad dev-v2.0.json --predictions predictions.json \\
+      --null-odds null_odds.json
 
-Figures and their names are those of the official scorer, evaluate-v2.0.py; exact and f1 are
-percentages. They are of the answers as given, at the threshold of the model or of
---null-threshold. best_exact and best_f1 are what the same answers score if those whose null
-odds exceed best_exact_thresh or best_f1_thresh are dropped. Answers that the threshold has
-dropped stay so; to look for a model's best threshold, use --always-answer.
+Figures and their names are those of the official scorer, evaluate-v2.0.py;
+exact and f1 are percentages. They are of the answers as given, at the
+threshold of the model or of --null-threshold. best_exact and best_f1 are what
+the same answers score if those whose null odds exceed best_exact_thresh or
+best_f1_thresh are dropped. Answers that the threshold has dropped stay so; to
+look for a model's best threshold, use --always-answer.
 
 The official scorer prints the same figures for the files that --out writes:
   python evaluate-v2.0.py dev-v2.0.json results/predictions.json \\
       --na-prob-file results/null_odds.json --na-prob-thresh 1e9
-Its default of 1.0 is meant for probabilities; on null odds it drops answers. Here
---null-odds-threshold has no default: nothing is dropped unless it is given.";
+Its default of 1.0 is meant for probabilities; on null odds it drops answers.
+Here --null-odds-threshold has no default: nothing is dropped unless it is
+given.";
 
 /// What only makes sense if a model is run. Each argument for given files has to exclude it: clap does not require an
 /// argument that would be in conflict with another.
@@ -289,8 +293,9 @@ const INSPECT_EXAMPLES: &str = "\
 Example:
   edgeqa inspect models/demo/model.safetensors
 
-The file is read completely. The exit code is 1 if it is no valid model, if its data do not
-have the stated checksum, or if nothing can be asked of it all the same.";
+The file is read completely. The exit code is 1 if it is no valid model, if
+its data do not have the stated checksum, or if nothing can be asked of it all
+the same.";
 
 /// Arguments of `edgeqa inspect`.
 #[derive(Debug, Args)]
@@ -298,6 +303,10 @@ have the stated checksum, or if nothing can be asked of it all the same.";
 pub struct InspectArgs {
     /// Model file [default: where `edgeqa ask` finds one]
     pub model: Option<PathBuf>,
+
+    /// The same, as other commands take it
+    #[arg(long = "model", value_name = "FILE", conflicts_with = "model")]
+    pub named: Option<PathBuf>,
 
     /// Print JSON, with all tensors
     #[arg(long)]
@@ -312,8 +321,8 @@ const DOCTOR_EXAMPLES: &str = "\
 Example:
   EDGEQA_KERNEL=gemm_i8_4x16k4_portable edgeqa doctor --json
 
-The exit code is 1 if no question can be answered here; the report then says why, and that there
-is no model. EDGEQA_KERNEL names another kernel to use.";
+The exit code is 1 if no question can be answered here; the report then says
+why, and that there is no model. EDGEQA_KERNEL names another kernel to use.";
 
 /// Arguments of `edgeqa doctor`.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
 use edgeqa::errors::one_line;
 use edgeqa::progress::Progress;
@@ -49,7 +49,10 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     let reader = reader.on(threads);
     log::info!("model {}", path.display());
     let ready = match material {
-        Material::Text(text) => Ready::Text(reader.context(text)?.into()),
+        Material::Text(text) => {
+            let context = reader.context(text).with_context(|| format!("cannot read {}", source.name()))?;
+            Ready::Text(context.into())
+        }
         Material::Documents(library) => Ready::Documents(library, RetrievalOptions { passages: args.passages }),
     };
     let options = AskOptions { top_k: args.top_k, ..args.answer.options() };

@@ -11,7 +11,7 @@ use edgeqa::bench::record::{Record, Settings};
 use edgeqa::bench::run::{QUESTIONS, TEXT};
 use edgeqa::bench::{Comparison, Plan, html, report, text};
 use edgeqa::progress::Progress;
-use edgeqa::replace::{replace, writable};
+use edgeqa::replace::{behind_links, is_special, replace, writable};
 use edgeqa::threads::Threads;
 
 use super::args::bench::BenchArgs;
@@ -31,6 +31,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     if [&args.text, &args.questions].iter().all(|path| path.as_deref().is_some_and(input::is_stdin)) {
         return Err(usage_error("bench", TWICE));
+    }
+    if let (Some(html), Some(out)) = (&args.html, &args.out)
+        && behind_links(html) == behind_links(out)
+        && !is_special(out)
+    {
+        return Err(usage_error("bench", format!("--html and --out are both {}; give two files", out.display())));
     }
     for target in [&args.html, &args.out].into_iter().flatten() {
         // Before anything takes long.

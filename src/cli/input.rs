@@ -55,13 +55,22 @@ impl<'a> Source<'a> {
 
     /// What is to be read. A text loses its byte order mark.
     pub fn read(&self) -> anyhow::Result<Material> {
-        let (name, text) = match self {
+        let text = match self {
             Self::Documents(folder) => return documents(folder).map(Material::Documents),
-            Self::Argument(text) => ("--context".to_owned(), (*text).to_owned()),
-            Self::File(path) => (path.display().to_string(), read_file(path, INSTEAD)?),
-            Self::Stdin => ("standard input".to_owned(), read_stdin()?),
+            Self::Argument(text) => (*text).to_owned(),
+            Self::File(path) => read_file(path, INSTEAD)?,
+            Self::Stdin => read_stdin()?,
         };
-        some(text, &name, INSTEAD).map(Material::Text)
+        some(text, &self.name(), INSTEAD).map(Material::Text)
+    }
+
+    /// What it is called in errors.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Documents(path) | Self::File(path) => path.display().to_string(),
+            Self::Argument(_) => "--context".into(),
+            Self::Stdin => "standard input".into(),
+        }
     }
 }
 
@@ -91,6 +100,12 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
             "{} questions of one word each; a question of several words has to be in quotation marks",
             questions.len()
         );
+    }
+    // A shell makes several files of `--context-file *.txt`.
+    if let Some(file) = questions.iter().find(|question| Path::new(question).is_file()) {
+        let message =
+            "is a file, and was given as a question; --context-file takes one file, and --docs a folder of them";
+        return Err(usage_error("ask", format!("{file} {message}")));
     }
     if let Some(path) = &args.questions_file {
         if is_stdin(path) && text_is_stdin(args) {

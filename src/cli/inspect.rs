@@ -54,7 +54,7 @@ struct Tensor<'a> {
 
 /// Prints the report, also of a file whose data have another checksum, or of which nothing can be asked.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let path = locate::model(args.model.as_deref())?;
+    let path = locate::model(args.model.as_deref().or(args.named.as_deref()))?;
     let artifact = open(&path)?;
     let sound = verify(&artifact, &path);
     let verified = !matches!(&sound, Err(QaError::Artifact { source: ArtifactError::Checksum { .. }, .. }));

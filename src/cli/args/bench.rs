@@ -10,24 +10,26 @@ use edgeqa::numbers::{positive, seconds, threads, whole};
 const EXAMPLES: &str = "\
 Examples:
   edgeqa bench --html report.html --out this-board.json
-  edgeqa bench --lengths 128,384 --threads 1,4 --text manual.txt --questions questions.txt
+  edgeqa bench --lengths 128,384 --threads 1,4
+  edgeqa bench --text manual.txt --questions questions.txt
   edgeqa bench --memory-limit 64M --threads 1
   edgeqa bench --compare pi4.json pi5.json --markdown
 
-Every point is measured in processes of its own, so its memory is its own. Percentiles
-are interpolated linearly. Without options it takes about half a minute, and longer where
-20 runs of a point take more than 2 s.
+Every point is measured in processes of its own, so its memory is its own.
+Percentiles are interpolated linearly. Without options it takes about half a
+minute, and longer where 20 runs of a point take more than 2 s.
 
-A difference exceeds the noise if the medians of one record's processes do not overlap
-those of the other and the 95 % interval of the ratio of medians (bootstrap of processes,
-then of runs) excludes 1. By chance alone that happens in 10 % of rows with 3 and 3
-processes, 2.9 % with 4 and 4, 0.8 % with 5 and 5. Where it is more than 5 %, nothing is
-said, nor where a machine was busy or throttled or other things were measured. What
-changes between two measurements (clocks, temperature, neighbours) is a difference, too:
-measure twice to see how large that is. Memory is shown and not judged.
+A difference exceeds the noise if the medians of one record's processes do not
+overlap those of the other and the 95 % interval of the ratio of medians
+(bootstrap of processes, then of runs) excludes 1. By chance alone that
+happens in 10 % of rows with 3 and 3 processes, 2.9 % with 4 and 4, 0.8 % with
+5 and 5. Where it is more than 5 %, nothing is said, nor where a machine was
+busy or throttled or other things were measured. What changes between two
+measurements (clocks, temperature, neighbours) is a difference, too: measure
+twice to see how large that is. Memory is shown and not judged.
 
-Exit codes: 0 if anything was measured, and the report says what was not, which a
---memory-limit may have ended; 1 failure, 2 wrong usage.";
+Exit codes: 0 if anything was measured, and the report says what was not,
+which a --memory-limit may have ended; 1 failure, 2 wrong usage.";
 
 /// Arguments of `edgeqa bench`.
 #[derive(Debug, Args)]

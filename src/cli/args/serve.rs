@@ -14,21 +14,21 @@ const EXAMPLES: &str = "\
 Examples:
   edgeqa serve --docs texts/ --config kiosk.toml
   curl -s localhost:8017/v1/ask -H 'Content-Type: application/json' \\
-      -d '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}'
-  edgeqa serve --socket /run/edgeqa.sock
-  echo '{\"question\": \"Who kept the light?\", \"context\": \"Ada kept the light.\"}' | edgeqa serve --stdio
+      -d '{\"question\": \"Who kept it?\", \"context\": \"Ada kept it.\"}'
+  edgeqa serve --socket $XDG_RUNTIME_DIR/edgeqa.sock
+  edgeqa serve --stdio < questions.jsonl
 
 Paths: POST /v1/ask (question, optional context, top_k, null_threshold,
 always_answer, max_answer_len, max_seq_len, doc_stride; the reply is what
 `edgeqa ask --json` prints, with \"ms\"), GET / (the page), /healthz, /readyz,
-/metrics (Prometheus), /v1/info. Errors: {\"error\": {\"code\", \"message\"}}.
-A client that closes its sending half before it has the reply counts as gone.
+/metrics (Prometheus), /v1/info. Errors: {\"error\": {\"code\", \"message\"}}. A
+client that closes its sending half before it has the reply counts as gone.
 
-SIGHUP reads model and documents again; a model file that is replaced is noticed
-without it. SIGTERM stops after what is being answered. Sockets of systemd
-(LISTEN_FDS) are used, NOTIFY_SOCKET is told. With --mlock both models are in memory
-while one takes the other's place.
-The log is on standard error; RUST_LOG sets its level (default: info).";
+SIGHUP reads model and documents again; a model file that is replaced is
+noticed without it. SIGTERM stops after what is being answered. Sockets of
+systemd (LISTEN_FDS) are used, NOTIFY_SOCKET is told. With --mlock both models
+are in memory while one takes the other's place. The log is on standard error;
+RUST_LOG sets its level (default: info).";
 
 /// Arguments of `edgeqa serve`.
 #[derive(Debug, Args)]
