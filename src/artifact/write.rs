@@ -59,7 +59,7 @@ pub fn write(target: &Path, metadata: &Metadata, data: &TensorData) -> Result<Pe
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     let written = write_all(&mut writer, &header, &tensors);
     drop(writer);
-    written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", file.path()))?;
+    written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", target))?;
     Ok(Pending { file, target: target.to_owned() })
 }
 
