@@ -1,5 +1,21 @@
 //! Extractive question answering on small machines: a memory-mapped int8 DeBERTa, run by tract.
 //!
+//! ```
+//! use std::path::Path;
+//!
+//! use edgeqa::qa::{AskOptions, Reader};
+//!
+//! let reader = Reader::open(Path::new("models/demo/model.safetensors"))?;
+//! let text = "Jonas Ekdahl kept the light until 1968, when it was automated.";
+//! let answer = reader.ask("Who kept the light?", text, &AskOptions::default())?;
+//! assert_eq!(answer.text, "Jonas Ekdahl");
+//! assert_eq!(answer.bytes, Some(0..12));
+//! # Ok::<(), edgeqa::qa::QaError>(())
+//! ```
+//!
+//! [`qa`], [`documents`], [`artifact`] and [`eval`] are what other programs may use; the rest is public for edgeqa's own programs, tests and
+//! benchmarks. Before 1.0, any of it may change from one version to the next.
+//!
 //! The modules, in the order the data flow:
 //!
 //! - [`config`]: the shapes of a model
@@ -7,15 +23,6 @@
 //! - [`kernels`]: int8 arithmetic and the `f32` parts, knowing neither tract nor files
 //! - [`ops`]: the tract operators made of them
 //! - [`model`]: artifact to tract graph to logits
-//! - [`errors`]: errors in one line
-//! - [`threads`]: who computes
-//! - [`memory`]: what a process costs, and limits
-//! - [`replace`](mod@replace): files that are replaced whole
-//! - [`checksum`]: checksums of files
-//! - [`stats`]: quantiles and means
-//! - [`numbers`]: numbers as people write them
-//! - [`progress`]: progress bars
-//! - [`guard`]: calls of libraries that may panic on foreign data
 //! - [`vocabulary`]: pieces of text and their ids, compiled for searching in a map
 //! - [`tokenizer`]: text to token ids and byte offsets
 //! - [`qa`]: questions and texts to answers
@@ -23,6 +30,18 @@
 //! - [`eval`]: answers to figures: SQuAD files and their official scorer
 //! - [`bench`](mod@bench): how fast a machine answers, and what that takes
 //! - [`serve`]: answers for programs and for a page on a screen
+//!
+//! Helpers of these:
+//!
+//! - [`threads`]: who computes
+//! - [`memory`]: what a process costs, and limits
+//! - [`errors`]: errors in one line
+//! - [`replace`](mod@replace): files that are replaced whole
+//! - [`checksum`]: checksums of files
+//! - [`stats`]: quantiles and means
+//! - [`numbers`]: numbers as people write them
+//! - [`progress`]: progress bars
+//! - [`guard`]: calls of libraries that may panic on foreign data
 
 pub mod artifact;
 pub mod bench;
