@@ -23,7 +23,8 @@ pub struct Args {
     #[arg(required_unless_present = "hub", conflicts_with = "hub")]
     pub input: Option<PathBuf>,
 
-    /// Fetch the model from this hub repository instead (cached and resumable; HF_ENDPOINT, HF_HOME and HF_TOKEN are honoured)
+    /// Fetch the model from this hub repository instead (cached and resumable; HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and
+    /// HF_TOKEN are honoured)
     #[arg(long, value_name = "OWNER/NAME")]
     pub hub: Option<String>,
 
@@ -52,7 +53,7 @@ pub struct Args {
     pub null_threshold: Option<f32>,
 
     /// UTF-8 text to calibrate with: paragraphs, separated by empty lines; a paragraph of one line that ends with a question mark is a
-    /// question about the text before it [default: a text that comes with the tool]
+    /// question about the text before it; at least 500 tokens, questions included [default: a text that comes with the tool]
     #[arg(long, value_name = "TEXTS")]
     pub calibrate: Option<PathBuf>,
 
@@ -73,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub squad: Option<PathBuf>,
 
-    /// The accuracy gate: smallest F1 of int8, as a share of that of fp32
+    /// The accuracy gate: smallest F1 of int8, as a share of that of fp32, not in percent
     #[arg(long, value_name = "R", requires = "squad", default_value_t = 0.999, value_parser = ratio)]
     pub min_f1_ratio: f64,
 
@@ -116,7 +117,7 @@ Examples:
       --revision 04e561b801dc5648425c985d639e3bbfff268469 \\
       --license cc-by-4.0 --out model.safetensors
   edgeqa-quantize exports/model.onnx --out model.safetensors
-  edgeqa-quantize my-fine-tuned-model/ --out model.safetensors --null-threshold=-1.5
+  edgeqa-quantize my-model/ --out model.safetensors --null-threshold=-1.5
   edgeqa-quantize my-fine-tuned-model/ --squad dev-v2.0.json \\
       --min-f1-ratio 0.998 --calibrate manual.txt";
 
@@ -134,9 +135,9 @@ Examples:
   edgeqa-quantize compare --fp32 my-model/ --int8 model.safetensors \\
       --squad dev-v2.0.json --limit 1000 --min-f1-ratio 0.99
 
-Both sides get the same tokens, windows, decoder and threshold: those of the int8
-model. The logits of fp32 are kept and used again for the same model and questions,
-whatever the threshold.
+Both sides get the same tokens, windows, decoder and threshold: those of the
+int8 model. The logits of fp32 are kept and used again for the same model and
+questions, whatever the threshold.
 
 The exit code is 1 if --min-f1-ratio is not reached, or if there is no result.";
 
@@ -204,7 +205,7 @@ pub struct CompareArgs {
 
 fn ratio(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
-        _ => Err("not a number above 0, such as 0.99".into()),
+        Ok(value) if value > 0.0 && value < 2.0 => Ok(value),
+        _ => Err("not a number above 0 and below 2; give a share, such as 0.99".into()),
     }
 }

@@ -9,10 +9,10 @@
 //!
 //! # Cache
 //!
-//! The cache is the one that the hub's other clients share (`HF_HOME`, else
-//! `~/.cache/huggingface`). A file that is in the cache is not transferred again, also when it got
+//! The cache is the one that the hub's other clients share (`HF_HUB_CACHE`, else `hub` in `HF_HOME`,
+//! else in `~/.cache/huggingface`). A file that is in the cache is not transferred again, also when it got
 //! there for another revision. A revision that is a full commit sha needs no network at all once
-//! its `model.safetensors` is there. Branches and tags are looked up on the hub each time; when the
+//! its `model.safetensors` is there and whole. Branches and tags are looked up on the hub each time; when the
 //! hub cannot be reached, the commit they stood for last is used, with a warning in the log. The
 //! same holds for commits of ONNX-only repos, since the cache does not tell whether the repo has
 //! better weights.
@@ -23,6 +23,9 @@
 //! call or a later one, asks for the rest only. A partial file that cannot be continued is thrown
 //! away and fetched from the start, once per attempt.
 //!
+//! A server that answers 429 or 5xx for a file counts as a transfer that broke. If it says with `Retry-After` for how many seconds it
+//! wants to be left alone, it is, for a minute at most.
+//!
 //! A connection must be made within 30 seconds, and an answer begin within
 //! [`HubOptions::answer_timeout`]. A transfer is given up if nothing more comes for that long.
 //!
@@ -32,7 +35,9 @@
 //! file list (`lfs.sha256`) and as ETag of the file. What arrives is hashed and compared before it
 //! gets its name in the cache; a file that differs is removed. Small files have no SHA-256: for
 //! them, and for servers that announce none, the length is compared where one is announced, and no
-//! more than that is taken. Files that are in the cache's snapshot already are trusted.
+//! more than that is taken. Files that are in the cache already are compared in the same way, and fetched
+//! again if they differ; where there is no list to compare with, the weights are hashed if they are named after
+//! their SHA-256.
 //!
 //! # Token
 //!
@@ -69,13 +74,14 @@ pub const DEFAULT_REVISION: &str = "main";
 pub struct HubOptions {
     /// The hub's address; `None` stands for `HF_ENDPOINT`, else for the public hub.
     pub endpoint: Option<String>,
-    /// The hub cache; `None` stands for `$HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+    /// The hub cache; `None` stands for `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`.
     pub cache_dir: Option<PathBuf>,
-    /// The access token; `None` stands for `HF_TOKEN`, else for the token file beside the cache.
+    /// The access token; `None` stands for `HF_TOKEN`, else for the token file in `$HF_HOME`, else in `~/.cache/huggingface`, or beside
+    /// `cache_dir`.
     pub token: Option<String>,
     /// Whether to show a progress bar; it goes to stderr, and only if that is a terminal.
     pub progress: bool,
-    /// How often a file whose transfer broke is continued before giving up.
+    /// How often a file whose transfer broke is tried again before giving up.
     pub retries: u32,
     /// How long a server may take to begin an answer, to send all of the file list, and from one part of a file to the next.
     pub answer_timeout: Duration,
@@ -169,7 +175,7 @@ pub fn download(repo: &str, revision: Option<&str>, options: &HubOptions) -> Res
     let pinned = listing::is_commit(revision);
     if pinned
         && let Some(found) = cached(&session, revision)
-        && matches!(found.weights, Weights::Safetensors(_))
+        && matches!(&found.weights, Weights::Safetensors(path) if store::is_named_rightly(path))
     {
         return Ok(found);
     }
@@ -250,9 +256,8 @@ fn cached(session: &Session, commit: &str) -> Option<Downloaded> {
 /// Whether `error` says nothing about the repo, so that a cached commit is as good as before.
 fn may_use_cache(error: &HubError) -> bool {
     match error {
-        HubError::Network { .. } | HubError::NotCached { .. } => true,
-        HubError::HttpStatus { status, .. } => *status == 429 || *status >= 500,
-        _ => false,
+        HubError::NotCached { .. } => true,
+        error => error.is_passing(),
     }
 }
 

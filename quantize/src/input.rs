@@ -1,7 +1,8 @@
 //! The files that a model is read from.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -35,24 +36,6 @@ impl Input {
     /// If a file is missing, or the weights are no original; the message says which and what can be done.
     pub fn local(path: &Path, config: Option<PathBuf>, tokenizer: Option<PathBuf>) -> anyhow::Result<Self> {
         let weights = weights_file(path)?;
-        if !is_onnx(&weights) {
-            match Artifact::open(&weights) {
-                Err(ArtifactError::NotSafetensors(problem)) => bail!(
-                    "{} is no model: it is not called .onnx, and is no safetensors file ({problem}); give an ONNX export, or a folder \
-                     with model.safetensors",
-                    weights.display()
-                ),
-                // Faults of any safetensors file; what is read next says more of them.
-                Err(
-                    ArtifactError::NotEdgeqa
-                    | ArtifactError::Io { .. }
-                    | ArtifactError::HeaderLength { .. }
-                    | ArtifactError::Truncated { .. }
-                    | ArtifactError::Overlong { .. },
-                ) => {}
-                _ => bail!("{} is an edgeqa model already; give the original that it was made from", weights.display()),
-            }
-        }
         let input = Self {
             config: config.unwrap_or_else(|| beside(&weights, "config.json")),
             tokenizer: tokenizer.unwrap_or_else(|| beside(&weights, "tokenizer.json")),
@@ -65,6 +48,7 @@ impl Input {
                 "{} does not exist; put it beside the weights or name it with {option}",
                 file.display()
             );
+            refuse_pointer(file)?;
         }
         Ok(input)
     }
@@ -88,11 +72,49 @@ impl Input {
 /// The weights that `path` names: itself, or a file in this folder.
 ///
 /// # Errors
-/// If there are none that can be read; the message says what can be done.
+/// If there are none that can be read, or they are no original; the message says what can be done.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
     let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
     ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
+    refuse_pointer(&weights)?;
+    if !is_onnx(&weights) {
+        refuse_no_original(&weights)?;
+    }
     Ok(weights)
+}
+
+/// Refuses what is no safetensors file, not all of one, or one that this tool has made.
+fn refuse_no_original(weights: &Path) -> anyhow::Result<()> {
+    let name = weights.display();
+    match Artifact::open(weights) {
+        // Faults of any safetensors file; what is read next says more of the last.
+        Err(ArtifactError::NotEdgeqa | ArtifactError::Io { .. } | ArtifactError::HeaderLength { .. }) => Ok(()),
+        Err(ArtifactError::NotSafetensors(problem)) => bail!(
+            "{name} is no model: it is not called .onnx, and is no safetensors file ({problem}); give an ONNX export, or a folder with \
+             model.safetensors; if it is one of these, copy or download it again"
+        ),
+        Err(error @ (ArtifactError::Truncated { .. } | ArtifactError::Overlong { .. })) => {
+            Err(error).with_context(|| format!("{name} is damaged"))
+        }
+        _ => bail!("{name} is an edgeqa model already; give the original that it was made from"),
+    }
+}
+
+/// Refuses what Git leaves in the place of a file that it keeps elsewhere.
+///
+/// # Errors
+/// If `path` is such a text, or cannot be read.
+pub(crate) fn refuse_pointer(path: &Path) -> anyhow::Result<()> {
+    const POINTER: &[u8] = b"version https://git-lfs";
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(POINTER.len() as u64).read_to_end(&mut start));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        start != POINTER,
+        "{} is a Git LFS pointer, not the file that it stands for; get that with `git lfs pull`, or download it",
+        path.display()
+    );
+    Ok(())
 }
 
 /// The file `name` that belongs to `weights`.

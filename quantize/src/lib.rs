@@ -18,7 +18,7 @@
 //! - [`convert`]: all of it in order, with a summary
 //! - [`compare`]: the answers of the int8 model against those of the fp32 one, question by question
 //!
-//! Beside the flow, [`parallel`] does independent jobs on all cores.
+//! Beside the flow, [`parallel`] does independent jobs on all cores, and [`interrupt`] sees to what a signal leaves behind.
 
 pub mod calibrate;
 pub mod checkpoint;
@@ -30,6 +30,7 @@ pub mod gate;
 pub mod hub;
 pub mod import;
 pub mod input;
+pub mod interrupt;
 pub mod linear;
 pub mod noise;
 pub mod original;

@@ -11,9 +11,9 @@ use args::{Args, Command};
 use clap::Parser;
 use edgeqa::errors::one_line;
 use edgeqa_quantize::compare::cache;
-use edgeqa_quantize::convert::{CalibrationText, Input, Options, Summary, check_target, convert};
+use edgeqa_quantize::convert::{CalibrationText, Input, Options, Prepared, Summary};
 use edgeqa_quantize::gate::Gate;
-use edgeqa_quantize::hub;
+use edgeqa_quantize::{hub, interrupt};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -35,13 +35,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<Summary> {
-    // Before anything is fetched.
-    check_target(&args.out)?;
-    let input = match (&args.hub, &args.input) {
-        (Some(repo), _) => Input::downloaded(hub::download(repo, Some(&args.revision), &hub::HubOptions::default())?),
-        (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,
-        (None, None) => anyhow::bail!("nothing to convert; see --help"),
-    };
     let options = Options {
         license: args.license.clone(),
         null_threshold: args.null_threshold,
@@ -63,8 +56,16 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
         }),
         dry_run: args.dry_run,
     };
+    // Before anything is fetched.
+    let prepared = Prepared::new(&args.out, &options)?;
+    let input = match (&args.hub, &args.input) {
+        (Some(repo), _) => Input::downloaded(hub::download(repo, Some(&args.revision), &hub::HubOptions::default())?),
+        (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,
+        (None, None) => anyhow::bail!("nothing to convert; see --help"),
+    };
+    interrupt::watch()?;
     let progress = report::Progress::new();
-    let summary = convert(&input, &args.out, &options, |stage, done, all| progress.stage(stage, done, all));
+    let summary = prepared.convert(&input, |stage, done, all| progress.stage(stage, done, all));
     progress.finish();
     summary
 }

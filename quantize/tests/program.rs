@@ -60,6 +60,8 @@ fn failures_exit_1_and_say_what_to_do() {
     };
     let nowhere = temp.path().join("no/such/folder/model.safetensors");
     fails(&mut convert("ts4-op17/model.onnx", &nowhere), &["no/such/folder does not exist", "--out"]);
+    let folder_to_be = temp.path().join("m2/");
+    fails(&mut convert("no-such-file.onnx", &folder_to_be), &["m2/ names a folder that does not exist", "--out"]);
     fails(&mut convert("no-such-file.onnx", &out), &["no-such-file.onnx", "no such file"]);
     fails(&mut convert("cfg-conv3/model.onnx", &out), &["config.json", "conv_kernel_size is 3"]);
     fails(program().arg(fixtures().join("ts4-op17")).arg("--out").arg(&out), &["tokenizer.json", "--tokenizer"]);
@@ -75,7 +77,66 @@ fn failures_exit_1_and_say_what_to_do() {
     fails(program().arg(&folder).arg("--out").arg(&out), &["word embeddings", "101 x 36", "120 x 32"]);
     std::fs::copy(fixtures().join("base-hf/model.safetensors"), folder.join("model.safetensors")).expect("copy");
     std::fs::write(folder.join("tokenizer.json"), "{}").expect("write");
-    fails(program().arg(&folder).arg("--out").arg(&out), &["tokenizer.json"]);
+    let output = program().arg(&folder).arg("--out").arg(&out).output().expect("runs");
+    let (error, file) = (stderr(&output), folder.join("tokenizer.json"));
+    let begin = format!("edgeqa-quantize: error: {} is no tokenizer that edgeqa can use: ", file.display());
+    let end = "; give the tokenizer.json that was saved with the model (--tokenizer)\n";
+    assert!(error.starts_with(&begin) && error.ends_with(end) && !error.contains("convert the model again"), "{error}");
+}
+
+/// What Git leaves where it keeps the file itself elsewhere, and files that are not all there.
+#[test]
+fn pointers_and_parts_of_files_are_named_as_such() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("out.safetensors");
+    let (config, tokenizer) = (fixtures().join("base-hf/config.json"), fixtures().join("tokenizer.json"));
+    let (safetensors, onnx) = (fixtures().join("base-hf/model.safetensors"), fixtures().join("ts4-op17/model.onnx"));
+    let external = fixtures().join("ts4-op17-external");
+    let error_of = |files: &[(&str, &[u8])]| {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).expect("write");
+        }
+        let output = program().arg(folder.path()).arg("--out").arg(&out).output().expect("runs");
+        assert_eq!((output.status.code(), out.exists()), (Some(1), false), "{}", stderr(&output));
+        stderr(&output).trim_end().to_owned()
+    };
+    let read = |path: &Path| std::fs::read(path).expect("a fixture");
+    let (config, tokenizer, safetensors, onnx) = (read(&config), read(&tokenizer), read(&safetensors), read(&onnx));
+    let files =
+        |weights: &'static str| [("config.json", &config[..]), ("tokenizer.json", &tokenizer), (weights, &safetensors)];
+    let replaced = |weights, name: &str, bytes| {
+        error_of(&files(weights).map(|(file, content)| (file, if file == name { bytes } else { content })))
+    };
+
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    for (weights, name) in [
+        ("model.safetensors", "model.safetensors"),
+        ("model.onnx", "model.onnx"),
+        ("model.safetensors", "tokenizer.json"),
+        ("model.safetensors", "config.json"),
+    ] {
+        let error = replaced(weights, name, &pointer[..]);
+        let words = [&format!("{name} is a Git LFS pointer"), "`git lfs pull`"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let mut names = std::fs::read_dir(&external).expect("a fixture").map(|file| file.expect("a file").file_name());
+    let data = names.find_map(|name| name.into_string().ok().filter(|name| name.contains("data"))).expect("data");
+    let graph = read(&external.join("model.onnx"));
+    let error = error_of(&[
+        ("config.json", &read(&external.join("config.json"))),
+        ("tokenizer.json", &tokenizer),
+        ("model.onnx", &graph),
+        (&data, pointer),
+    ]);
+    assert!(error.contains(&format!("{data} is a Git LFS pointer")), "{error}");
+
+    for (weights, whole) in [("model.safetensors", &safetensors), ("model.onnx", &onnx)] {
+        for length in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
+            let error = replaced(weights, weights, &whole[..length]);
+            assert!(error.contains(weights) && error.ends_with("copy or download it again"), "{length}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -106,6 +167,8 @@ fn a_calibration_text_is_read_named_and_counts() {
         ("empty.txt", &b""[..], "holds no text to calibrate with"),
         ("blank.txt", b" \n\n", "holds no text to calibrate with"),
         ("latin.txt", b"caf\xe9 au lait", "iconv -f WINDOWS-1252"),
+        ("tiny.txt", b"hi\n", "tokens to calibrate with, but int8 loses accuracy with fewer than 500"),
+        ("short.txt", b"hi\n", "give a longer text, or leave --calibrate out"),
     ] {
         let output = calibrate(name, text);
         let error = stderr(&output);
@@ -130,6 +193,10 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
     );
     let output = convert("no-such-file.onnx", &out).stderr(full()).output().expect("runs");
     assert_eq!(output.status.code(), Some(1));
+    // A pipe, by a name that leads to none.
+    let output = convert("ts4-op17/model.onnx", Path::new("/dev/stdout")).output().expect("runs");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/dev/stdout is neither a file nor a folder"), "{}", stderr(&output));
 }
 
 #[test]
@@ -140,7 +207,72 @@ fn wrong_usage_exits_2() {
         let output = program().args(arguments).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
     }
-    assert_eq!(program().arg("--help").output().expect("runs").status.code(), Some(0));
+    let compare = ["compare", "--fp32", "a", "--int8", "b", "--squad", "c"];
+    for (ratio, is_share) in [("99", false), ("2", false), ("0", false), ("nan", false), ("1.5", true)] {
+        for arguments in [&["a.onnx", "--squad", "c"][..], &compare] {
+            let output = program().args(arguments).args(["--min-f1-ratio", ratio]).output().expect("runs");
+            assert_eq!(output.status.code(), Some(if is_share { 1 } else { 2 }), "{}", stderr(&output));
+            assert_eq!(stderr(&output).contains("a share, such as 0.99"), !is_share, "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn help_shows_examples_as_they_are_typed_and_the_least_text_to_calibrate_with() {
+    let help = |command: &[&str], columns: &str| {
+        let output = program().args(command).arg("--help").env("COLUMNS", columns).output().expect("runs");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for command in [&[][..], &["compare"]] {
+        let examples = |columns| {
+            let text = help(command, columns);
+            text[text.find("Examples:\n").expect("examples")..].to_owned()
+        };
+        assert_eq!(examples("80"), examples("1000"), "{command:?}");
+    }
+    let text = help(&[], "1000").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("at least 500 tokens"), "{text}");
+}
+
+/// A signal to end leaves nothing beside the artifact's place, and ends the program as signals do.
+#[cfg(unix)]
+#[test]
+fn signals_leave_no_temporary_file() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let temp = tempfile::tempdir().expect("temporary folder");
+    // So many questions that the gate takes long.
+    let question =
+        |i: usize| serde_json::json!({"id": i.to_string(), "question": "who kept the light?", "answers": []});
+    let questions: Vec<_> = (0..20_000).map(question).collect();
+    let paragraph =
+        serde_json::json!({"context": "ada kept the light on the rock, and a log of ships.", "qas": questions});
+    let squad = temp.path().join("squad.json");
+    std::fs::write(&squad, serde_json::json!({"data": [{"paragraphs": [paragraph]}]}).to_string()).expect("write");
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let folder = temp.path().join(name);
+        std::fs::create_dir(&folder).expect("folder");
+        let files = || std::fs::read_dir(&folder).expect("folder").count();
+        let mut child = convert("ts4-op17/model.onnx", &folder.join("model.safetensors"))
+            .args(["--no-calibration", "--no-cache", "--squad"])
+            .arg(&squad)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("runs");
+        // What is tried first is there for a moment only.
+        let mut seen = 0;
+        while seen < 20 {
+            assert_eq!(child.try_wait().expect("its state"), None, "ended before the signal");
+            seen = if files() == 1 { seen + 1 } else { 0 };
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().expect("a shell");
+        assert!(sent.success());
+        let ended = child.wait().expect("ends");
+        assert_eq!((ended.signal(), files()), (Some(number), 0), "{ended}");
+    }
 }
 
 /// A kill at any moment leaves the old file or the complete new one under the name of the artifact.

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use edgeqa::artifact::schema;
 use edgeqa::model::graph::Taps;
 use edgeqa::model::{ModelWeights, Session};
-use edgeqa::tokenizer::{QaTokenizer, Window};
+use edgeqa::tokenizer::Window;
 
-use super::Texts;
 use crate::parallel;
 
 /// Every so many tokens, one is kept to judge by and not used to fit.
@@ -35,23 +34,19 @@ pub struct Calibration {
     pub inputs: BTreeMap<String, Inputs>,
     /// The sequences.
     pub windows: Vec<Window>,
-    /// Where the text comes from.
-    pub source: String,
 }
 
 impl Calibration {
-    /// Runs the fp32 model over `texts`. `step` is called with the finished and all sequences.
+    /// Runs the fp32 model over `windows`. `step` is called with the finished and all sequences.
     ///
     /// # Errors
-    /// If the text cannot be tokenized or the model fails on it.
+    /// If the model fails on one of them.
     pub fn collect(
         float: &ModelWeights,
-        tokenizer: &QaTokenizer,
-        texts: &Texts,
+        windows: Vec<Window>,
         mut step: impl FnMut(usize, usize),
     ) -> anyhow::Result<Self> {
         let config = &float.config;
-        let windows = texts.windows(tokenizer, config.max_positions)?;
         let specs: Vec<_> = (0..config.num_layers).flat_map(|layer| schema::linears(config, layer)).collect();
         let mut inputs: Vec<Inputs> = specs.iter().map(|spec| Inputs::new(spec.shape.k)).collect();
         let session = Session::with_taps(float, Taps::LinearInputs)?;
@@ -64,7 +59,7 @@ impl Calibration {
             parallel::for_each(jobs, |(inputs, x)| inputs.add(x, first_token));
         }
         let inputs = specs.into_iter().map(|spec| spec.name).zip(inputs).collect();
-        Ok(Self { inputs, windows, source: texts.name.clone() })
+        Ok(Self { inputs, windows })
     }
 
     /// Tokens of all sequences.

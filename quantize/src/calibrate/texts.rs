@@ -20,6 +20,9 @@ pub struct Texts {
 /// Sequences used at most: beyond these, more text changes the statistics little and costs time.
 const MAX_WINDOWS: usize = 256;
 
+/// Tokens that a text to calibrate with must give: of fewer, what is fitted to them fits nothing else.
+const MIN_TOKENS: usize = 500;
+
 /// Tokens of a piece of a passage, special tokens included.
 const PIECE: usize = 32;
 
@@ -41,6 +44,22 @@ impl Texts {
         let pairs = pairs(text.strip_prefix('\u{feff}').unwrap_or(&text));
         ensure!(!pairs.is_empty(), "{name} holds no text to calibrate with");
         Ok(Self { name, pairs })
+    }
+
+    /// The [`windows`](Texts::windows) to calibrate with.
+    ///
+    /// # Errors
+    /// If there are too few tokens to calibrate with, or the tokenizer fails.
+    pub fn calibration_windows(&self, tokenizer: &QaTokenizer, max_positions: usize) -> anyhow::Result<Vec<Window>> {
+        let windows = self.windows(tokenizer, max_positions)?;
+        let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
+        ensure!(
+            tokens >= MIN_TOKENS,
+            "{} gives {tokens} tokens to calibrate with, but int8 loses accuracy with fewer than {MIN_TOKENS}; give a longer text, or \
+             leave --calibrate out",
+            self.name
+        );
+        Ok(windows)
     }
 
     /// The sequences for the model, at most 256, evenly spread over the text: passages as they are for every other question, and in

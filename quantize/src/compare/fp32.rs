@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::import::{self, onnx::OnnxModel};
-use crate::input::{beside, by_name, checksums, files, is_onnx, weights_file};
+use crate::input::{beside, by_name, checksums, files, is_onnx, refuse_pointer, weights_file};
 use crate::original::Original;
 
 /// What runs the fp32 model.
@@ -53,7 +53,7 @@ impl Fp32 {
     /// always are.
     ///
     /// # Errors
-    /// If a file is missing or is not supported.
+    /// If a file is missing, is no original, or is not supported.
     pub fn open(path: &Path, config: Option<&Path>, imported: bool) -> anyhow::Result<Self> {
         let weights = weights_file(path)?;
         let config_file = config.map_or_else(|| beside(&weights, "config.json"), Path::to_owned);
@@ -62,6 +62,7 @@ impl Fp32 {
             "{} does not exist; put it beside the weights or name it with --config",
             config_file.display()
         );
+        refuse_pointer(&config_file)?;
         let config = SourceConfig::read(&config_file)?;
         let graph = if is_onnx(&weights) { Some(import::onnx::read(&weights)?) } else { None };
         let sha256 = by_name(&checksums(&files(&weights, &config_file, None, graph.as_ref()))?);

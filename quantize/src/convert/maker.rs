@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::ensure;
-use edgeqa::artifact::write::{Pending, write};
 use edgeqa::artifact::{Artifact, Metadata};
 use edgeqa::model::ModelWeights;
 use edgeqa::tokenizer::{QaTokenizer, Window};
@@ -13,6 +12,7 @@ use super::{OnStage, Stage};
 use crate::calibrate::Texts;
 use crate::checkpoint::Checkpoint;
 use crate::gate::Candidate;
+use crate::interrupt::Unnamed;
 use crate::quantize::{self, Int8Linears};
 use crate::sensitivity::{self, Sensitivity};
 use crate::tokens;
@@ -32,7 +32,7 @@ pub(super) struct Maker<'a> {
     pub out: &'a Path,
     pub stage: &'a OnStage<'a>,
     /// The last file that was made.
-    pub pending: Option<Pending>,
+    pub pending: Option<Unnamed>,
     pub sensitivity: Option<Vec<Sensitivity>>,
 }
 
@@ -42,7 +42,7 @@ impl Candidate for Maker<'_> {
     fn make(&mut self, half: &BTreeSet<String>) -> anyhow::Result<Artifact> {
         (self.stage)(Stage::Writing, 0, 0);
         let tensors = quantize::tensors(self.checkpoint, self.tokenizer, self.int8, half)?;
-        let pending = write(self.out, &self.metadata, &tensors)?;
+        let pending = Unnamed::write(self.out, &self.metadata, &tensors)?;
         let artifact = Artifact::open(pending.path())?;
         artifact.verify()?;
         self.prove_tokenizer(&QaTokenizer::from_artifact(&artifact)?)?;

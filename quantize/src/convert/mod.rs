@@ -1,24 +1,25 @@
 //! The whole conversion: import, prove, calibrate, quantise, write, check what was written, publish.
 
 mod maker;
+mod prepared;
 mod stage;
 mod summary;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use edgeqa::artifact::{Metadata, schema};
 use edgeqa::model::{ModelWeights, Session};
-use edgeqa::tokenizer::QaTokenizer;
+use edgeqa::tokenizer::{QaTokenizer, TokenizerError};
 
 use self::maker::Maker;
+pub use self::prepared::Prepared;
 pub(crate) use self::stage::OnStage;
 pub use self::stage::{STAGES, Stage};
 pub use self::summary::{CalibrationSummary, Summary, TokenizerSummary};
-use crate::calibrate::{Calibration, Texts};
+use crate::calibrate::Calibration;
 use crate::compare::fp32::Backend;
 use crate::config::SourceConfig;
 use crate::float;
@@ -28,7 +29,6 @@ use crate::noise;
 use crate::proof;
 use crate::quantize;
 use crate::target;
-pub use crate::target::check as check_target;
 
 pub use crate::input::Input;
 
@@ -83,19 +83,23 @@ pub fn convert(
     options: &Options,
     stage: impl FnMut(Stage, usize, usize) + Send,
 ) -> anyhow::Result<Summary> {
-    let stage = Mutex::new(stage);
-    run(input, out, options, &|at, done, all| (stage.lock().unwrap_or_else(PoisonError::into_inner))(at, done, all))
+    Prepared::new(out, options)?.convert(input, stage)
 }
 
-fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> anyhow::Result<Summary> {
-    target::check_inputs(out, input.files(None).iter().map(|file| &file.path).chain(options.inputs()))?;
-    target::check(out)?;
-    let gate = options.gate.as_ref().map(gate::Opened::new).transpose()?;
+fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::Result<Summary> {
+    let Prepared { out, options, gate, texts } = prepared;
+    target::check_inputs(out, input.files(None).iter().map(|file| &file.path))?;
     stage(Stage::Reading, 0, 0);
     let config = SourceConfig::read(&input.config)?;
     check_names(&options.half, &config)?;
     let tokenizer = fs::read_to_string(&input.tokenizer)
         .with_context(|| format!("cannot read {} as UTF-8 text", input.tokenizer.display()))?;
+    let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
+        .map_err(|error| unusable(&input.tokenizer, error))?;
+    let windows = match texts {
+        Some(texts) => Some(texts.calibration_windows(&qa, config.model.max_positions)?),
+        None => None,
+    };
     let (checkpoint, graph) = import(input, &config)?;
     let files = input.files(graph.as_ref());
     target::check_inputs(out, files.iter().map(|file| &file.path))?;
@@ -111,15 +115,8 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
     let source = source(input, &checksums, graph.is_some());
     // A graph for one length cannot run windows of other lengths; its weights can.
     let graph = graph.filter(|_| gate.is_some() && proof.as_ref().is_some_and(|proof| proof.fixed_length.is_none()));
-    let qa = QaTokenizer::from_json(tokenizer.as_bytes(), config.model.vocab_size)
-        .with_context(|| format!("{} cannot be used", input.tokenizer.display()))?;
-    let texts = match &options.calibration {
-        CalibrationText::Own => Some(Texts::own()),
-        CalibrationText::File(path) => Some(Texts::read(path)?),
-        CalibrationText::None => None,
-    };
-    let mut calibration = match &texts {
-        Some(texts) => Some(Calibration::collect(&float, &qa, texts, |d, a| stage(Stage::Calibrating, d, a))?),
+    let mut calibration = match windows {
+        Some(windows) => Some(Calibration::collect(&float, windows, |d, a| stage(Stage::Calibrating, d, a))?),
         None => None,
     };
     let int8 = quantize::linears(&checkpoint, calibration.as_ref(), |d, a| stage(Stage::Quantizing, d, a));
@@ -152,7 +149,7 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         maker.sensitivity()?;
     }
     let mut half = options.half.clone();
-    let (artifact, gated) = match &gate {
+    let (artifact, gated) = match gate {
         None => (maker.make(&half)?, None),
         Some(gate) => {
             let fp32 = gate::Float {
@@ -184,7 +181,7 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         pending.publish()?;
     }
     Ok(Summary {
-        out: out.to_owned(),
+        out: out.to_path_buf(),
         written: !options.dry_run,
         source,
         layers: metadata.config.num_layers,
@@ -208,7 +205,7 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         calibration: calibration.map(|c| CalibrationSummary {
             sequences: c.windows.len(),
             tokens: c.tokens(),
-            source: c.source,
+            source: texts.as_ref().map(|texts| texts.name.clone()).unwrap_or_default(),
             choices: int8.choices,
         }),
         half,
@@ -217,6 +214,17 @@ fn run(input: &Input, out: &Path, options: &Options, stage: &OnStage<'_>) -> any
         accuracy: metadata.accuracy,
         gate: gated,
     })
+}
+
+/// Says what is wrong with the tokenizer that was given.
+fn unusable(file: &Path, error: TokenizerError) -> anyhow::Error {
+    let file = file.display();
+    match error {
+        TokenizerError::Invalid(reason) => anyhow!(
+            "{file} is no tokenizer that edgeqa can use: {reason}; give the tokenizer.json that was saved with the model (--tokenizer)"
+        ),
+        error => anyhow::Error::new(error).context(format!("{file} cannot be used")),
+    }
 }
 
 /// Layers that are to keep half precision must exist.

@@ -1,6 +1,7 @@
 //! What can go wrong between a repo id and the files of a model.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An error of [`download`](super::download).
 ///
@@ -54,7 +55,7 @@ pub enum HubError {
 
     /// There is no place for the cache.
     #[error(
-        "no folder for the hub cache: neither HF_HOME nor a home folder is set; set HF_HOME to a \
+        "no folder for the hub cache: neither HF_HUB_CACHE, HF_HOME nor a home folder is set; set HF_HOME to a \
          writable folder"
     )]
     NoCacheFolder,
@@ -122,11 +123,24 @@ pub enum HubError {
         seconds: f64,
     },
 
-    /// The server answered with another HTTP error.
+    /// The hub lists the file, but whoever has its content does not give it.
     #[error(
-        "{place}: the server answered HTTP {status} for {file}; try again later, or check that \
-         HF_ENDPOINT names a hub"
+        "{place}: the file store {host} refuses {file} (HTTP {status}), which the hub lists; check proxies, then run the same \
+         command again"
     )]
+    StoreRefused {
+        /// Repo, revision and endpoint.
+        place: String,
+        /// The file.
+        file: String,
+        /// The store's address, without the path.
+        host: String,
+        /// The status code.
+        status: u16,
+    },
+
+    /// The server answered with another HTTP error.
+    #[error("{place}: the server answered HTTP {status} for {file}; {}", advice(*status))]
     HttpStatus {
         /// Repo, revision and endpoint.
         place: String,
@@ -134,6 +148,8 @@ pub enum HubError {
         file: String,
         /// The status code.
         status: u16,
+        /// For how long the server wants to be left alone.
+        retry_after: Option<Duration>,
     },
 
     /// The server's answer is not one that a hub gives.
@@ -223,7 +239,7 @@ pub enum HubError {
     /// The cache could not be read or written.
     #[error(
         "{place}: cannot store {file} in the hub cache {}: {source}; check free space and \
-         permissions, or set HF_HOME to another folder", cache.display()
+         permissions, or set HF_HUB_CACHE to another folder", cache.display()
     )]
     Cache {
         /// Repo, revision and endpoint.
@@ -247,4 +263,38 @@ pub enum HubError {
         /// The cache folder.
         cache: PathBuf,
     },
+}
+
+impl HubError {
+    /// Whether the same request may well succeed in a while.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Network { .. } => true,
+            Self::HttpStatus { status, .. } => is_trouble(*status),
+            _ => false,
+        }
+    }
+
+    /// For how long the server wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::HttpStatus { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// Whether the status is that of a server that is asked too much, or fails itself.
+pub(super) fn is_trouble(status: u16) -> bool {
+    status == 429 || status >= 500
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        429 => {
+            "it is asked too often from here: wait some minutes, then run the same command again (a file that was begun is continued)"
+        }
+        500.. => "it is in trouble: run the same command again later (a file that was begun is continued)",
+        _ => "check that HF_ENDPOINT names a hub",
+    }
 }

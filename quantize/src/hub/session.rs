@@ -1,10 +1,12 @@
 //! One repo at one revision: the client, the cache, and what went wrong with them.
 
+use super::error::is_trouble;
 use super::listing::{is_commit, printable};
 use super::{HubError, HubOptions, store};
 use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -56,7 +58,7 @@ pub(super) fn env_text(options: &HubOptions, name: &str) -> Option<String> {
 impl Session {
     pub fn new(repo: &str, revision: &str, options: &HubOptions) -> Result<Self, HubError> {
         let cache = store::open_cache(options)?;
-        let token = find_token(options, &cache)?;
+        let token = find_token(options, &store::token_path(options, &cache))?;
         let endpoint = match options.endpoint.clone().or_else(|| env_text(options, "HF_ENDPOINT")) {
             Some(endpoint) => Some(check_endpoint(&endpoint)?),
             None => None,
@@ -164,7 +166,25 @@ impl Session {
                 HubError::MissingFile { place, file: file.to_owned() }
             }
             (404, _) => HubError::RepoNotFound { place },
-            _ => HubError::HttpStatus { place, file: file.to_owned(), status },
+            _ => {
+                let seconds = header(headers, "retry-after").and_then(|text| text.trim().parse().ok());
+                let retry_after = seconds.map(Duration::from_secs);
+                HubError::HttpStatus { place, file: file.to_owned(), status, retry_after }
+            }
+        }
+    }
+
+    /// Who has the content of `file`, at `address`, does not give it, though the hub lists it.
+    pub fn content_error(&self, file: &str, address: &Uri, status: u16, headers: &HeaderMap) -> HubError {
+        if is_trouble(status) {
+            return self.status_error(file, status, headers);
+        }
+        let host = address.authority().map_or("", |authority| authority.as_str());
+        HubError::StoreRefused {
+            place: self.place.clone(),
+            file: file.to_owned(),
+            host: printable(host.rsplit('@').next().unwrap_or(host), 200),
+            status,
         }
     }
 
@@ -226,11 +246,12 @@ impl Session {
 }
 
 /// The access token, if there is one, as it can be sent, and where it is from.
-fn find_token(options: &HubOptions, cache: &Cache) -> Result<Option<(String, String)>, HubError> {
+fn find_token(options: &HubOptions, file: &Path) -> Result<Option<(String, String)>, HubError> {
     let given = options.token.clone().map(|token| (token, "HubOptions::token".to_owned()));
-    let found = given
-        .or_else(|| Some((env_text(options, "HF_TOKEN")?, "HF_TOKEN".to_owned())))
-        .or_else(|| Some((cache.token()?, cache.token_path().display().to_string())));
+    let found = given.or_else(|| Some((env_text(options, "HF_TOKEN")?, "HF_TOKEN".to_owned()))).or_else(|| {
+        let text = fs::read_to_string(file).ok()?;
+        Some((text.trim().to_owned(), file.display().to_string())).filter(|(token, _)| !token.is_empty())
+    });
     match found {
         Some((token, origin)) if !token.bytes().all(|b| b.is_ascii_graphic()) => Err(HubError::InvalidToken { origin }),
         found => Ok(found),

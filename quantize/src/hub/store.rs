@@ -1,6 +1,6 @@
 //! The hub cache's folder and the files in it.
 
-use super::listing::FileEntry;
+use super::listing::{FileEntry, is_lower_hex};
 use super::session::env_text;
 use super::{HubError, HubOptions};
 use edgeqa::checksum;
@@ -15,14 +15,27 @@ pub(super) fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
     if let Some(dir) = &options.cache_dir {
         return Ok(Cache::new(dir.clone()));
     }
-    if env_text(options, "HF_HOME").is_some() {
-        return Ok(Cache::from_env());
+    if let Some(dir) = env_text(options, "HF_HUB_CACHE") {
+        return Ok(Cache::new(dir.into()));
     }
-    // The default needs a home folder.
-    match std::env::home_dir() {
-        Some(home) if !home.as_os_str().is_empty() => Ok(Cache::default()),
-        _ => Err(HubError::NoCacheFolder),
+    Ok(Cache::new(home(options).ok_or(HubError::NoCacheFolder)?.join("hub")))
+}
+
+/// The file that `hf auth login` leaves the token in.
+pub(super) fn token_path(options: &HubOptions, cache: &Cache) -> PathBuf {
+    match home(options) {
+        Some(home) if options.cache_dir.is_none() => home.join("token"),
+        _ => cache.token_path(),
     }
+}
+
+/// The folder of the hub's clients.
+fn home(options: &HubOptions) -> Option<PathBuf> {
+    if let Some(home) = env_text(options, "HF_HOME") {
+        return Some(home.into());
+    }
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty())?;
+    Some(home.join(".cache").join("huggingface"))
 }
 
 /// The ETag becomes a file name in the cache, with its own endings beside it.
@@ -66,6 +79,18 @@ pub(super) fn keep_part(part: &Path, size: Option<u64>) -> io::Result<u64> {
         return Ok(0);
     }
     Ok(length)
+}
+
+/// Whether the file is there and is the one that is announced.
+pub(super) fn is_sound(path: &Path, expected: &FileEntry) -> bool {
+    path.is_file() && matches!(difference(path, expected), Ok(None))
+}
+
+/// Whether the file has the SHA-256 that its blob is named after, if it is.
+pub(super) fn is_named_rightly(path: &Path) -> bool {
+    let blob = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = blob.file_name().and_then(|name| name.to_str()).filter(|name| is_lower_hex(name, 64));
+    name.is_none_or(|name| checksum::of_file(&blob).is_ok_and(|(_, found)| found == name))
 }
 
 /// Removes a file or a link, if it is there.

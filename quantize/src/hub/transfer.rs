@@ -18,7 +18,10 @@ const MAX_INFO_BYTES: u64 = 16 << 20;
 const MAX_FILE_BYTES: u64 = 16 << 30;
 const MAX_RELATIVE_REDIRECTS: usize = 5;
 const MAX_STORE_REDIRECTS: u32 = 10;
+/// Before the first new attempt; twice as long before each after it.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause that a server may ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the hub announces about a file in the headers of its answer.
 struct Announced {
@@ -82,10 +85,11 @@ impl Session {
         request.call().map_err(|error| self.request_error(INFO, &error))
     }
 
-    /// Returns the path of a file in the snapshot of `commit`, transferring it if it is not there.
+    /// Returns the path of a file in the snapshot of `commit`, transferring it if it is not there or is not the one
+    /// that is listed.
     pub fn fetch(&self, commit: &str, entry: &FileEntry) -> Result<PathBuf, HubError> {
         let pointer = self.snapshot(commit).join(&entry.name);
-        if pointer.is_file() {
+        if store::is_sound(&pointer, entry) {
             return Ok(pointer);
         }
         let (mut broken, mut restarted) = (0, false);
@@ -103,9 +107,11 @@ impl Session {
                     log::warn!("{}: {detail}; starting it anew", entry.name);
                     restarted = true;
                 }
-                Err(error @ HubError::Network { .. }) if broken < self.retries => {
+                Err(error) if error.is_passing() && broken < self.retries => {
+                    let pause = pause(broken, error.retry_after());
                     log::warn!("{error}");
-                    std::thread::sleep(RETRY_PAUSE * 2_u32.pow(broken.min(4)));
+                    log::warn!("{}: trying again in {:.1} s", entry.name, pause.as_secs_f64());
+                    std::thread::sleep(pause);
                     broken += 1;
                 }
                 Err(error) => return Err(error),
@@ -125,7 +131,7 @@ impl Session {
         let blob = self.cache_at(commit).blob_path(&announced.etag);
         let _lock = store::lock(&blob).map_err(in_cache)?.ok_or_else(|| self.locked(&entry.name, &blob))?;
         // Another process may have been faster.
-        if pointer.is_file() {
+        if store::is_sound(pointer, &expected) {
             return Ok(Outcome::Good);
         }
         if blob.is_file() {
@@ -183,7 +189,9 @@ impl Session {
             StatusCode::RANGE_NOT_SATISFIABLE if begun > 0 => {
                 return Ok(Some(format!("the server has nothing after its first {begun} bytes")));
             }
-            status => return Err(self.status_error(file, status.as_u16(), answer.headers())),
+            status => {
+                return Err(self.content_error(file, &announced.content, status.as_u16(), answer.headers()));
+            }
         };
         let size = expected.size.or(size_of_range(answer.headers()));
         let in_cache = |source| self.cache_error(file, source);
@@ -268,6 +276,12 @@ impl Session {
     }
 }
 
+/// How long to wait after `broken` attempts and one more, the last of which was answered with a wish.
+fn pause(broken: u32, wish: Option<Duration>) -> Duration {
+    let own = RETRY_PAUSE * 2_u32.pow(broken.min(4));
+    wish.map_or(own, |wish| wish.clamp(own, MAX_PAUSE))
+}
+
 /// The length of a file of which a range was sent.
 fn size_of_range(headers: &HeaderMap) -> Option<u64> {
     header(headers, "content-range")?.rsplit('/').next()?.parse().ok()
@@ -276,4 +290,17 @@ fn size_of_range(headers: &HeaderMap) -> Option<u64> {
 /// Where the range that was sent begins.
 fn start_of_range(headers: &HeaderMap) -> Option<u64> {
     header(headers, "content-range")?.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_left_alone_for_as_long_as_they_want_within_bounds() {
+        let seconds = Duration::from_secs;
+        assert_eq!((pause(0, None), pause(1, None), pause(9, None)), (RETRY_PAUSE, seconds(1), seconds(8)));
+        assert_eq!((pause(0, Some(seconds(7))), pause(1, Some(seconds(0)))), (seconds(7), seconds(1)));
+        assert_eq!(pause(0, Some(seconds(u64::MAX))), MAX_PAUSE);
+    }
 }

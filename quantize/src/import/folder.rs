@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use edgeqa::artifact::map::Mapping;
 use edgeqa::config::ModelConfig;
 use half::{bf16, f16};
@@ -25,8 +25,9 @@ const NAMES_SHOWN: usize = 3;
 /// describe; the message names it.
 pub fn import(path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> {
     let map = Mapping::open(path)?;
-    let tensors =
-        SafeTensors::deserialize(map.bytes()).with_context(|| format!("{} is no safetensors file", path.display()))?;
+    let tensors = SafeTensors::deserialize(map.bytes()).map_err(|problem| {
+        anyhow!("{} is no safetensors file, or a damaged one ({problem}); copy or download it again", path.display())
+    })?;
     let reader = Reader { tensors, used: RefCell::default() };
     let import = || {
         let checkpoint = reader.checkpoint(config)?;

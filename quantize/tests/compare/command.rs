@@ -220,6 +220,8 @@ fn what_cannot_be_compared_is_refused() {
         assert!(output.stdout.is_empty());
     };
     fails(bench.run("cfg-heads2/model.onnx", &[]), 1, &["num_heads 2, the int8 model 4", "give the model that was"]);
+    let int8 = bench.int8.to_str().expect("UTF-8");
+    fails(bench.run(int8, &[]), 1, &[int8, "is an edgeqa model already; give the original that it was made from"]);
     fails(bench.run("no-such.onnx", &[]), 1, &["no-such.onnx", "no such file"]);
     fails(bench.run("ts5-op17/model.onnx", &["--config", "nowhere.json"]), 1, &["nowhere.json", "--config"]);
     let data = bench.data.to_str().expect("UTF-8");

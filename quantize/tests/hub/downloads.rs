@@ -5,6 +5,7 @@ use super::*;
 use edgeqa_quantize::hub::{HubError, Weights, download};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn fresh_download_then_nothing_more() {
@@ -127,6 +128,65 @@ fn broken_transfer_is_continued_in_the_same_call() {
     check(&download(ID, None, &options).expect("the download"), &repo, WEIGHTS);
     let starts = starts(&hub);
     assert!(matches!(starts[..], [0, start] if start > 100_000), "{starts:?}");
+}
+
+/// The hub and the store answer with 429 or 5xx, each as often as there are attempts, or once too often.
+#[test]
+fn servers_in_trouble_are_asked_again() {
+    let repo = model();
+    for (status, wish, at) in [(503, None, "/store/"), (429, Some("1"), "/store/"), (502, None, "/config.json")] {
+        for retries in [1, 0] {
+            let (cache, mut done) = (temp(), false);
+            let hub = FakeHub::with_twist(&repo, move |request, answer| {
+                if done || !request.path.contains(at) {
+                    return answer;
+                }
+                done = true;
+                let answer = Answer::new(status, "");
+                if let Some(wish) = wish { answer.with("Retry-After", wish) } else { answer }
+            });
+            let start = Instant::now();
+            let found = download(ID, None, &HubOptions { retries, ..options(&hub, &cache) });
+            let waited = start.elapsed();
+            if retries == 0 {
+                let error = found.expect_err("given up");
+                assert!(matches!(error, HubError::HttpStatus { status: found, .. } if found == status), "{error}");
+                assert!(!error.to_string().contains("HF_ENDPOINT"), "{error}");
+                continue;
+            }
+            check(&found.expect("the download"), &repo, WEIGHTS);
+            let wished = wish.map_or(Duration::ZERO, |_| Duration::from_secs(1));
+            assert!(waited >= wished && waited < Duration::from_secs(20), "{waited:?}");
+        }
+    }
+}
+
+/// A disk that was full, or a copied cache, can leave less of a file than there is.
+#[test]
+fn a_damaged_file_of_the_cache_is_fetched_again() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    let options = options(&hub, &cache);
+    let found = download(ID, None, &options).expect("the download");
+    let cut = |name| repo.data(name)[..99].to_vec();
+    let changed = |name| [&[!repo.data(name)[0]], &repo.data(name)[1..]].concat();
+    for (name, revision, damaged) in [
+        ("config.json", "main", cut("config.json")),
+        (WEIGHTS, "main", cut(WEIGHTS)),
+        (WEIGHTS, "main", changed(WEIGHTS)),
+        (WEIGHTS, FIRST, cut(WEIGHTS)),
+    ] {
+        hub.take_log();
+        fs::write(found.dir.join(name), damaged).expect("damaged");
+        let again = download(ID, Some(revision), &options).expect("again");
+        assert_eq!(again, Downloaded { requested_revision: revision.to_owned(), ..found.clone() });
+        check(&found, &repo, WEIGHTS);
+        let log = hub.take_log();
+        assert!(log.iter().filter(|request| request.is_for_file()).all(|request| {
+            request.path.ends_with(name) || (name == WEIGHTS && request.path.starts_with("/store/"))
+        }));
+        assert!(log.iter().any(|request| request.path.ends_with(name)), "{log:?}");
+    }
 }
 
 /// Leaves `part` of the weights in the cache, as a transfer does that broke.

@@ -23,6 +23,7 @@ fn none_of_it_counts_on_request() {
         .envs(["HF_ENDPOINT", "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"].map(|name| (name, nobody)))
         .env("HOME", home.path())
         .env("HF_HOME", home.path().join("of-the-environment"))
+        .env("HF_HUB_CACHE", home.path().join("of-the-environment/cache"))
         .output()
         .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);

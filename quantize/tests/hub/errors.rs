@@ -66,6 +66,23 @@ fn http_errors_are_told_apart() {
         false => answer,
     });
     assert!(matches!(error, HubError::HttpStatus { status: 503, .. }), "{text}");
+    assert!(text.contains("run the same command again later") && !text.contains("HF_ENDPOINT"), "{text}");
+}
+
+/// The hub lists a file and says where it is; whoever has it, be it the hub, does not give it.
+#[test]
+fn a_store_that_refuses_is_not_taken_for_a_private_repo() {
+    for (status, large) in [(401, true), (403, true), (404, true), (403, false)] {
+        let (error, text) = failure(&model(), move |request, answer| {
+            let is_content = request.is_for_file() && request.open_range().is_some();
+            if is_content && request.path.starts_with("/store/") == large { Answer::new(status, "") } else { answer }
+        });
+        assert!(matches!(error, HubError::StoreRefused { status: found, .. } if found == status), "{text}");
+        let file = if large { WEIGHTS } else { "config.json" };
+        let words = ["the file store 127.0.0.1:", &format!("refuses {file} (HTTP {status})"), "check proxies"];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        assert!(!text.contains("HF_TOKEN") && !text.contains("gated"), "{text}");
+    }
 }
 
 #[test]

@@ -80,6 +80,39 @@ fn a_token_of_the_environment_that_cannot_be_sent_is_named() {
     assert!(error.contains("the access token of HF_TOKEN is unusable") && !error.contains("hf_of"), "{error}");
 }
 
+/// Files of this machine are read before anything is asked of the hub.
+#[test]
+fn what_is_wrong_here_is_found_before_a_download() {
+    let (home, hub) = (temp(), FakeHub::new(&converted_repo()));
+    let (out, bad) = (home.path().join("model.safetensors"), home.path().join("bad"));
+    std::fs::write(&bad, b" \n").expect("written");
+    for (option, words) in [("--squad", "bad"), ("--calibrate", "bad holds no text to calibrate with")] {
+        for file in [&bad, &home.path().join("missing")] {
+            let mut command = hub_program(&home, &out);
+            let output = command.env("HF_ENDPOINT", &hub.address).arg(option).arg(file).output().expect("runs");
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            let words = if *file == bad { words } else { "missing" };
+            assert!(error.contains(words) && error.lines().count() == 1, "{error}");
+            assert!(hub.take_log().is_empty(), "{option}: the hub was asked");
+        }
+    }
+}
+
+#[test]
+fn the_cache_is_where_hf_hub_cache_says_and_the_token_stays_in_hf_home() {
+    let (home, hub) = (temp(), FakeHub::new(&converted_repo()));
+    let (out, cache) = (home.path().join("model.safetensors"), home.path().join("elsewhere"));
+    std::fs::write(home.path().join("token"), "hf_of_the_file\n").expect("written");
+    let mut command = hub_program(&home, &out);
+    let output = command.env("HF_ENDPOINT", &hub.address).env("HF_HUB_CACHE", &cache).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let snapshot = cache.join("models--owner--model-squad2/snapshots").join(FIRST);
+    assert!(snapshot.join(WEIGHTS).is_file());
+    assert!(!home.path().join("hub").exists());
+    assert_eq!(hub.take_log()[0].header("authorization"), Some("Bearer hf_of_the_file"));
+}
+
 /// The host of its address is not the loopback interface's, but leads there.
 #[cfg(unix)]
 fn elsewhere(hub: &FakeHub) -> String {

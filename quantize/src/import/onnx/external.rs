@@ -9,6 +9,8 @@ use anyhow::{Context, bail, ensure};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
+use crate::input::refuse_pointer;
+
 /// Reads all external data into the model and returns the files they were in.
 ///
 /// Files lie in the model's folder or below it by name; links are followed, because hub caches are made of links.
@@ -49,6 +51,7 @@ fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, u64, Ve
     );
     let path = folder.join(location);
     let mut file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    refuse_pointer(&path)?;
     let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
     let offset = number("offset")?.unwrap_or(0);
     let needed = bytes_of_values(tensor)?;

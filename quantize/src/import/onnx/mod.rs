@@ -11,7 +11,7 @@ mod pattern;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::tract_hir::internal::Framework;
 
@@ -35,9 +35,9 @@ pub struct OnnxModel {
 /// graphs, or axes that no tensor has.
 pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     ensure!(path.is_file(), "cannot open {}: no such file", path.display());
-    let mut proto = tract_onnx::onnx()
-        .proto_model_for_path(path)
-        .with_context(|| format!("{} is no ONNX model", path.display()))?;
+    let mut proto = tract_onnx::onnx().proto_model_for_path(path).map_err(|problem| {
+        anyhow!("{} is no ONNX model, or a damaged one ({problem:#}); copy or download it again", path.display())
+    })?;
     refuse_foreign_operators(&proto)
         .and_then(|()| proto.graph.as_ref().map_or(Ok(()), refuse_absurd_axes))
         .with_context(|| format!("{} is not supported", path.display()))?;
@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
 }
 
 fn refuse_foreign_operators(model: &ModelProto) -> anyhow::Result<()> {
-    let Some(graph) = &model.graph else { bail!("the file holds no graph") };
+    let Some(graph) = &model.graph else { bail!("the file holds no graph; copy or download it again") };
     const QUANTIZED: [&str; 7] = [
         "QuantizeLinear",
         "DequantizeLinear",
