@@ -175,7 +175,7 @@ pub fn download(repo: &str, revision: Option<&str>, options: &HubOptions) -> Res
     let pinned = listing::is_commit(revision);
     if pinned
         && let Some(found) = cached(&session, revision)
-        && matches!(&found.weights, Weights::Safetensors(path) if store::is_named_rightly(path))
+        && matches!(found.weights, Weights::Safetensors(_))
     {
         return Ok(found);
     }
@@ -233,7 +233,7 @@ fn fetch_all(session: &Session, listing: &Listing) -> Result<Downloaded, HubErro
     })
 }
 
-/// The files of `commit` if the cache has them all.
+/// The files of `commit` if the cache has them all, undamaged as far as that can be seen.
 fn cached(session: &Session, commit: &str) -> Option<Downloaded> {
     let dir = session.snapshot(commit);
     let present = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
@@ -242,6 +242,15 @@ fn cached(session: &Session, commit: &str) -> Option<Downloaded> {
         None => Weights::Onnx(ONNX.iter().find_map(|name| present(name))?),
     };
     let (config, tokenizer) = (present(CONFIG)?, present(TOKENIZER)?);
+    let damaged = if !store::is_named_rightly(weights.path()) {
+        Some(weights.path())
+    } else {
+        [&config, &tokenizer].into_iter().find(|path| !store::is_json(path)).map(PathBuf::as_path)
+    };
+    if let Some(path) = damaged {
+        log::warn!("{} is damaged, and has to be fetched again", path.display());
+        return None;
+    }
     Some(Downloaded {
         repo: session.repo.clone(),
         requested_revision: session.revision.clone(),

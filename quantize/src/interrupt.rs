@@ -1,4 +1,4 @@
-//! What a signal to end leaves behind: no file without its final name.
+//! What a signal to end leaves behind: no artifact without its final name.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,9 @@ fn unnamed() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNNAMED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, SIGINT and SIGTERM remove the files that have no final name yet, and then end the process as they always do; where there
-/// are no such signals, nothing does. For programs: a library leaves signals alone.
+/// From now on, SIGHUP, SIGINT and SIGTERM remove the artifacts that have no final name yet, and then end the process as they always do.
+/// Signals that are ignored stay so (of `nohup`, say; seen on Linux only), and where there are none, nothing is done. For programs: a
+/// library leaves signals alone.
 ///
 /// # Errors
 /// If the system gives no handler or thread.
@@ -30,11 +31,13 @@ fn watch_signals() -> anyhow::Result<()> {
     use std::{fs, process, thread};
 
     use anyhow::Context;
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
 
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
+    let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(heeded).context("cannot listen for signals")?;
     let obey = move || {
         if let Some(signal) = signals.forever().next() {
             // Kept to the end, so that no other file is made.
@@ -48,6 +51,13 @@ fn watch_signals() -> anyhow::Result<()> {
     };
     thread::Builder::new().name("signals".into()).spawn(obey).context("cannot start a thread")?;
     Ok(())
+}
+
+/// The signals that a process with this `/proc/PID/status` ignores: signal `n` is bit `n - 1`.
+#[cfg(unix)]
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// A complete artifact without its final name, removed when dropped, and by the signals that are [`watch`]ed.
@@ -91,5 +101,16 @@ impl Drop for Unnamed {
         let mut files = unnamed();
         drop(self.pending.take());
         files.remove(&self.path);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_their_mask() {
+        assert_eq!(ignored("Name:\tx\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000000003\n"), 3);
+        assert_eq!((ignored("SigIgn:\tx"), ignored("")), (0, 0));
     }
 }

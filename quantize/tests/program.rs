@@ -250,7 +250,7 @@ fn signals_leave_no_temporary_file() {
         serde_json::json!({"context": "ada kept the light on the rock, and a log of ships.", "qas": questions});
     let squad = temp.path().join("squad.json");
     std::fs::write(&squad, serde_json::json!({"data": [{"paragraphs": [paragraph]}]}).to_string()).expect("write");
-    for (name, number) in [("INT", 2), ("TERM", 15)] {
+    for (name, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
         let folder = temp.path().join(name);
         std::fs::create_dir(&folder).expect("folder");
         let files = || std::fs::read_dir(&folder).expect("folder").count();

@@ -55,8 +55,8 @@ impl Texts {
         let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
         ensure!(
             tokens >= MIN_TOKENS,
-            "{} gives {tokens} tokens to calibrate with, but int8 loses accuracy with fewer than {MIN_TOKENS}; give a longer text, or \
-             leave --calibrate out",
+            "{} gives {tokens} tokens to calibrate with, but int8 loses accuracy with fewer than {MIN_TOKENS}; give a longer text with \
+             --calibrate, leave that out for the text that comes with the tool, or use --no-calibration",
             self.name
         );
         Ok(windows)

@@ -98,7 +98,7 @@ pub enum HubError {
     /// The server could not be reached, or the connection broke.
     #[error(
         "{place}: network error at {file}: {detail}; check the connection, then run the same \
-         command again (a file that was begun is continued)"
+         command again (what has come by then is kept)"
     )]
     Network {
         /// Repo, revision and endpoint.
@@ -292,9 +292,9 @@ pub(super) fn is_trouble(status: u16) -> bool {
 fn advice(status: u16) -> &'static str {
     match status {
         429 => {
-            "it is asked too often from here: wait some minutes, then run the same command again (a file that was begun is continued)"
+            "it is asked too often from here: wait some minutes, then run the same command again (what has come by then is kept)"
         }
-        500.. => "it is in trouble: run the same command again later (a file that was begun is continued)",
+        500.. => "it is in trouble: run the same command again later (what has come by then is kept)",
         _ => "check that HF_ENDPOINT names a hub",
     }
 }

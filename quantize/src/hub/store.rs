@@ -93,6 +93,11 @@ pub(super) fn is_named_rightly(path: &Path) -> bool {
     name.is_none_or(|name| checksum::of_file(&blob).is_ok_and(|(_, found)| found == name))
 }
 
+/// Whether the file holds a JSON value.
+pub(super) fn is_json(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
+}
+
 /// Removes a file or a link, if it is there.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

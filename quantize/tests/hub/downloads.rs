@@ -175,9 +175,16 @@ fn a_damaged_file_of_the_cache_is_fetched_again() {
         (WEIGHTS, "main", cut(WEIGHTS)),
         (WEIGHTS, "main", changed(WEIGHTS)),
         (WEIGHTS, FIRST, cut(WEIGHTS)),
+        (WEIGHTS, FIRST, changed(WEIGHTS)),
+        ("config.json", FIRST, cut("config.json")),
+        ("tokenizer.json", FIRST, cut("tokenizer.json")),
     ] {
         hub.take_log();
         fs::write(found.dir.join(name), damaged).expect("damaged");
+        // Without the hub it is not used.
+        let offline = HubOptions { offline: Some(true), ..options.clone() };
+        let error = download(ID, Some(revision), &offline).expect_err("damaged");
+        assert!(matches!(error, HubError::NotCached { .. }), "{error}");
         let again = download(ID, Some(revision), &options).expect("again");
         assert_eq!(again, Downloaded { requested_revision: revision.to_owned(), ..found.clone() });
         check(&found, &repo, WEIGHTS);
