@@ -66,14 +66,16 @@ files=("$program" "$model" "$PWD/models/demo/squad.json")
 names=(edgeqa model.safetensors squad.json)
 
 results=$(mktemp -d)
-# One connection for all, so that a password is asked for once.
-shared=(-o ControlMaster=auto -o ControlPersist=60 -o "ControlPath=$results/%C")
+# One connection for all, so that a password is asked for once; a board that does not answer for half a minute is lost. Paths of sockets are
+# short.
+socket=$(mktemp -d /tmp/edgeqa.XXXXXX)
+shared=(-o ControlMaster=auto -o ControlPersist=60 -o "ControlPath=$socket/%C" -o ServerAliveInterval=10 -o ServerAliveCountMax=3)
 ssh() { command ssh "${shared[@]}" "$@"; }
 copying=''
 finish() {
     [ -z "$copying" ] || ssh -o ConnectTimeout=10 "$board" "cd $dir && rm -f ${names[*]/%/.new}" || true
     ssh -O exit "$board" 2>/dev/null || true
-    rm -rf "$results"
+    rm -rf "$results" "$socket"
 }
 trap finish EXIT
 echo "copying $program and $model to $board:$dir"

@@ -41,11 +41,11 @@ if ! PATH=$tools/bin:$PATH command -v cargo-deb >/dev/null; then
 fi
 PATH=$tools/bin:$PATH
 # Later commits make newer packages.
-revision=$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd 2>/dev/null) || revision=1
-rm -f target/edgeqa_*.deb
+revision=$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd 2>/dev/null) || revision=$(date -u +%Y%m%d.%H%M%S)
+rm -f "target/edgeqa_"*"_$architecture.deb"
 CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --deb-revision "$revision" \
     --output target/
-package=$(ls target/edgeqa_*.deb)
+package=$(ls "target/edgeqa_"*"_$architecture.deb")
 echo "$package: $(stat -c %s "$package") bytes, sha256 $(sha256sum "$package" | cut -d' ' -f1)"
 
 folder=$(mktemp -d)

@@ -8,9 +8,9 @@
 #   GLIBC                               the newest glibc that a program may need; empty for musl, and if that cannot be had
 #
 # The linker is Zig's, which links against an old glibc and brings a static musl; without it, it is Debian's gcc, whose programs need the
-# glibc of this machine, which is an error if $CI is set. The standard library is rustup's, which is fetched if it
-# is missing; without rustup, that of Debian's rustc, else one that is built from Debian's sources. Output goes to a directory of its own
-# for each compiler, as one cannot read the other's libraries.
+# glibc of this machine, which is an error if $CI is set. The standard library is rustup's, which is fetched
+# if it is missing; without rustup, that of Debian's rustc, else one that is built from Debian's sources. Output goes to a directory of its
+# own for each compiler, as one cannot read the other's libraries.
 
 # apt_install PACKAGES...; apt needs root.
 apt_install() {

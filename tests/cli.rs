@@ -163,10 +163,14 @@ fn wrong_usage_has_its_exit_code() {
     let (first, second) = (bench.file("first.txt", TEXT), bench.file("second.txt", TEXT));
     let error = failure(bench.ask(&["Who?", "--context-file", &first, &second], ""), 2);
     assert!(error.contains("second.txt is a file, and was given as a question"), "{error}");
-    let (one, other) = (bench.file("report", ""), bench.folder.path().join("./report"));
-    let args = ["bench", "--html", &one, "--out", other.to_str().expect("UTF-8")];
-    let error = failure(run(&mut bench.command(&args), ""), 2);
-    assert!(error.contains("--html and --out are both") && fs::read(&one).expect("read").is_empty(), "{error}");
+    let report = bench.file("report", "");
+    for other in
+        ["report", "./report", &format!("../{}/report", bench.folder.path().file_name().expect("a name").display())]
+    {
+        let mut command = bench.command(&["bench", "--html", &report, "--out", other]);
+        let error = failure(run(command.current_dir(bench.folder.path()), ""), 2);
+        assert!(error.contains("--html and --out are both") && fs::read(&report).expect("read").is_empty(), "{error}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use edgeqa::bench::record::{Record, Settings};
 use edgeqa::bench::run::{QUESTIONS, TEXT};
 use edgeqa::bench::{Comparison, Plan, html, report, text};
 use edgeqa::progress::Progress;
-use edgeqa::replace::{behind_links, is_special, replace, writable};
+use edgeqa::replace::{behind_links, folder_of, is_special, replace, writable};
 use edgeqa::threads::Threads;
 
 use super::args::bench::BenchArgs;
@@ -33,7 +33,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         return Err(usage_error("bench", TWICE));
     }
     if let (Some(html), Some(out)) = (&args.html, &args.out)
-        && behind_links(html) == behind_links(out)
+        && place(html) == place(out)
         && !is_special(out)
     {
         return Err(usage_error("bench", format!("--html and --out are both {}; give two files", out.display())));
@@ -44,6 +44,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let record = measure_here(args)?;
     finish(args, &report::page(&record), || Ok(record.json()?))
+}
+
+/// The one path of the file that `target` leads to.
+fn place(target: &Path) -> PathBuf {
+    let target = behind_links(target);
+    let folder = folder_of(&target);
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(target.file_name().unwrap_or_default())
 }
 
 /// Prints and writes what was asked for: what fails does not keep the rest from being written.

@@ -115,10 +115,11 @@ impl Shelf {
             let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
             log::log!(skipped.reason.level(), "{skipped}{stays}");
         }
+        // Before it is logged, for those who wait for that.
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         if let Some(others) = others {
             log::warn!("{others}");
         }
-        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let same = new.is_same(&old);
         if !same {
             let (passages, files) = (count(new.passage_count(), "passage"), count(new.file_count(), "file"));

@@ -21,6 +21,7 @@ use super::metrics::Metrics;
 use super::pool::{self, Client, Outcome};
 use super::room::{Held, gives_way};
 use super::routes::{Routed, route};
+use crate::documents::shown::count;
 
 /// How long no connection is accepted after the system could not give one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -141,6 +142,10 @@ impl<'a> EventLoop<'a> {
 
     /// Tells whoever still waits for an answer that there will be none.
     fn give_up(&mut self) {
+        // Answers that have just come are no refusals.
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(event);
+        }
         let daemon = self.daemon;
         let mut unanswered = daemon.busy_lines.load(Relaxed);
         for connection in self.connections.values_mut() {
@@ -158,7 +163,8 @@ impl<'a> EventLoop<'a> {
             std::thread::sleep(Duration::from_millis(10));
         }
         if unanswered > 0 {
-            log::warn!("{unanswered} questions were not answered in the {:?} for stopping", daemon.limits.stop);
+            let (questions, seconds) = (count(unanswered, "question"), daemon.limits.stop.as_secs_f64());
+            log::warn!("stopping with {questions} not answered in {seconds} s");
         }
     }
 

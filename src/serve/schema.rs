@@ -83,7 +83,13 @@ impl Ask {
     /// [`Code::InvalidJson`], [`Code::InvalidRequest`], [`Code::InvalidOption`], [`Code::EmptyQuestion`],
     /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
-        let body = Body::read(bytes).map_err(|error| ApiError::new(error.code, error.message.replace(", `id`", "")))?;
+        let body = Body::read(bytes).map_err(|error| match error.message.rsplit_once(", `id`") {
+            // What may be there ends the message.
+            Some((before, place)) if error.message.contains("expected one of") => {
+                ApiError::new(error.code, format!("{before}{place}"))
+            }
+            _ => error,
+        })?;
         if body.id.is_some() {
             let message = "the request has an id, which only lines of --stdio may have; leave it out";
             return Err(ApiError::new(Code::InvalidRequest, message));

@@ -47,7 +47,7 @@ pub enum TokenizerError {
     /// The question fills the whole window.
     #[error(
         "the question has {question} tokens, which with {special} special tokens leaves no room for the text in a window \
-         of {max_seq_len} tokens; shorten the question, or raise max_seq_len as far as the model allows"
+         of {max_seq_len} tokens; shorten the question, or raise max_seq_len (--max-seq-len) as far as the model allows"
     )]
     QuestionTooLong {
         /// Tokens of the question.
@@ -60,7 +60,7 @@ pub enum TokenizerError {
     /// Windows overlap so much that they make no progress.
     #[error(
         "a question of {question} tokens leaves room for {room} tokens of text in a window of {max_seq_len}, which must \
-         be more than the overlap of {stride}; lower doc_stride, raise max_seq_len or shorten the question"
+         be more than the overlap of {stride}; lower doc_stride (--doc-stride), raise max_seq_len (--max-seq-len) or shorten the question"
     )]
     Stride {
         /// Tokens of the question.

@@ -64,7 +64,7 @@ fn the_end_does_not_wait_forever() {
         } else {
             let reply = busy.reply();
             assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &"stopping".into()));
-            daemon.wait_for_log("1 questions were not answered in the 200ms for stopping");
+            daemon.wait_for_log("stopping with 1 question not answered in 0.2 s");
         }
         assert_eq!(daemon.end().code(), Some(signals - 1));
         // Reading the text takes longer.
