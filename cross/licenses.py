@@ -82,6 +82,7 @@ def main():
     print("edgeqa is linked with the packages below, and with Rust's standard library (MIT OR Apache-2.0, https://www.rust-lang.org).")
     if sys.argv[1].endswith("-musl"):
         print("The static program also holds musl (MIT, https://musl.libc.org).")
+    print("Programs that Zig links hold LLVM's libunwind and compiler-rt (Apache-2.0 WITH LLVM-exception, https://llvm.org).")
     print("Their licences follow.\n")
     for package in packages:
         authors = f"; {', '.join(package['authors'])}" if package in without and package["authors"] else ""

@@ -58,6 +58,7 @@ for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz
     share/edgeqa/chromium-policy.json share/doc/edgeqa/copyright share/doc/edgeqa/third-party.txt.gz; do
     [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
 done
+cmp "$folder/usr/share/doc/edgeqa/copyright" cross/debian/copyright
 for script in preinst postinst prerm postrm; do
     [ -x "$folder/DEBIAN/$script" ] || { echo "error: $package has no $script" >&2; exit 1; }
 done

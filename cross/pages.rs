@@ -66,7 +66,15 @@ fn main() -> std::io::Result<()> {
 fn complete_pages(command: &clap::Command, page: &str, folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!("{page}.1"));
     // What stands below the options: examples, whose lines have to stay, first.
-    let text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
+    let mut text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
+    // Examples are of what the package has.
+    for (source, packaged) in [
+        ("models/demo/documents", "/usr/share/edgeqa/documents"),
+        ("models/demo/squad.json", "/usr/share/doc/edgeqa/examples/squad.json"),
+        ("inspect models/demo/model.safetensors", "inspect /usr/share/edgeqa/model.safetensors"),
+    ] {
+        text = text.replace(source, packaged);
+    }
     let subcommands: Vec<_> =
         command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set()).collect();
     let name = |command: &clap::Command| format!("{page}-{}", command.get_name());

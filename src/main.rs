@@ -22,11 +22,14 @@ fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        let _ = usage.print();
-        return ExitCode::from(USAGE);
-    }
+    let usage = error.downcast_ref::<clap::Error>();
     // There is nobody to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "edgeqa: error: {}", one_line(error.as_ref()));
-    if cli::is_usage(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    let _ = match usage {
+        _ if cli::is_journal() => {
+            writeln!(io::stderr(), "<3>edgeqa: error: {}", one_line(error.as_ref()).replace('\n', " "))
+        }
+        Some(usage) => usage.print(),
+        None => writeln!(io::stderr(), "edgeqa: error: {}", one_line(error.as_ref())),
+    };
+    if usage.is_some() || cli::is_usage(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

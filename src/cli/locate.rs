@@ -27,8 +27,16 @@ pub fn model(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     choose(
         env::var_os(VARIABLE),
         &places(env::current_exe().ok(), env::var_os("XDG_DATA_HOME"), env::var_os("HOME")),
-        Path::is_file,
+        is_there,
     )
+}
+
+/// Whether there is a file, also if it cannot be looked at: opening it says why, and another model is not taken in its place.
+fn is_there(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(found) => found.is_file(),
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Where `edgeqa model install` puts a model if no place is named.

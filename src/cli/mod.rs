@@ -27,7 +27,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
 use edgeqa::qa::{QaError, Reader};
 
-pub use self::log::start as start_log;
+pub use self::log::{is_journal, start as start_log};
 pub use args::Cli;
 use args::{Command, MemoryArgs, ModelArgs};
 

@@ -258,8 +258,10 @@ impl Listing {
     }
 }
 
+/// Whether nobody means a name as a document: hidden ones, and what systems keep on disks.
 fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
+    const SYSTEMS: [&str; 4] = ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"];
+    name.as_encoded_bytes().starts_with(b".") || SYSTEMS.iter().any(|system| name.eq_ignore_ascii_case(system))
 }
 
 impl Document {

@@ -51,9 +51,9 @@ impl Shelf {
         let shelf = Self {
             folder: folder.to_owned(),
             options: options.clone(),
+            problem: Mutex::new(empty(folder, &library)),
             current: RwLock::new(Arc::new(library)),
             skipped: Mutex::new(skipped.clone()),
-            problem: Mutex::default(),
             looking: Mutex::default(),
         };
         Ok((shelf, skipped))
@@ -76,17 +76,18 @@ impl Shelf {
         (skipped.iter().take(most).cloned().collect(), skipped.len())
     }
 
-    /// Why the folder could not be listed the last time it was looked at; `None` if it could.
+    /// Why nothing, or nothing new, can be answered from the folder as it was when it was looked at last: it could not be listed, or holds no
+    /// text. `None` if it is as it should be.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why the folder cannot be listed, or that it can. A change is logged.
+    /// Notes what is the matter with the folder, or that nothing is. A change is logged.
     fn note(&self, now: Option<String>) {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match &now {
-            Some(now) if problem.as_ref() != Some(now) => log::warn!("{now}; answering from what was read before"),
-            None if problem.is_some() => log::info!("{} can be read again", self.folder.display()),
+            Some(now) if problem.as_ref() != Some(now) => log::warn!("{now}"),
+            None if problem.is_some() => log::info!("{} is as it should be again", self.folder.display()),
             _ => {}
         }
         *problem = now;
@@ -100,11 +101,11 @@ impl Shelf {
         let (new, skipped) = match old.renewed(&self.folder, &self.options) {
             Ok(renewed) => renewed,
             Err(error) => {
-                self.note(Some(one_line(&error)));
+                self.note(Some(format!("{}; answering from what was read before", one_line(&error))));
                 return Refresh::Failed;
             }
         };
-        self.note(None);
+        self.note(empty(&self.folder, &new));
         let (unknown, others) = {
             let known = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
             let others = if of_other_kinds(&known).eq(of_other_kinds(&skipped)) { None } else { left_out(&skipped) };
@@ -129,6 +130,12 @@ impl Shelf {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         if same { Refresh::Same } else { Refresh::New }
     }
+}
+
+/// What is the matter with a folder whose library has no passage.
+fn empty(folder: &Path, library: &Library) -> Option<String> {
+    let words = "holds no .txt or .md file with text: questions without a context have no answer";
+    (library.passage_count() == 0).then(|| format!("{} {words}", folder.display()))
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub struct DocumentGauges {
     pub passages: usize,
     /// What is not answered from, or not in its newest version.
     pub skipped: usize,
-    /// Whether the folder could be listed the last time.
+    /// Whether the folder can be listed and holds text.
     pub readable: bool,
 }
 
@@ -219,7 +219,7 @@ impl Metrics {
             page.one(
                 "edgeqa_documents_readable",
                 "gauge",
-                "Whether the folder of the documents could be listed the last time.",
+                "Whether the folder of the documents can be listed and holds text.",
                 u8::from(documents.readable),
             );
         }

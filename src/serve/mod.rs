@@ -244,8 +244,10 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     }
     let page = Page::new(&config.page).map_err(ServeError::Page)?;
     let listeners = listeners(&options)?;
-    let model = first_model(&options)?;
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
+    let model = first_model(&options)?;
+    let (version, sha256) = (env!("CARGO_PKG_VERSION"), model.artifact().data_sha256());
+    log::info!("edgeqa {version} answers with {} (data sha256 {sha256:.12})", model.path().display());
     if documents.is_none() && !listeners.is_empty() {
         log::warn!("no documents (--docs): the page cannot answer, and requests need a context");
     }
@@ -367,11 +369,8 @@ fn open_documents(folder: &Path) -> Result<Shelf, DocumentsError> {
     let library = shelf.library();
     let (files, passages) = (count(library.file_count(), "document"), count(library.passage_count(), "passage"));
     log::info!("{files} with {passages}");
-    if library.passage_count() == 0 {
-        log::warn!(
-            "{} holds no .txt or .md file with text: questions without a context have no answer",
-            folder.display()
-        );
+    if let Some(problem) = shelf.problem() {
+        log::warn!("{problem}");
     }
     Ok(shelf)
 }

@@ -120,7 +120,7 @@ struct DocumentsInfo {
     skipped: Vec<Skipped>,
     /// How much that is in all.
     skipped_count: usize,
-    /// Why the folder cannot be listed, if it cannot: what was read before is answered from.
+    /// Why nothing, or nothing new, can be answered from the folder.
     problem: Option<String>,
 }
 

@@ -48,6 +48,8 @@ fn text_files_are_read_and_others_are_named() {
         ("a/x.MD", b"# X\nText."),
         ("a/deep/er/y.txt", "\u{feff}Y \u{2615}\r\n".as_bytes()),
         (".hidden/z.txt", b"Z."),
+        ("lost+found/z.txt", b"Z."),
+        ("$Recycle.Bin/$R1.txt", b"Z."),
         (".notes.txt", b"N."),
         ("photo.jpg", b"\xff\xd8"),
         ("latin.txt", b"Caf\xe9"),

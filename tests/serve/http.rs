@@ -277,6 +277,14 @@ fn documents_are_answered_from_and_renewed() {
     assert_eq!(daemon.ask(&question).json()["answer"], "Marta Lindqvist");
     fs::rename(&away, folder.path()).unwrap();
     daemon.signal("HUP");
-    daemon.wait_for_log("can be read again");
+    daemon.wait_for_log("is as it should be again");
     assert_eq!((problem(), daemon.metric("edgeqa_documents_readable")), (Value::Null, 1.0));
+    // As where a stick is pulled out, of which the folder that it was in is left.
+    fs::remove_file(folder.path().join("light.txt")).unwrap();
+    daemon.signal("HUP");
+    daemon.wait_for_log("WARN  edgeqa::documents::shelf] ");
+    wait("the problem", || {
+        problem().as_str().map(|problem| assert!(problem.contains("holds no .txt or .md"), "{problem}"))
+    });
+    assert_eq!(daemon.metric("edgeqa_documents_readable"), 0.0);
 }

@@ -73,6 +73,24 @@ fn the_end_does_not_wait_forever() {
 }
 
 #[test]
+fn lines_of_the_journal_have_their_priority() {
+    let lines = |stream: &str, args: &[&str]| {
+        let script = format!("export JOURNAL_STREAM={stream}; exec \"$0\" serve --stdio \"$@\"");
+        let mut command = Command::new("sh");
+        let output = run(command.args(["-c", &script, env!("CARGO_BIN_EXE_edgeqa")]).args(args), "");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let this = "$(stat -Lc %d:%i /proc/self/fd/2)";
+    assert!(lines(this, &[]).starts_with("<6>int8 kernel: "));
+    let failed = lines(this, &["--model", "absent"]);
+    assert!(failed.lines().all(|line| line.starts_with('<')) && failed.contains("<3>edgeqa: error: "), "{failed}");
+    let wrong = lines(this, &["--docs", "/", "--passages", "0"]);
+    assert!(!wrong.contains("<3>"), "what the arguments say is told before there is a log: {wrong}");
+    // Another one's, whose environment was inherited.
+    assert!(!lines("8:1", &[]).contains("<6>"));
+}
+
+#[test]
 fn a_unix_socket_is_made_used_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edgeqa.sock");
@@ -221,14 +239,12 @@ fn systemd_is_told_and_the_watchdog_only_after_a_test() {
         edgeqa()
             .args(["serve", "--listen", "127.0.0.1:0", "--request-timeout", "2", "--model", model.to_str().unwrap()])
             .env("NOTIFY_SOCKET", &path)
-            .env("WATCHDOG_USEC", "6000000")
-            .env("JOURNAL_STREAM", "8:1"),
+            .env("WATCHDOG_USEC", "6000000"),
     );
     let ready = receive();
     assert!(ready.starts_with("READY=1\nSTATUS=answering with ") && ready.contains("(sha256 "), "{ready}");
     assert_eq!((receive(), receive()), ("WATCHDOG=1".into(), "WATCHDOG=1".into()));
     assert!(daemon.metric("edgeqa_self_tests_total{result=\"passed\"}") >= 2.0);
-    assert!(daemon.log().starts_with("<6>"), "{}", daemon.log());
 
     // Whoever cuts the file makes the test fail: systemd hears why, and no ping. That the file is no other model is told, too.
     fs::File::options().write(true).open(&model).unwrap().set_len(1000).unwrap();
