@@ -70,7 +70,7 @@ impl Unnamed {
     /// Writes an artifact beside `target`; a signal waits until that is done.
     ///
     /// # Errors
-    /// Those of [`write`].
+    /// Those of [`write()`].
     pub(crate) fn write(target: &Path, metadata: &Metadata, tensors: &TensorData) -> Result<Self, ArtifactError> {
         let mut files = unnamed();
         let pending = write(target, metadata, tensors)?;

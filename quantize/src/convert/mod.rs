@@ -65,7 +65,7 @@ pub enum CalibrationText {
     /// The text that comes with the tool.
     #[default]
     Own,
-    /// A file; see [`Texts::read`].
+    /// A file; see [`Texts::read`](crate::calibrate::Texts::read).
     File(PathBuf),
     /// None: weights are rounded to the nearest step.
     None,
