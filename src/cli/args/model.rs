@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   sudo edgeqa model install new.safetensors
-  edgeqa model status --json
+  sudo edgeqa model status --json
   sudo edgeqa model rollback
 
 A model is compared with its checksum and asked a question before it is put in
