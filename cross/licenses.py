@@ -49,7 +49,7 @@ def choices(package):
 
 
 def licence(text):
-    """The name of a well-known licence by its text."""
+    """The names of the well-known licences whose text this is, or is among this."""
     words = " ".join(text.split())
     marks = {
         "Apache-2.0": "Apache License Version 2.0, January 2004",

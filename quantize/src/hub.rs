@@ -37,7 +37,7 @@
 //! them, and for servers that announce none, the length is compared where one is announced, and no
 //! more than that is taken. Files that are in the cache already are compared in the same way, and fetched
 //! again if they differ; where there is no list to compare with, the weights are hashed if they are named after
-//! their SHA-256.
+//! their SHA-256, and the other two files have to hold JSON.
 //!
 //! # Token
 //!

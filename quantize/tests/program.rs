@@ -167,11 +167,11 @@ fn a_calibration_text_is_read_named_and_counts() {
         ("empty.txt", &b""[..], "holds no text to calibrate with"),
         ("blank.txt", b" \n\n", "holds no text to calibrate with"),
         ("latin.txt", b"caf\xe9 au lait", "iconv -f WINDOWS-1252"),
-        ("tiny.txt", b"hi\n", "tokens to calibrate with, but int8 loses accuracy with fewer than 500"),
         (
-            "short.txt",
+            "tiny.txt",
             b"hi\n",
-            "give a longer text with --calibrate, leave that out for the text that comes with the tool",
+            "tokens to calibrate with, but int8 loses accuracy with fewer than 500; give a longer text with --calibrate, leave \
+             that out for the text that comes with the tool",
         ),
     ] {
         let output = calibrate(name, text);

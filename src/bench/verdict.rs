@@ -7,8 +7,8 @@ use super::stats::{median, ratio_interval};
 /// When a difference is said to be one.
 pub const RULE: &str = "A difference exceeds the noise if no median of a process of one record lies within those of the other and \
     the 95 % interval of the ratio of medians (bootstrap of processes, then of the runs in each, fixed seed; with fewer than five it is \
-    rather an interval of 85 to 90 %) excludes 1. Processes that do not differ are apart like that by chance in 2 of C(n + m, n) rows, where n and m are their numbers: in 10 % with 3 and 3, \
-    2.9 % with 4 and 4, 0.8 % with 5 and 5. Where that is more than 5 %, nothing is said, nor where a machine was busy or throttled, or \
+    rather an interval of 85 to 90 %) excludes 1. Processes that do not differ are apart like that by chance in 2 of C(n + m, n) rows, \
+    where n and m are their numbers: in 10 % with 3 and 3, 2.9 % with 4 and 4, 0.8 % with 5 and 5. Where that is more than 5 %, nothing is said, nor where a machine was busy or throttled, or \
     the records measured different things. What changes from one measurement to the next, such as clocks, temperature and \
     neighbours, is a difference, too: measure A twice to see how large that is. Memory is not judged: a record holds one value.";
 

@@ -22,6 +22,7 @@ pub struct Shelf {
     options: LibraryOptions,
     current: RwLock<Arc<Library>>,
     skipped: Mutex<Vec<Skipped>>,
+    /// See [`Shelf::problem`].
     problem: Mutex<Option<String>>,
     /// Locked while the folder is looked at, so that this is done once at a time; nobody who asks needs it.
     looking: Mutex<()>,

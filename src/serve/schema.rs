@@ -84,7 +84,7 @@ impl Ask {
     /// [`Code::QuestionTooLong`], [`Code::ContextTooLong`] or [`Code::NoContext`] for an empty context.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ApiError> {
         let body = Body::read(bytes).map_err(|error| match error.message.rsplit_once(", `id`") {
-            // What may be there ends the message.
+            // That on an unknown key ends with the list of keys, of which lines alone may have the last.
             Some((before, place)) if error.message.contains("expected one of") => {
                 ApiError::new(error.code, format!("{before}{place}"))
             }
