@@ -24,6 +24,24 @@ export CARGO_TARGET_DIR=$PWD/target
 cargo test --workspace --locked --no-run --quiet
 rm -rf target/pages
 target/debug/examples/pages target/pages
+# completes FILE OPTION: the shell completes the name of a file that has a space as one word.
+completes() (
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    pages=$PWD/target/pages
+    cd "$folder"
+    touch "$1"
+    # Only where a key was pressed is there something to set options of.
+    compopt() { :; }
+    # shellcheck source=/dev/null
+    . "$pages/edgeqa.bash"
+    # shellcheck disable=SC2034
+    COMP_WORDS=(edgeqa ask "$2" "${1:0:1}") COMP_CWORD=3
+    COMPREPLY=()
+    _edgeqa edgeqa "${1:0:1}" "$2"
+    [ "${#COMPREPLY[@]}" = 1 ] && [ "${COMPREPLY[0]}" = "$1" ]
+)
+completes "a text.txt" --context-file || { echo "error: bash does not complete names with spaces" >&2; exit 1; }
 cross/licenses.py "$TARGET" | gzip -9n >target/pages/third-party.txt.gz
 # Does nothing if the program is as new as its sources.
 cross/build.sh "$TARGET"
@@ -42,6 +60,14 @@ fi
 PATH=$tools/bin:$PATH
 # Later commits make newer packages.
 revision=$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd 2>/dev/null) || revision=$(date -u +%Y%m%d.%H%M%S)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+cat >target/pages/changelog <<CHANGELOG
+edgeqa ($version-$revision) unstable; urgency=medium
+
+  * Made of commit $(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); the history of the sources says what changed.
+
+ -- The edgeqa developers <edgeqa@localhost>  $(git log -1 --format=%cD 2>/dev/null || date -uR)
+CHANGELOG
 rm -f "target/edgeqa_"*"_$architecture.deb"
 CARGO_TARGET_DIR=$TARGET_DIR cargo-deb --quiet --no-build --no-strip --profile board --target "$TARGET" --deb-revision "$revision" \
     --output target/
@@ -55,7 +81,7 @@ dpkg-deb --raw-extract "$package" "$folder"
 for file in bin/edgeqa share/edgeqa/model.safetensors share/man/man1/edgeqa.1.gz share/man/man1/edgeqa-ask.1.gz \
     share/bash-completion/completions/edgeqa share/fish/vendor_completions.d/edgeqa.fish share/zsh/vendor-completions/_edgeqa \
     lib/systemd/system/edgeqa.service lib/systemd/system/edgeqa.socket lib/systemd/system/edgeqa-kiosk.service \
-    share/edgeqa/chromium-policy.json share/doc/edgeqa/copyright share/doc/edgeqa/third-party.txt.gz; do
+    share/edgeqa/chromium-policy.json share/doc/edgeqa/copyright share/doc/edgeqa/changelog.Debian.gz share/doc/edgeqa/third-party.txt.gz; do
     [ -s "$folder/usr/$file" ] || { echo "error: $package has no usr/$file" >&2; exit 1; }
 done
 cmp "$folder/usr/share/doc/edgeqa/copyright" cross/debian/copyright

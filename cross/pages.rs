@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Arg, CommandFactory, ValueHint};
 use clap_complete::Shell;
 
 #[allow(dead_code)]
@@ -52,7 +52,7 @@ fn main() -> std::io::Result<()> {
     };
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
-    let mut command = args::Cli::command();
+    let mut command = with_hints(args::Cli::command());
     clap_mangen::generate_to(command.clone(), folder)?;
     command.build();
     complete_pages(&command, "edgeqa", folder)?;
@@ -60,6 +60,16 @@ fn main() -> std::io::Result<()> {
         clap_complete::generate_to(shell, &mut command, "edgeqa", folder)?;
     }
     Ok(())
+}
+
+/// Says which arguments are files and which are folders: shells complete paths without it, too, but split those with spaces.
+fn with_hints(command: clap::Command) -> clap::Command {
+    let hint = |arg: Arg| match (arg.get_value_hint(), arg.get_id().as_str()) {
+        (ValueHint::AnyPath, "docs") => arg.value_hint(ValueHint::DirPath),
+        (ValueHint::AnyPath, _) => arg.value_hint(ValueHint::FilePath),
+        _ => arg,
+    };
+    command.mut_args(hint).mut_subcommands(with_hints)
 }
 
 /// Adds [`COMMON`] and a list of the other pages to the page called `page` and to those of its subcommands.

@@ -83,9 +83,10 @@ struct Kernel {
 
 /// Prints the report, also where no question can be answered.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let threads = args.threads.start()?;
-    let count = threads.count();
-    let (trial, error) = match Trial::new(args, threads) {
+    let threads = args.threads.start();
+    // Where no more start, the calling one is left.
+    let count = threads.as_ref().map_or(1, Threads::count);
+    let (trial, error) = match threads.map_err(anyhow::Error::from).and_then(|threads| Trial::new(args, threads)) {
         Ok(trial) => (Some(trial), None),
         Err(error) => (None, Some(error)),
     };

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use edgeqa::errors::one_line;
 use edgeqa::progress::Spinner;
 use edgeqa::serve::install::{Installed, install, rollback};
@@ -42,9 +43,17 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
         Action::Status { json, to } => {
             let to = place(to)?;
             let progress = Spinner::start("checking the models");
-            let status = Status { installed: Entry::of(&to, &threads), previous: Entry::of(&previous(&to), &threads) };
+            let status = Status {
+                installed: Entry::of(&to, &threads),
+                previous: Entry::of(&previous(&to), &threads),
+                taken: locate::model(None).ok().map(|path| path.to_string_lossy().into_owned()),
+            };
             drop(progress);
-            if *json { pretty(&status)? } else { status.page() }
+            print(&if *json { pretty(&status)? } else { status.page() })?;
+            if let Some(problem) = status.installed.problem {
+                bail!("the installed model cannot be used: {problem}; install another one, or roll back");
+            }
+            return Ok(());
         }
     };
     print(&text)?;
@@ -56,6 +65,7 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
 struct Outcome {
     /// Where the model is.
     path: String,
+    /// Of the tensor data.
     sha256: String,
     /// Whether files were moved.
     changed: bool,
@@ -68,7 +78,7 @@ impl Outcome {
 
     /// What was `done`.
     fn text(&self, json: bool, done: &str) -> serde_json::Result<String> {
-        if json { pretty(self) } else { Ok(format!("{done} {} (sha256 {})\n", self.path, self.sha256)) }
+        if json { pretty(self) } else { Ok(format!("{done} {} (sha256 of its data {})\n", self.path, self.sha256)) }
     }
 }
 
@@ -77,6 +87,8 @@ impl Outcome {
 struct Status {
     installed: Entry,
     previous: Entry,
+    /// The model that this user's `edgeqa ask` takes where none is named, if there is one.
+    taken: Option<String>,
 }
 
 /// One file.
@@ -84,6 +96,7 @@ struct Status {
 struct Entry {
     path: String,
     exists: bool,
+    /// Of the tensor data.
     sha256: Option<String>,
     license: Option<String>,
     bytes: Option<usize>,
@@ -107,7 +120,7 @@ impl Entry {
 
     fn page(&self) -> String {
         let state = match (&self.sha256, &self.problem) {
-            (Some(sha256), _) => format!("sha256 {sha256}"),
+            (Some(sha256), _) => format!("sha256 of its data {sha256}"),
             (_, Some(problem)) => format!("cannot be used: {problem}"),
             _ => "there is none".into(),
         };
@@ -117,6 +130,11 @@ impl Entry {
 
 impl Status {
     fn page(&self) -> String {
-        format!("installed {}previous  {}", self.installed.page(), self.previous.page())
+        let taken = self.taken.as_deref().unwrap_or("(there is none)");
+        format!(
+            "installed {}previous  {}taken     {taken}\n          by this user's `edgeqa ask`, where no model is named\n",
+            self.installed.page(),
+            self.previous.page()
+        )
     }
 }

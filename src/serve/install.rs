@@ -28,7 +28,7 @@ pub enum InstallError {
         source: ModelProblem,
     },
     /// Something cannot be done.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
     Io {
         /// The verb.
         action: &'static str,
@@ -46,6 +46,16 @@ pub enum InstallError {
     /// There is nothing to bring back.
     #[error("there is no {}; `edgeqa model install` keeps one from the second time on", .0.display())]
     NoPrevious(PathBuf),
+}
+
+/// What to do about an error of the system, if that is plain.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run it with sudo, or name another place with --to",
+        io::ErrorKind::ReadOnlyFilesystem => "; mount that file system for writing, or name another place with --to",
+        io::ErrorKind::StorageFull => "; free some space there, or name another place with --to",
+        _ => "",
+    }
 }
 
 /// What an installation did.

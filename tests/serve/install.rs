@@ -97,6 +97,23 @@ fn models_are_installed_brought_back_and_shown() {
 }
 
 #[test]
+fn status_fails_for_an_installed_model_that_cannot_be_used_and_shows_it() {
+    let models = Models::new();
+    let status = || run(models.model(&["status"]).env("EDGEQA_MODEL", models.offer("-3.4")), "");
+    let page = success(status());
+    assert!(page.contains("there is none") && page.contains(&format!("taken     {}", models.offer("-3.4").display())));
+    success(models.install(&models.offer("-3.4")));
+    success(models.install(&models.offer("-3.5")));
+    let previous = models.folder.path().join("in/model.safetensors.previous");
+    fs::write(&previous, "no model").unwrap();
+    assert!(success(status()).contains("cannot be used"));
+    fs::rename(&previous, models.installed()).unwrap();
+    let output = status();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("cannot be used"));
+    assert!(failure(output, 1).contains("the installed model cannot be used"));
+}
+
+#[test]
 fn models_that_stay_or_come_back_are_for_all_to_read() {
     let models = Models::new();
     let previous = models.folder.path().join("in/model.safetensors.previous");
