@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::shown::harmless;
+
 /// What serde says of a value that does not fit, without the names of Rust's types.
 pub fn without_types(message: &str) -> String {
     let words = [("a whole number", &["usize", "u64", "u32"][..]), ("a number", &["f64", "f32"])];
@@ -13,7 +15,7 @@ pub fn without_types(message: &str) -> String {
         })
 }
 
-/// An error and its causes in one line, outermost first. A cause whose message is already part of the line is left out.
+/// An error and its causes in one line, outermost first, without what names in it could command a terminal to do. A cause whose message is already part of the line is left out.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     for cause in std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string) {
@@ -21,5 +23,5 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line
+    harmless(&line)
 }

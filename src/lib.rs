@@ -61,6 +61,7 @@ pub mod qa;
 pub mod replace;
 #[cfg(target_os = "linux")]
 pub mod serve;
+pub mod shown;
 #[cfg(test)]
 #[path = "../tests/common/skip.rs"]
 mod skip;

@@ -238,12 +238,13 @@ fn what_cannot_be_is_refused() {
         (&empty[..], &line[..], "empty.txt holds no text; give a file with --text"),
         (folder_name, &line, "is a folder; give a file with --text"),
         (&line, folder_name, "is a folder; give a file with one question per line"),
-        (&line, &empty, "empty.txt holds no question; write one per line"),
     ] {
         let args = ["bench", "--model", model, "--text", text, "--questions", questions];
         let error = failure(run(&mut folder.command(&args), ""), 1);
         assert!(error.contains(said) && !error.contains("--docs") && !error.contains("--context"), "{error}");
     }
+    let error = refused(&["--text", &line, "--questions", &empty]);
+    assert!(error.contains("empty.txt holds no question; write one per line"), "{error}");
     // Before anything is measured, for which it says nothing about the length.
     for target in ["--out", "--html"] {
         let args = ["bench", "--model", model, "--lengths", "97", target, "missing/file"];

@@ -167,9 +167,12 @@ fn wrong_usage_has_its_exit_code() {
     for other in
         ["report", "./report", &format!("../{}/report", bench.folder.path().file_name().expect("a name").display())]
     {
-        let mut command = bench.command(&["bench", "--html", &report, "--out", other]);
-        let error = failure(run(command.current_dir(bench.folder.path()), ""), 2);
-        assert!(error.contains("--html and --out are both") && fs::read(&report).expect("read").is_empty(), "{error}");
+        for task in [&[][..], &["--compare", "a.json", "b.json"]] {
+            let mut command = bench.command(&["bench", "--html", &report, "--out", other]);
+            let error = failure(run(command.args(task).current_dir(bench.folder.path()), ""), 2);
+            assert!(error.contains("--html and --out are both"), "{error}");
+            assert!(fs::read(&report).expect("read").is_empty());
+        }
     }
 }
 

@@ -58,6 +58,11 @@ pub enum BenchError {
     /// The program cannot be started for a measurement.
     #[error("cannot start this program again to measure: {0}")]
     Start(io::Error),
+    /// The text of a question cannot be put into a temporary file.
+    #[error(
+        "cannot write a temporary file: {0}; free some space in the folder of temporary files, or name another one with TMPDIR"
+    )]
+    Temporary(io::Error),
     /// Nothing could be measured.
     #[error("nothing could be measured: {0}")]
     Nothing(String),

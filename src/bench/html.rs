@@ -2,6 +2,7 @@
 
 use super::page::{Page, Section, Table};
 use super::plot::Plot;
+use crate::shown::commands;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -122,7 +123,7 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            c if commands(c) => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }

@@ -55,7 +55,7 @@ pub struct Plan {
 /// Measures what `plan` says, and calls `observe(done, all)` after each process.
 ///
 /// # Errors
-/// [`BenchError`] if nothing can be measured. A point that fails, by the limit perhaps, says so in the record instead.
+/// If the model cannot be used, and otherwise [`BenchError`], if nothing can be measured. A point that fails, by the limit perhaps, says so in the record instead.
 pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record> {
     let root = Path::new("/");
     let (host, before, ticks) = (Host::read(root), State::read(root), Ticks::read(root));
@@ -65,7 +65,8 @@ pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record
     let rounds = plan.settings.rounds.max(1);
     let starts = plan.settings.starts;
     let points = windows.len() * plan.threads.len();
-    let all = 4 * starts + 1 + rounds * (points + plan.threads.len());
+    let of_starts = if starts == 0 { 0 } else { 4 * starts + 1 };
+    let all = of_starts + rounds * (points + plan.threads.len());
     let limited = plan.limit.map(Limited::new);
     // Pages count for the group that reads them first, which must not be this process.
     let kept =

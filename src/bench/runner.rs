@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use super::BenchError;
 use super::measure::{Measured, Task, Work};
 use super::record::{Runs, Starts};
 use super::run::{Plan, QUESTIONS, TEXT, WORKER};
@@ -25,7 +26,7 @@ impl Done<'_> {
     pub fn note(&mut self, now: &State) {
         for reason in now.throttled_since(self.before) {
             // The count of a counter only ever gets higher.
-            let kind = |reason: &str| reason.trim_matches(|c: char| c.is_ascii_digit()).replace(char::is_numeric, "");
+            let kind = |reason: &str| reason.replace(char::is_numeric, "");
             self.throttled.retain(|old| kind(old) != kind(&reason));
             self.throttled.push(reason);
         }
@@ -131,9 +132,15 @@ impl Runner<'_> {
     }
 
     /// From the start of the program to its answer; and the time of that question in a process that is warm.
-    pub fn first_answer(&self, done: &mut Done<'_>) -> anyhow::Result<(Starts, Option<f64>)> {
-        let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(TEXT.as_bytes())?;
+    ///
+    /// # Errors
+    /// If the text cannot be written to a file.
+    pub fn first_answer(&self, done: &mut Done<'_>) -> Result<(Starts, Option<f64>), BenchError> {
+        if self.plan.settings.starts == 0 {
+            return Ok((Starts::default(), None));
+        }
+        let mut file = tempfile::NamedTempFile::new().map_err(BenchError::Temporary)?;
+        file.write_all(TEXT.as_bytes()).map_err(BenchError::Temporary)?;
         let starts = self.starts(done, || self.ask(file.path()));
         let work = Work::Questions { questions: vec![QUESTIONS[0].into()], text: TEXT.into() };
         let warm = self.measure(&self.task(self.threads(), &work)).ok().map(|measured| median(&measured.seconds));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::page::{Page, Table};
+use crate::shown::harmless;
 
 /// What the figures of a section are set in from.
 const INDENT: &str = "  ";
@@ -89,10 +90,9 @@ fn columns(text: &mut String, table: &Table) {
     }
 }
 
-/// One line, without control characters of foreign values and without spaces at its end.
+/// One line, without what foreign values could command a terminal to do and without spaces at its end.
 fn line(text: &mut String, line: &str) {
-    let clean = line.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
-    text.push_str(clean.trim_end_matches(' '));
+    text.push_str(harmless(line).trim_end_matches(' '));
     text.push('\n');
 }
 

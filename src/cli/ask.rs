@@ -8,6 +8,7 @@ use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
 use edgeqa::errors::one_line;
 use edgeqa::progress::Progress;
 use edgeqa::qa::{Answer, AskOptions, Context, QaError, Reader};
+use edgeqa::shown::harmless_json;
 use serde::Serialize;
 
 use super::args::AskArgs;
@@ -103,14 +104,14 @@ impl Ready {
 }
 
 fn record(answer: &impl Serialize, model: &Path) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(&Record { answer, model: model.to_string_lossy() })? + "\n")
+    Ok(harmless_json(serde_json::to_string(&Record { answer, model: model.to_string_lossy() })?) + "\n")
 }
 
 /// Says why one question has no result: as a record of `--json`, or in the log.
 fn refuse(question: &str, error: &anyhow::Error, json: bool) -> anyhow::Result<()> {
     if json {
         let record = serde_json::json!({ "question": question, "error": one_line(error.as_ref()) });
-        print(&(record.to_string() + "\n"))?;
+        print(&(harmless_json(record.to_string()) + "\n"))?;
     } else {
         let short = shortened(question, SHOWN);
         log::error!("cannot answer \"{short}\": {}", one_line(error.as_ref()));

@@ -24,6 +24,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.worker {
         return work();
     }
+    check_outputs(args)?;
     if !args.compare.is_empty() {
         let records = args.compare.iter().map(|path| Ok((path.display().to_string(), Record::read(path)?)));
         let comparison = Comparison::new(records.collect::<anyhow::Result<_>>()?)?;
@@ -32,18 +33,19 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if [&args.text, &args.questions].iter().all(|path| path.as_deref().is_some_and(input::is_stdin)) {
         return Err(usage_error("bench", TWICE));
     }
+    let record = measure_here(args)?;
+    finish(args, &report::page(&record), || Ok(record.json()?))
+}
+
+/// Looks at where the output goes, before anything takes long.
+fn check_outputs(args: &BenchArgs) -> anyhow::Result<()> {
     if let (Some(html), Some(out)) = (&args.html, &args.out)
         && place(html) == place(out)
         && !is_special(out)
     {
         return Err(usage_error("bench", format!("--html and --out are both {}; give two files", out.display())));
     }
-    for target in [&args.html, &args.out].into_iter().flatten() {
-        // Before anything takes long.
-        writable(target).with_context(|| not_written(target))?;
-    }
-    let record = measure_here(args)?;
-    finish(args, &report::page(&record), || Ok(record.json()?))
+    [&args.html, &args.out].into_iter().flatten().try_for_each(|to| writable(to).with_context(|| not_written(to)))
 }
 
 /// The one path of the file that `target` leads to.
@@ -96,7 +98,7 @@ fn measure_here(args: &BenchArgs) -> anyhow::Result<Record> {
         None => (TEXT.to_owned(), "the text that comes with edgeqa".to_owned()),
     };
     let questions = match &args.questions {
-        Some(path) => input::questions_of(path)?,
+        Some(path) => input::questions_of("bench", path)?,
         None => QUESTIONS.map(str::to_owned).to_vec(),
     };
     let settings = Settings {

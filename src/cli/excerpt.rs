@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use edgeqa::documents::passages::lines;
 use edgeqa::documents::sentences::sentence_starts;
-pub use edgeqa::documents::shown::clean;
+pub use edgeqa::shown::clean;
+use unicode_segmentation::UnicodeSegmentation;
 
 /// How much text before and after a span is looked at for the ends of its sentence, in bytes.
 const REACH: usize = 1000;
@@ -52,21 +53,24 @@ pub fn excerpt(text: &str, span: Range<usize>) -> Excerpt {
     let after = clean(whole(span.end..from + end).trim_end());
     let cut = before.char_indices().rev().nth(SHOWN).map(|(at, _)| at);
     let before = match cut {
-        Some(at) => format!("{ELLIPSIS}{}", before.get(at..).unwrap_or_default()),
+        Some(at) => {
+            let whole = before.grapheme_indices(true).map(|(start, _)| start).find(|start| *start >= at);
+            format!("{ELLIPSIS}{}", before.get(whole.unwrap_or(at)..).unwrap_or_default())
+        }
         None => before.trim_start().to_owned(),
     };
-    let after = match after.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}{ELLIPSIS}", after.get(..at).unwrap_or_default()),
-        None => after,
-    };
+    let after = shortened(&after, SHOWN);
     Excerpt { before, span: clean(whole(span)), after }
 }
 
-/// `text` on one line, and no more than the first `length` characters of it.
+/// `text` on one line, and no more than the first `length` characters of it. What is seen as one, such as a letter and its accent, is
+/// not divided.
 pub fn shortened(text: &str, length: usize) -> String {
     let mut short: String = clean(text).chars().take(length + 1).collect();
     if let Some((at, _)) = short.char_indices().nth(length) {
-        short.truncate(at);
+        let whole = short.grapheme_indices(true).map(|(at, _)| at).take_while(|start| *start <= at).last();
+        // A single one that is longer is divided.
+        short.truncate(whole.filter(|whole| *whole > 0).unwrap_or(at));
         short.push(ELLIPSIS);
     }
     short
@@ -104,6 +108,23 @@ mod tests {
         let shown = around(&text, "needle");
         assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
         assert_eq!(shown.chars().count(), "needle".len() + 2 + 2 * SHOWN + 3);
+    }
+
+    #[test]
+    fn what_is_seen_as_one_is_not_divided() {
+        // Flags, letters with accents, and a family: of two, two and seven characters.
+        for sign in ["🇩🇪", "e\u{301}", "👨\u{200d}👩\u{200d}👧\u{200d}👦"] {
+            for odd in ["", "x", "xx", "xxx"] {
+                let many = sign.repeat(900 / sign.len());
+                let text = format!("{many}{odd}needle{odd}{many}");
+                let start = text.find("needle").unwrap();
+                let Excerpt { before, after, .. } = excerpt(&text, start..start + "needle".len());
+                for shown in [before.trim_matches(ELLIPSIS), after.trim_matches(ELLIPSIS)] {
+                    assert!(shown.len() < many.len() && shown.replace(sign, "") == odd, "{sign} {shown}");
+                }
+            }
+        }
+        assert_eq!(shortened(&format!("a{}", "\u{301}".repeat(9)), 3), format!("a{}…", "\u{301}".repeat(2)));
     }
 
     /// In the square of the time, this would take hours.

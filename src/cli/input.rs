@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use edgeqa::documents::{Library, LibraryOptions, encoding, left_out};
+use edgeqa::shown::clean;
 
 use super::args::AskArgs;
 use super::usage_error;
@@ -57,7 +58,7 @@ impl<'a> Source<'a> {
     pub fn read(&self) -> anyhow::Result<Material> {
         let text = match self {
             Self::Documents(folder) => return documents(folder).map(Material::Documents),
-            Self::Argument(text) => (*text).to_owned(),
+            Self::Argument(text) => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).to_owned(),
             Self::File(path) => read_file(path, INSTEAD)?,
             Self::Stdin => read_stdin()?,
         };
@@ -111,12 +112,11 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
         if is_stdin(path) && text_is_stdin(args) {
             return Err(usage_error("ask", TWICE));
         }
-        questions.extend(lines(&read_file(path, LINES)?));
-    }
-    if questions.is_empty()
-        && let Some(path) = &args.questions_file
-    {
-        return Err(usage_error("ask", format!("{} holds no question; write one per line", path.display())));
+        let of_file = lines(&read_file(path, LINES)?);
+        if questions.is_empty() && of_file.is_empty() {
+            return Err(no_question("ask", path));
+        }
+        questions.extend(of_file);
     }
     if questions.is_empty() {
         return Err(usage_error("ask", "there is no question; give one, or --questions FILE with one per line"));
@@ -154,17 +154,19 @@ fn some(text: String, name: &str, instead: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The questions of the file at `path`.
-pub fn questions_of(path: &Path) -> anyhow::Result<Vec<String>> {
-    let questions: Vec<String> = lines(&read_file(path, LINES)?).collect();
-    if questions.is_empty() {
-        bail!("{} holds no question; write one per line", path.display());
-    }
-    Ok(questions)
+/// The questions of the file at `path`, for `command`.
+pub fn questions_of(command: &str, path: &Path) -> anyhow::Result<Vec<String>> {
+    let questions = lines(&read_file(path, LINES)?);
+    if questions.is_empty() { Err(no_question(command, path)) } else { Ok(questions) }
 }
 
-fn lines(text: &str) -> impl Iterator<Item = String> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
+fn no_question(command: &str, path: &Path) -> anyhow::Error {
+    usage_error(command, format!("{} holds no question; write one per line", clean(&path.to_string_lossy())))
+}
+
+/// Lines that are not empty. They may end as those of old Macintosh programs do.
+fn lines(text: &str) -> Vec<String> {
+    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// The text of a file, or of standard input if the file is called `-`.
@@ -188,11 +190,6 @@ fn read_stdin() -> anyhow::Result<String> {
 
 /// The text of `bytes` without a byte order mark; `name` is what they were read from, `file` its path if it is a file.
 fn decode(bytes: Vec<u8>, name: &str, file: Option<&str>) -> anyhow::Result<String> {
-    let kind =
-        [(&b"%PDF"[..], "a PDF", "pdftotext"), (b"PK\x03\x04", "an office document or an archive", "pandoc -t plain")];
-    if let Some((_, what, tool)) = kind.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
-        bail!("{name} is {what}; make text of it first, for example with `{tool}`");
-    }
     let mut text = encoding::decode(bytes).map_err(|problem| match file {
         Some(file) => anyhow!("{name} is {}", problem.of_file(file)),
         None => anyhow!("{name} is {problem}"),
@@ -230,7 +227,6 @@ mod tests {
 
     #[test]
     fn questions_are_lines() {
-        let found: Vec<String> = lines("Who?\r\n\n   \n  Why not?  \nWhen").collect();
-        assert_eq!(found, ["Who?", "Why not?", "When"]);
+        assert_eq!(lines("Who?\r\n\n   \n  Why not?  \nWhen?\rWhere"), ["Who?", "Why not?", "When?", "Where"]);
     }
 }

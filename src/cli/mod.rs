@@ -26,6 +26,7 @@ use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
 use edgeqa::qa::{QaError, Reader};
+use edgeqa::shown::harmless_json;
 
 pub use self::log::{is_journal, start as start_log};
 pub use args::Cli;
@@ -76,7 +77,7 @@ fn print(text: &str) -> anyhow::Result<bool> {
 
 /// A report as JSON that people can read, too.
 fn pretty(report: &impl serde::Serialize) -> serde_json::Result<String> {
-    Ok(serde_json::to_string_pretty(report)? + "\n")
+    Ok(harmless_json(serde_json::to_string_pretty(report)?) + "\n")
 }
 
 /// Opens a model file, and says before if limits are too tight for that.

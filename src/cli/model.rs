@@ -106,7 +106,8 @@ struct Entry {
 
 impl Entry {
     fn of(path: &Path, threads: &Threads) -> Self {
-        let model = if path.exists() { Some(Proven::open(path, threads)) } else { None };
+        // What cannot be looked at is there, and opening it says why.
+        let model = path.try_exists().unwrap_or(true).then(|| Proven::open(path, threads));
         let good = model.as_ref().and_then(|model| model.as_ref().ok()).map(Proven::artifact);
         Self {
             path: path.to_string_lossy().into_owned(),

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::encoding::NotUtf8;
+use super::encoding::NotText;
 use super::passages::Format;
-use super::shown::{clean, count};
+use crate::shown::{clean, count};
 
 /// How deep folders are searched.
 const DEEPEST: usize = 16;
@@ -44,7 +44,7 @@ pub enum Reason {
     /// Its name is not UTF-8.
     Name,
     /// It is not UTF-8.
-    Encoding(NotUtf8),
+    Encoding(NotText),
     /// It holds no text.
     Empty,
     /// It is larger than a file may be.

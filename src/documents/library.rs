@@ -226,6 +226,14 @@ impl Library {
         Ok((library, skipped))
     }
 
+    /// The same library, which does not know which versions of files it holds and refuses.
+    pub(super) fn without_stamps(&self) -> Self {
+        let mut library = self.clone();
+        library.files.iter_mut().for_each(|file| file.stamp = Stamp::default());
+        library.refused = Arc::default();
+        library
+    }
+
     /// The file as it is now, if there are no more than `left` bytes of it.
     fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Refusal> {
         if document.stamp.len > left {

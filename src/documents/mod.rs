@@ -27,7 +27,6 @@ pub mod passages;
 mod reading;
 pub mod sentences;
 pub mod shelf;
-pub mod shown;
 mod stem;
 pub mod words;
 

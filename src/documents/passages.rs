@@ -16,6 +16,8 @@
 use std::ops::Range;
 use std::path::Path;
 
+use unicode_segmentation::UnicodeSegmentation;
+
 use super::sentences::sentence_starts;
 
 /// The longest passage, in bytes.
@@ -295,7 +297,11 @@ fn split(text: &str, bytes: Range<usize>, mut take: impl FnMut(Range<usize>)) {
         let from = text.floor_char_boundary(*places.start());
         let to = text.floor_char_boundary(*places.end());
         let mut spaces = text[from..to].char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| from + at);
-        let place = nearest(&mut sentences).or_else(|| nearest(&mut spaces)).unwrap_or(ideal);
+        // Without a space, what is seen as one character stays whole, if it is not longer than a part.
+        let mut whole =
+            text[start..to].grapheme_indices(true).map(|(at, _)| start + at).filter(|at| places.contains(at));
+        let place =
+            nearest(&mut sentences).or_else(|| nearest(&mut spaces)).or_else(|| nearest(&mut whole)).unwrap_or(ideal);
         let part = trimmed(text, start..place);
         if !part.is_empty() {
             take(part);

@@ -2,10 +2,10 @@
 
 use super::answer::{DocumentAnswer, Found, Source};
 use super::library::Passage;
-use super::shown::clean;
 use crate::errors::one_line;
 use crate::qa::decode::N_BEST;
 use crate::qa::{Answer, AskOptions, Candidate, QaError, Reader, Scorer};
+use crate::shown::clean;
 use crate::tokenizer::TokenizerError;
 
 /// What the null odds of a passage grow by if it matches the question not at all; in proportion to how much worse than the best

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::folder::{left_out, of_other_kinds};
-use super::shown::count;
 use super::{DocumentsError, Library, LibraryOptions, Skipped};
 use crate::errors::one_line;
+use crate::shown::count;
 
 /// A library that is replaced whole when its folder changes. Whoever got it from [`Shelf::library`] keeps the one that it was.
 ///
@@ -94,12 +94,22 @@ impl Shelf {
         *problem = now;
     }
 
-    /// Looks at the folder once. What was not skipped before, or for another reason, is logged; and on one line the files of other
+    /// Looks at the folder once, and reads files that have changed. What was not skipped before, or for another reason, is logged; and on one line the files of other
     /// kinds, if they are not the same.
     pub fn refresh(&self) -> Refresh {
+        self.look(Library::clone)
+    }
+
+    /// [`Shelf::refresh`], with all files read, also where nothing tells that they have changed.
+    pub fn read_again(&self) -> Refresh {
+        self.look(Library::without_stamps)
+    }
+
+    /// Looks at the folder once, for what is not as it was when the library that `known` makes of the present one was read.
+    fn look(&self, known: impl Fn(&Library) -> Library) -> Refresh {
         let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.library();
-        let (new, skipped) = match old.renewed(&self.folder, &self.options) {
+        let (new, skipped) = match known(&old).renewed(&self.folder, &self.options) {
             Ok(renewed) => renewed,
             Err(error) => {
                 self.note(Some(format!("{}; answering from what was read before", one_line(&error))));

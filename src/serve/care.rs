@@ -11,9 +11,9 @@ use super::metrics::{Metrics, Refusal};
 use super::model::{Identity, ModelProblem, Proven, Settle};
 use super::notify::Notify;
 use super::pool::Work;
-use crate::documents::shown::count;
 use crate::documents::{Refresh, Shelf};
 use crate::errors::one_line;
+use crate::shown::count;
 
 /// How often files are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,12 +70,12 @@ impl Care {
                 Ok(Command::Reload) => {
                     log::info!("reading the model and the documents again");
                     self.reload();
-                    self.read_documents();
+                    self.look_at_documents(Shelf::read_again);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
                     if self.read.elapsed() >= Shelf::INTERVAL {
-                        self.read_documents();
+                        self.look_at_documents(Shelf::refresh);
                     }
                 }
                 Ok(Command::End) | Err(RecvTimeoutError::Disconnected) => break,
@@ -103,10 +103,10 @@ impl Care {
         status
     }
 
-    fn read_documents(&mut self) {
+    fn look_at_documents(&mut self, look: impl Fn(&Shelf) -> Refresh) {
         if let Some(shelf) = &self.daemon.documents {
             let problem = shelf.problem();
-            if shelf.refresh() == Refresh::New || shelf.problem() != problem {
+            if look(shelf) == Refresh::New || shelf.problem() != problem {
                 self.notify.status(&self.status());
             }
         }
@@ -168,13 +168,23 @@ impl Care {
         let problem = match receive.recv_timeout(interval / 2) {
             Ok(Ok(())) => None,
             Ok(Err(problem)) => Some(one_line(&problem)),
-            Err(_) => Some(format!("there was no answer within {} s", (interval / 2).as_secs_f64())),
+            Err(RecvTimeoutError::Timeout) => {
+                Some(format!("there was no answer within {} s", (interval / 2).as_secs_f64()))
+            }
+            // Nobody answers any more: the daemon is being stopped.
+            Err(RecvTimeoutError::Disconnected) => return,
         };
         self.daemon.metrics.self_tests[usize::from(problem.is_some())].fetch_add(1, Relaxed);
-        self.daemon.set_healthy(problem.is_none());
+        let was_healthy = self.daemon.set_healthy(problem.is_none());
         self.tested = Instant::now();
         match problem {
-            None => self.notify.alive(),
+            None => {
+                self.notify.alive();
+                if !was_healthy {
+                    log::info!("the self-test has passed again");
+                    self.notify.status(&self.status());
+                }
+            }
             Some(problem) => {
                 log::error!("the self-test failed: {problem}");
                 self.notify.status(&format!("the self-test failed: {problem}"));

@@ -40,7 +40,7 @@ codes! {
     InvalidRequest = "invalid_request", 400;
     /// An option has a value that cannot be.
     InvalidOption = "invalid_option", 400;
-    /// The question holds no word.
+    /// The question holds no word, or one that the model cannot take.
     EmptyQuestion = "empty_question", 400;
     /// There is nothing to answer from.
     NoContext = "no_context", 400;
@@ -148,8 +148,11 @@ impl From<QaError> for ApiError {
             QaError::Option { option, value, problem } => {
                 return Self::new(Code::InvalidOption, format!("{} is {value}, but {problem}", field(option)));
             }
-            QaError::Tokenizer(TokenizerError::Empty { what: "question" }) => Code::EmptyQuestion,
-            QaError::Tokenizer(TokenizerError::Empty { .. }) => Code::NoContext,
+            // A vocabulary without a token for what it does not know cannot take every text.
+            QaError::Tokenizer(TokenizerError::Empty { what } | TokenizerError::Tokenize { what, .. }) => match *what {
+                "question" => Code::EmptyQuestion,
+                _ => Code::NoContext,
+            },
             QaError::Tokenizer(TokenizerError::QuestionTooLong { .. }) => Code::QuestionTooLong,
             QaError::Tokenizer(TokenizerError::Stride { .. }) => Code::InvalidOption,
             QaError::Model(ModelError::Stopped) => Code::TimeLimit,
@@ -157,8 +160,9 @@ impl From<QaError> for ApiError {
         };
         let mut message = one_line(&error);
         if matches!(code, Code::QuestionTooLong | Code::InvalidOption) {
-            for option in ["--max-seq-len", "--doc-stride"] {
-                message = message.replace(option, &field(option));
+            // They name fields of requests, and options of the command line behind them.
+            for option in [" (--max-seq-len)", " (--doc-stride)"] {
+                message = message.replace(option, "");
             }
         }
         Self::new(code, message)
@@ -175,13 +179,20 @@ mod tests {
     fn options_are_called_as_the_fields_of_requests() {
         let long = TokenizerError::QuestionTooLong { question: 90, special: 3, max_seq_len: 64 };
         let stride = TokenizerError::Stride { question: 9, room: 52, stride: 60, max_seq_len: 64 };
-        for (error, code, fields) in [
-            (long, Code::QuestionTooLong, &["raise max_seq_len"][..]),
-            (stride, Code::InvalidOption, &["lower doc_stride", "raise max_seq_len"]),
+        for (error, code, advice) in [
+            (long, Code::QuestionTooLong, "shorten the question, or raise max_seq_len as far as the model allows"),
+            (stride, Code::InvalidOption, "lower doc_stride, raise max_seq_len or shorten the question"),
         ] {
             let error = ApiError::from(QaError::from(error));
-            assert!(error.code == code && !error.message.contains("--"), "{error}");
-            assert!(fields.iter().all(|field| error.message.contains(field)), "{error}");
+            assert!(error.code == code && error.message.ends_with(&format!("; {advice}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_that_a_vocabulary_cannot_take_are_no_faults_of_the_daemon() {
+        for (what, code) in [("question", Code::EmptyQuestion), ("context", Code::NoContext)] {
+            let error = TokenizerError::Tokenize { what, problem: "there is no token".into() };
+            assert_eq!(ApiError::from(QaError::from(error)).code, code);
         }
     }
 

@@ -21,7 +21,7 @@ use super::metrics::Metrics;
 use super::pool::{self, Client, Outcome};
 use super::room::{Held, gives_way};
 use super::routes::{Routed, route};
-use crate::documents::shown::count;
+use crate::shown::count;
 
 /// How long no connection is accepted after the system could not give one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

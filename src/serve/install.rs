@@ -81,8 +81,8 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     make_folder(folder).map_err(io_error("make the folder", folder))?;
     let _lock = lock(to)?;
     clean(to);
-    if to.exists()
-        && same_content(from, to).map_err(io_error("read", from))?
+    if is_there(to)?
+        && same_content(from, to)?
         && let Ok(there) = Proven::open(to, threads)
     {
         make_readable(to)?;
@@ -111,7 +111,7 @@ pub fn rollback(to: &Path, threads: &Threads) -> Result<String, InstallError> {
     }
     let _lock = lock(to)?;
     clean(to);
-    if !before.exists() {
+    if !is_there(&before)? {
         return Err(InstallError::NoPrevious(before));
     }
     let refused = |source| InstallError::Model { path: before.clone(), source };
@@ -211,12 +211,18 @@ fn beside(to: &Path, role: &str) -> Result<Unfinished, InstallError> {
     }
 }
 
+/// Whether there is something of this name.
+fn is_there(path: &Path) -> Result<bool, InstallError> {
+    path.try_exists().map_err(io_error("look at", path))
+}
+
 /// Whether two files hold the same bytes.
-fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
-    let open = |path| io::Result::Ok(BufReader::with_capacity(1 << 16, File::open(path)?));
-    let (mut a, mut b) = (open(a)?, open(b)?);
+fn same_content(a: &Path, b: &Path) -> Result<bool, InstallError> {
+    let [failed_a, failed_b] = [a, b].map(|path| io_error("read", path));
+    let open = |path| File::open(path).map(|file| BufReader::with_capacity(1 << 16, file));
+    let (mut a, mut b) = (open(a).map_err(&failed_a)?, open(b).map_err(&failed_b)?);
     loop {
-        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let (left, right) = (a.fill_buf().map_err(&failed_a)?, b.fill_buf().map_err(&failed_b)?);
         let len = left.len().min(right.len());
         if left[..len] != right[..len] || left.is_empty() != right.is_empty() {
             return Ok(false);
@@ -265,11 +271,11 @@ fn keep(path: &Path, to: &Path, role: &str) -> Result<Unfinished, InstallError> 
 /// If something cannot be made or renamed; both names then lead to what they did before.
 fn put(new: Unfinished, to: &Path) -> Result<(), InstallError> {
     let before = previous(to);
-    if !to.exists() {
+    if !is_there(to)? {
         return rename(new, to);
     }
     let old = keep(to, to, "old")?;
-    let older = before.exists().then(|| keep(&before, to, "older")).transpose()?;
+    let older = is_there(&before)?.then(|| keep(&before, to, "older")).transpose()?;
     rename(old, &before)?;
     rename(new, to).inspect_err(|_| {
         let _ = match older {

@@ -51,9 +51,9 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::documents::shown::count;
 use crate::documents::{DocumentsError, LibraryOptions, Shelf, left_out};
 use crate::errors::one_line;
+use crate::shown::count;
 use crate::threads::Threads;
 use care::{Care, Command, Locate};
 use config::{Config, ConfigError, LANGUAGES};
@@ -188,8 +188,9 @@ impl Daemon {
         }
     }
 
-    fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Relaxed);
+    /// Returns what it was before.
+    fn set_healthy(&self, healthy: bool) -> bool {
+        self.healthy.swap(healthy, Relaxed)
     }
 
     fn gauges(&self) -> Gauges {

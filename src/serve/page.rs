@@ -100,7 +100,8 @@ fn inline<'a>(html: &'a str, tag: &str) -> impl Iterator<Item = &'a str> {
 
 fn data_uri(path: &Path) -> Result<String, String> {
     let error = |problem: &str| format!("cannot use the logo {}: {problem}", path.display());
-    let kind = match path.extension().and_then(|extension| extension.to_str()) {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let kind = match extension.as_deref() {
         Some("svg") => "svg+xml",
         Some("png") => "png",
         _ => return Err(error("it is neither .svg nor .png")),

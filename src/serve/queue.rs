@@ -132,10 +132,14 @@ impl<K: PartialEq, T> Queue<K, T> {
         Ok(dropped)
     }
 
-    /// Adds an entry that goes before all others.
+    /// Adds an entry that goes before all others. A closed queue drops it.
     pub fn push_urgent(&self, entry: T) {
-        self.state().urgent.push_back(entry);
-        self.changed.notify_one();
+        let mut state = self.state();
+        if !state.closed {
+            state.urgent.push_back(entry);
+            drop(state);
+            self.changed.notify_one();
+        }
     }
 
     /// Takes out what waits and for which `leaves`.
@@ -199,6 +203,12 @@ mod tests {
         assert_eq!((queue.pop(), queue.pop(), queue.len()), (Some(4), Some(1), 1));
         queue.close();
         assert_eq!((queue.pop(), queue.push('a', 5)), (None, Err(Refused::Closed)));
+        // Whoever waits for what becomes of it is told that nothing does.
+        let (send, receive) = std::sync::mpsc::channel::<()>();
+        let queue = Queue::<char, _>::new(2);
+        queue.close();
+        queue.push_urgent(send);
+        assert!(receive.recv().is_err());
     }
 
     #[test]

@@ -68,6 +68,8 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ApiError> {
 
 impl Body {
     fn read(bytes: &[u8]) -> Result<Self, ApiError> {
+        // Editors of Windows begin files with a byte order mark.
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         // A list would be taken for the values in their order.
         if bytes.trim_ascii_start().starts_with(b"[") {
             return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
@@ -170,6 +172,7 @@ mod tests {
     fn everything_can_be_chosen_and_defaults_are_those_of_ask() {
         let ask = parse(r#"{"question": "Who?"}"#).unwrap();
         assert_eq!((ask.question.as_str(), &ask.context, &ask.options), ("Who?", &None, &AskOptions::default()));
+        assert_eq!(parse("\u{feff}{\"question\": \"Who?\"}").unwrap().question, "Who?");
         let ask = parse(
             r#"{"question":"Who?","context":"Ada.","top_k":3,"null_threshold":-1.5,"max_answer_len":4,"max_seq_len":90,
                 "doc_stride":8,"always_answer":false}"#,

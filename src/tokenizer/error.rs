@@ -73,7 +73,7 @@ pub enum TokenizerError {
         max_seq_len: usize,
     },
     /// The tokenizer failed on a text.
-    #[error("cannot tokenize the {what}: {problem}")]
+    #[error("cannot tokenize the {what}: {problem}; leave out what the model has no token for, or use another model")]
     Tokenize {
         /// `question` or `context`.
         what: &'static str,

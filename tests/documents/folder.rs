@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use edgeqa::documents::encoding::{Likely, NotUtf8};
+use edgeqa::documents::encoding::{Likely, NotText};
 use edgeqa::documents::{DocumentsError, Library, LibraryOptions, Reason, Refresh, Shelf, Skipped, left_out};
 use tempfile::{TempDir, tempdir};
 
 /// What is wrong with "Caf\u{e9}" in one byte per character.
-const LATIN: NotUtf8 = NotUtf8 { byte: 3, value: 0xe9, likely: Likely::Windows1252 };
+const LATIN: NotText = NotText { byte: 3, value: 0xe9, likely: Likely::Windows1252 };
 
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempdir().expect("a folder");
@@ -61,7 +61,7 @@ fn text_files_are_read_and_others_are_named() {
     assert_eq!(texts(&library), [("a/deep/er/y.txt", "Y ☕"), ("a/x.MD", "# X\nText."), ("b.txt", "B.")]);
     let y = library.passages().next().expect("a passage");
     assert_eq!((y.bytes, y.chars), (3..8, 1..4), "a byte order mark counts");
-    let utf16 = NotUtf8 { byte: 0, value: 0xff, likely: Likely::Utf16 };
+    let utf16 = NotText { byte: 0, value: 0xff, likely: Likely::Utf16 };
     let want = [
         ("README", &Reason::Kind),
         ("empty.md", &Reason::Empty),
@@ -184,6 +184,25 @@ fn a_change_within_the_same_time_stamp_is_seen() {
     File::options().append(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set");
     assert_eq!(shelf.refresh(), Refresh::New);
     assert_eq!(texts(&shelf.library()), [("a.txt", "New.")]);
+}
+
+#[test]
+fn a_change_that_nothing_tells_is_seen_when_all_is_read_again() {
+    let folder = folder(&[("a.txt", b"Old."), ("b.txt", b"Caf\xe9"), ("c.txt", b"C.")]);
+    ["a.txt", "b.txt"].iter().for_each(|name| age(folder.path(), name));
+    let (shelf, _) = Shelf::open(folder.path(), &LibraryOptions::default()).expect("a shelf");
+    for (name, content) in [("a.txt", "New."), ("b.txt", "Good")] {
+        let path = folder.path().join(name);
+        let modified = fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+        fs::write(&path, content).expect("written");
+        File::options().append(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set");
+    }
+    assert_eq!(shelf.refresh(), Refresh::Same);
+    let before = shelf.library();
+    assert_eq!(shelf.read_again(), Refresh::New);
+    assert_eq!(texts(&shelf.library()), [("a.txt", "New."), ("b.txt", "Good"), ("c.txt", "C.")]);
+    assert_eq!(texts(&before), [("a.txt", "Old."), ("c.txt", "C.")]);
+    assert_eq!((shelf.read_again(), shelf.refresh()), (Refresh::Same, Refresh::Same));
 }
 
 /// Reading a file that holds no text again at every look would take the disk's time for ever.

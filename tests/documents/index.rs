@@ -103,6 +103,29 @@ fn words_are_lower_case_without_endings() {
     assert_eq!(words("The Keeper's boats, built\r\nin 1,204!"), ["the", "keeper", "boat", "built", "in", "1,204"]);
     assert_eq!(words("Zoë\u{2019}s ÉTÉ 灯台"), ["zoe", "et", "灯", "台"]);
     assert_eq!(words(" - … ☕"), [""; 0]);
+    // Emphasis, joined names, and spaces that are missing.
+    assert_eq!(words("_Ada Morrow_ __Ada__ snake_case"), ["ada", "morrow", "ada", "snake", "case"]);
+    assert_eq!(
+        words("Ende.Neuer Adresse:Berlin 3.5 v1.2 10:30"),
+        ["end", "neuer", "adress", "berlin", "3.5", "v1.2", "10", "30"]
+    );
+    assert_eq!(words("U.S.A. USA e.g."), ["usa", "usa", "eg"]);
+    // One word in all the ways to write it.
+    for (ways, word) in [
+        (&["O'Brien", "O\u{2019}Brien", "O\u{2bc}Brien", "O\u{ff07}Brien"][..], "o'brien"),
+        (&["d'Alsace", "d\u{2019}Alsace", "l'Alsace", "Alsace"], "alsac"),
+        (&["Leucht\u{ad}turm", "Leuchtturm", "\u{200e}Leuchtturm\u{200f}"], "leuchtturm"),
+        (&["כתבים\u{200f}", "כתבים"], "כתבים"),
+        (&["محـــمد", "محمد"], "محمد"),
+        (&["Straße", "STRASSE", "STRA\u{1e9e}E"], "strass"),
+        (&["οδός", "ΟΔΟΣ"], "οδοσ"),
+        (&["Łódź", "Lodz"], "lodz"),
+        (&["København", "Kobenhavn"], "kobenhavn"),
+        (&["l'œuvre", "oeuvre"], "oeuvr"),
+    ] {
+        assert!(ways.iter().all(|way| words(way) == [word]), "{ways:?}");
+    }
+    assert_eq!(words("Sean's d's 's don't"), ["sean", "d", "s", "don't"]);
     assert_eq!(words(&"é".repeat(100))[0].len(), 64);
     assert_eq!(words(&"ø".repeat(100))[0].len(), 64);
     assert_eq!(question_words("When was the boat of the boats built?"), ["boat", "built"]);

@@ -131,6 +131,20 @@ fn long_headings_make_short_titles() {
     assert_eq!(pieces(&format!("# {fits}\nText."), Format::Markdown)[0].1, fits);
 }
 
+#[test]
+fn parts_without_a_space_begin_with_whole_characters() {
+    // Letters of Devanagari with vowel signs, and flags.
+    for sign in ["\u{927}\u{941}", "🇩🇪"] {
+        let text = sign.repeat(5_000 / sign.len());
+        let found = pieces(&text, Format::Plain);
+        assert!(found.len() > 3);
+        assert!(found.iter().all(|(piece, _)| piece.replace(sign, "").is_empty()), "{sign}");
+    }
+    // What is seen as one and is longer than a part is divided.
+    let text = format!("a{}", "\u{301}".repeat(2_000));
+    assert!(pieces(&text, Format::Plain).len() > 3);
+}
+
 /// In the square of the time, each of these would take from minutes to hours.
 #[test]
 fn time_grows_with_the_text_and_not_with_its_square() {

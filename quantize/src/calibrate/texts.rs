@@ -90,7 +90,9 @@ impl Texts {
 }
 
 fn pairs(text: &str) -> Vec<(String, String)> {
-    let text = text.replace("\r\n", "\n");
+    // Lines of blanks look empty, and are.
+    let lines: Vec<&str> = text.lines().map(|line| if line.trim().is_empty() { "" } else { line }).collect();
+    let text = lines.join("\n");
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut passage: Option<(&str, bool)> = None;
     let unasked = |passage: &str| {
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn questions_belong_to_the_passage_before_them() {
-        let text = "One passage\nof two lines.\n\nWhat is it?\n\nWhy?\r\n\r\nAn unasked passage of some nine or more words.\n\n\n\nLast.\n\nEnd?";
+        let text = "One passage\nof two lines.\n\nWhat is it?\n\nWhy?\r\n\r\nAn unasked passage of some nine or more words.\n \t\n\n\nLast.\n\nEnd?";
         let want = [
             ("What is it?", "One passage\nof two lines."),
             ("Why?", "One passage\nof two lines."),

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use edgeqa::eval::score::Summary;
 use edgeqa::eval::{Dataset, Subset};
+use edgeqa::shown::commands;
 use serde::Serialize;
 
 use super::bootstrap::Estimate;
@@ -349,7 +350,7 @@ fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            c if c.is_control() => plain.push(' '),
+            c if commands(c) => plain.push(' '),
             '\\' | '`' | '*' | '_' | '|' | '<' | '>' | '[' | ']' | '#' | '~' => plain.extend(['\\', c]),
             c => plain.push(c),
         }

@@ -1,6 +1,7 @@
 //! The repo's file list, and which of the files are needed.
 
 use super::HubError;
+use edgeqa::shown::commands;
 use serde::Deserialize;
 
 /// The configuration, required.
@@ -195,7 +196,7 @@ impl Listing {
 
 /// At most `limit` characters of `text`, control characters replaced.
 pub(super) fn printable(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(limit).map(|c| if commands(c) { ' ' } else { c }).collect()
 }
 
 fn base_name(name: &str) -> &str {

@@ -53,7 +53,7 @@ pub struct ServeArgs {
     pub docs: Option<PathBuf>,
 
     /// Passages of the documents that are read per question, 1 to 100
-    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES,
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
           value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
 

@@ -1,4 +1,4 @@
-//! Names and texts from documents, made fit for a terminal, a line of a log, or a command.
+//! Names and texts of others, made fit for a terminal, a line of a log, or a command.
 
 /// `text` on one line: white space becomes single spaces, and characters that could command a terminal or reorder what it
 /// shows become replacement characters.
@@ -8,16 +8,36 @@ pub fn clean(text: &str) -> String {
         match c {
             c if c.is_whitespace() && cleaned.ends_with(' ') => {}
             c if c.is_whitespace() => cleaned.push(' '),
-            c if c.is_control() || is_bidi_control(c) => cleaned.push(char::REPLACEMENT_CHARACTER),
+            c if commands(c) => cleaned.push(char::REPLACEMENT_CHARACTER),
             c => cleaned.push(c),
         }
     }
     cleaned
 }
 
-/// Embeddings, overrides and isolates: they change the order in which the text after them is shown.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether `c` could command a terminal, or reorder what it shows: embeddings, overrides and isolates change the order of the text
+/// after them.
+pub fn commands(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with its lines, and with replacement characters for all else that [`commands`].
+pub fn harmless(text: &str) -> String {
+    text.replace(|c| c != '\n' && commands(c), "\u{fffd}")
+}
+
+/// JSON as [`harmless`] JSON with the same value: control characters above U+007E stand in its strings as they are, unless they are
+/// escaped.
+pub fn harmless_json(json: String) -> String {
+    let stands = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(stands) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if stands(c) { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) } else { escaped.push(c) }
+    }
+    escaped
 }
 
 /// The path `name` as one word of a shell's command, which is no option either.
@@ -40,6 +60,9 @@ mod tests {
     fn control_characters_cannot_command_the_terminal() {
         assert_eq!(clean(" a\t\r\n b\u{0}"), " a b\u{fffd}");
         assert_eq!(clean("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(harmless("a\n\u{1b}[31m\u{202e}\t"), "a\n\u{fffd}[31m\u{fffd}\u{fffd}");
+        assert_eq!(harmless_json("[\"a\u{9b}\u{7f}\"]".into()), r#"["a\u009b\u007f"]"#);
+        assert_eq!(harmless_json("[\"é\"]\n".into()), "[\"é\"]\n");
     }
 
     #[test]
