@@ -102,10 +102,11 @@ on("all of Unicode and markup are text", {}, async (page) => {
 });
 
 on("highlights count Unicode scalar values, and impossible ones are left out", {}, async (page) => {
-  const text = "𝟛🗼é x";
+  // The first half of the first character is where the page marks edges.
+  const text = "𐌲🗼é x";
   const source = (highlight) => ({ file: "a/b.txt", passage: 3, title: null, text, highlight });
   const reply = (highlight, answer) => ({ body: JSON.stringify({ question: "?", answer, answered: true, source: source(highlight), nearest: null }) });
-  const spans = [[0, 1, "𝟛"], [1, 2, "🗼"], [1, 3, "🗼é"], [4, 5, "x"], [0, 5, text]];
+  const spans = [[0, 1, "𐌲"], [1, 2, "🗼"], [1, 3, "🗼é"], [4, 5, "x"], [0, 5, text]];
   await pretend(page, ...spans.map(([start, end, answer]) => reply({ start, end }, answer)), reply({ start: 4, end: 6 }, "x"), reply(null, "x"));
   for (const [n, [, , answer]] of spans.entries()) {
     const coming = nextReply(page);
@@ -272,6 +273,26 @@ on("a late answer to an earlier question is never shown", {}, async (page) => {
   await sleep(1000);
   assert.match(await shown(page, "verdict"), /Olof Berg/);
   assert.equal(await page.inputValue("#question"), "Who cast the bell of the tower of Tindra?");
+});
+
+on("each text has the direction of its own letters", {}, async (page) => {
+  const text = "המגדל נבנה בשנת 1871.\nIt is called Migdal.";
+  const source = { file: "a.txt", passage: 1, title: null, text, highlight: { start: 16, end: 20 } };
+  await pretend(page, { body: JSON.stringify({ question: "?", answer: "1871", answered: true, source, nearest: null }) });
+  await ask(page, "מתי?");
+  await state(page, "answer");
+  // Where a character of an element's first text is, from the left.
+  const left = (id, at) => page.evaluate(([id, at]) => {
+    const node = document.getElementById(id).firstChild, range = document.createRange();
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getBoundingClientRect().left;
+  }, [id, at]);
+  assert.ok((await left("passage", 0)) > (await left("passage", 14)), "Hebrew begins at the right");
+  const box = await page.locator("#passage").boundingBox();
+  assert.ok((await left("passage", 0)) > box.x + box.width - 60, "and at the right edge");
+  assert.ok((await page.evaluate(() => getSelection && getComputedStyle(document.getElementById("question")).unicodeBidi)) === "plaintext");
+  await shot(page, "hebrew-1280-light");
 });
 
 on("a busy server is asked again when it says so", {}, async (page) => {
