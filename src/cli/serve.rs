@@ -20,6 +20,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     serve(Options {
         listen: args.listen.clone(),
+        hosts: args.host.clone(),
         sockets: args.socket.clone(),
         stdio: args.stdio,
         fallback: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),

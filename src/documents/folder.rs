@@ -20,6 +20,8 @@ use crate::shown::{clean, count};
 
 /// How deep folders are searched.
 const DEEPEST: usize = 16;
+/// How many files and folders are listed at most.
+const MOST: usize = 100_000;
 /// How many files of other kinds are named on one line.
 const NAMED: usize = 3;
 /// A file that was changed less than this before it was read can change again without a new time stamp.
@@ -67,12 +69,17 @@ pub enum Reason {
     Loop,
     /// It is a folder too deep inside of others.
     TooDeep,
+    /// It is a folder, and with what is in it there would be too many files and folders.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl Reason {
     /// How loudly it is logged: files of other kinds are many and harmless, so [`left_out`] is enough of a warning.
     pub fn level(&self) -> log::Level {
-        if *self == Self::Kind { log::Level::Info } else { log::Level::Warn }
+        if *self == Self::Kind { log::Level::Debug } else { log::Level::Warn }
     }
 
     /// Whether an older version of the file is better than nothing: the file is there, but cannot be used as it is now.
@@ -101,6 +108,12 @@ impl fmt::Display for Reason {
             Self::Gone => write!(f, "it is gone, or a link to nothing"),
             Self::Unreadable(problem) => write!(f, "it cannot be read: {problem}"),
             Self::Loop => write!(f, "this folder was listed already, under another name"),
+            Self::TooMany { limit } => {
+                write!(
+                    f,
+                    "with what is in it, there are more than {limit} files and folders; give a folder of documents only"
+                )
+            }
             Self::TooDeep => write!(f, "it is more than {DEEPEST} folders deep"),
         }
     }
@@ -185,6 +198,8 @@ pub(super) struct Listing {
     /// Files of `skipped` that could not be looked at, and, each with a `/` at the end, folders of which this is so.
     unseen: Vec<String>,
     listed: HashSet<PathBuf>,
+    /// How many files and folders were listed.
+    entries: usize,
 }
 
 impl Listing {
@@ -203,7 +218,12 @@ impl Listing {
 
     fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         self.listed.insert(folder.canonicalize()?);
-        let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        let mut entries = fs::read_dir(folder)?.take(MOST - self.entries + 1).collect::<Result<Vec<_>, _>>()?;
+        if self.entries + entries.len() > MOST {
+            self.skip(prefix.to_owned(), Reason::TooMany { limit: MOST });
+            return Ok(());
+        }
+        self.entries += entries.len();
         entries.sort_unstable_by_key(fs::DirEntry::file_name);
         for entry in entries.iter().filter(|entry| !is_hidden(&entry.file_name())) {
             self.entry(entry.path(), prefix, &entry.file_name(), depth);
@@ -268,8 +288,19 @@ impl Document {
     /// Reads the file: what it holds, and the version that it is of.
     pub fn read(&self, limit: u64) -> Result<(Vec<u8>, Stamp), Reason> {
         let unreadable = |error: io::Error| Reason::of(&error);
-        let mut file = File::open(&self.path).map_err(unreadable)?;
-        let before = Stamp::of(&file.metadata().map_err(unreadable)?);
+        let mut options = File::options();
+        // What was a file when it was listed may be a pipe by now, and opening that would wait for a writer.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+        );
+        let mut file = options.read(true).open(&self.path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Reason::Changing);
+        }
+        let before = Stamp::of(&metadata);
         if before.len > limit {
             return Err(Reason::TooLarge { limit });
         }
@@ -280,5 +311,22 @@ impl Document {
             return Err(Reason::Changing);
         }
         Ok((bytes, before.read_at(now)))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Whoever opens a pipe waits for somebody who writes to it.
+    #[test]
+    fn what_has_become_a_pipe_since_it_was_listed_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "A.").unwrap();
+        let listing = Listing::of(folder.path()).unwrap();
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(listing.documents[0].read(100).unwrap_err(), Reason::Changing);
     }
 }

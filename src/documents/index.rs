@@ -42,7 +42,7 @@ pub struct Hit {
 }
 
 /// Collects passages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     numbers: HashMap<Box<str>, u32>,
     /// Per word number.
@@ -50,22 +50,50 @@ pub struct Builder {
     lengths: Vec<u32>,
     /// Word numbers of the passage that is being added.
     current: Vec<u32>,
+    /// Different words at most.
+    most: usize,
+    full: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::of_at_most(Self::MOST)
+    }
 }
 
 impl Builder {
+    /// Different words of an index at most, if nothing else is said. They take about 160 bytes each while it is made. English text of 64 MiB has about half as
+    /// many; a list of checksums of that size would have seven times as many.
+    pub const MOST: usize = 1_000_000;
+
+    /// For an index of at most `most` different words.
+    pub fn of_at_most(most: usize) -> Self {
+        let (numbers, postings, lengths, current) = Default::default();
+        Self { numbers, postings, lengths, current, most, full: false }
+    }
+
+    /// Whether there were more words than there may be; those that came after these are not in the index.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Adds the next passage, made of several texts.
     pub fn add<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
-        let Self { numbers, postings, current, .. } = self;
+        let Self { numbers, postings, current, most, full, .. } = self;
         current.clear();
         for text in texts {
             each_word(text, |word| {
-                let number = numbers.get(word).copied().unwrap_or_else(|| {
+                let known = numbers.get(word).copied();
+                if known.is_none() && postings.len() >= *most {
+                    *full = true;
+                    return;
+                }
+                current.push(known.unwrap_or_else(|| {
                     let number = postings.len() as u32;
                     numbers.insert(word.into(), number);
                     postings.push(NewPostings::default());
                     number
-                });
-                current.push(number);
+                }));
             });
         }
         let passage = self.lengths.len() as u32;

@@ -1,9 +1,9 @@
 //! A folder of documents that can be asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encoding::decode;
 use super::folder::{Document, Listing, Reason, Skipped, Stamp};
@@ -11,8 +11,10 @@ use super::index::{Builder, Index};
 use super::passages::{self, Format};
 use super::reading::Reading;
 use super::{DocumentAnswer, DocumentsError};
+use crate::errors::one_line;
 use crate::memory;
 use crate::qa::{AskOptions, QaError, Reader, Scorer};
+use crate::shown::clean;
 
 /// What a library takes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct LibraryOptions {
 
 impl Default for LibraryOptions {
     fn default() -> Self {
-        Self { max_file_bytes: 16 << 20, max_bytes: 256 << 20 }
+        Self { max_file_bytes: 16 << 20, max_bytes: 64 << 20 }
     }
 }
 
@@ -60,6 +62,8 @@ pub struct Library {
     index: Arc<Index>,
     /// By name, the versions of files that hold no text, and why they do not.
     refused: Arc<HashMap<String, (Stamp, Reason)>>,
+    /// The passages, by file and number, of which it was said that they are left out.
+    told: Arc<Mutex<HashSet<(String, usize)>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -183,7 +187,7 @@ impl Library {
 
     fn empty() -> Self {
         let index = Arc::new(Builder::default().finish());
-        Self { files: Vec::new(), firsts: Vec::new(), index, refused: Arc::default() }
+        Self { files: Vec::new(), firsts: Vec::new(), index, refused: Arc::default(), told: Arc::default() }
     }
 
     /// The documents of `folder`, from which this library was made, as they are now. Files that did not change, by their time
@@ -269,7 +273,8 @@ impl Library {
             Some(first)
         });
         let (firsts, index) = (firsts.collect(), Arc::clone(&self.index));
-        let mut library = Self { files, firsts, index, refused: Arc::clone(&self.refused) };
+        let (refused, told) = (Arc::clone(&self.refused), if same { Arc::clone(&self.told) } else { Arc::default() });
+        let mut library = Self { files, firsts, index, refused, told };
         if !same {
             let mut builder = Builder::default();
             for file in &library.files {
@@ -279,6 +284,12 @@ impl Library {
                     let title = passage.title.filter(|_| !cut.holds_title());
                     builder.add(title.into_iter().chain([passage.text]));
                 }
+            }
+            if builder.is_full() {
+                let most = Builder::MOST;
+                log::warn!(
+                    "the documents have more than {most} different words; by the others, none is found: leave out what is no text"
+                );
             }
             library.index = Arc::new(builder.finish());
             // Making it takes more than it is.
@@ -366,9 +377,19 @@ impl Library {
         let all = passages.len();
         let mut reading = Reading::default();
         for (done, passage) in passages.into_iter().enumerate() {
-            reading.add(reader, passage, question, options)?;
+            let place = (passage.0.file, passage.0.number);
+            if let Some(why) = reading.add(reader, passage, question, options)? {
+                self.tell(place, &why);
+            }
             observe(done + 1, all);
         }
         Ok(reading.answer(reader, question, options))
+    }
+
+    /// Warns once, whatever many questions meet it, that a passage was left out.
+    fn tell(&self, (file, number): (&str, usize), why: &QaError) {
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert((file.to_owned(), number)) {
+            log::warn!("passage {number} of {} is left out: {}", clean(file), one_line(why));
+        }
     }
 }

@@ -2,10 +2,8 @@
 
 use super::answer::{DocumentAnswer, Found, Source};
 use super::library::Passage;
-use crate::errors::one_line;
 use crate::qa::decode::N_BEST;
 use crate::qa::{Answer, AskOptions, Candidate, QaError, Reader, Scorer};
-use crate::shown::clean;
 use crate::tokenizer::TokenizerError;
 
 /// What the null odds of a passage grow by if it matches the question not at all; in proportion to how much worse than the best
@@ -34,22 +32,21 @@ struct Read<'a> {
 
 impl<'a> Reading<'a> {
     /// Reads the next passage, whose BM25 score is `score`. One that the tokenizer cannot make tokens of, because it holds nothing
-    /// but signs that the model does not know, say, is left out, for it must not stop the others.
+    /// but signs that the model does not know, say, is left out, for it must not stop the others; why is returned.
     pub fn add<M: Scorer>(
         &mut self,
         reader: &Reader<M>,
         (passage, score): (Passage<'a>, f32),
         question: &str,
         options: &AskOptions,
-    ) -> Result<(), QaError> {
+    ) -> Result<Option<QaError>, QaError> {
         let best = *self.best.get_or_insert(score);
         let handicap = if best > 0.0 { MISMATCH * (1.0 - score / best) } else { 0.0 };
         let context = match reader.context(passage.text) {
             Ok(context) => context,
             Err(error @ QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Tokenize { .. })) => {
                 self.left_out += 1;
-                log::warn!("passage {} of {} is left out: {}", passage.number, clean(passage.file), one_line(&error));
-                return Ok(());
+                return Ok(Some(error));
             }
             Err(error) => return Err(error),
         };
@@ -67,7 +64,7 @@ impl<'a> Reading<'a> {
         }
         self.windows += decoded.windows;
         self.passages.push(Read { passage, null_score: decoded.null_score, handicap, candidates });
-        Ok(())
+        Ok(None)
     }
 
     /// The answer to `question`, which was read for.

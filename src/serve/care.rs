@@ -1,22 +1,24 @@
 //! The thread that looks after the daemon: takes new models, renews the documents, and tests itself for systemd's watchdog.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use super::Daemon;
 use super::metrics::{Metrics, Refusal};
 use super::model::{Identity, ModelProblem, Proven, Settle};
 use super::notify::Notify;
 use super::pool::Work;
+use super::{Daemon, previous};
 use crate::documents::{Refresh, Shelf};
 use crate::errors::one_line;
 use crate::shown::count;
 
 /// How often files are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How many times as long as a look at the documents took they are left alone after it.
+const REST: u32 = 20;
 
 /// What the thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +45,9 @@ pub struct Care {
     /// How often systemd wants to hear something, and when it was told last.
     watchdog: Option<Duration>,
     tested: Instant,
-    /// When the documents were looked at.
+    /// When the documents were looked at, and how long that took.
     read: Instant,
+    took: Duration,
 }
 
 impl Care {
@@ -59,7 +62,18 @@ impl Care {
         let model = daemon.model.get();
         let tried = Some((model.path().to_owned(), model.identity()));
         let now = Instant::now();
-        Self { daemon, notify, locate, settle, tried, seen: None, watchdog, tested: now, read: now }
+        Self {
+            daemon,
+            notify,
+            locate,
+            settle,
+            tried,
+            seen: None,
+            watchdog,
+            tested: now,
+            read: now,
+            took: Duration::ZERO,
+        }
     }
 
     /// Cares until told to end.
@@ -74,7 +88,8 @@ impl Care {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
-                    if self.read.elapsed() >= Shelf::INTERVAL {
+                    // Looking at many files takes long, and is not to take much of all time.
+                    if self.read.elapsed() >= Shelf::INTERVAL.max(self.took * REST) {
                         self.look_at_documents(Shelf::refresh);
                     }
                 }
@@ -104,6 +119,7 @@ impl Care {
     }
 
     fn look_at_documents(&mut self, look: impl Fn(&Shelf) -> Refresh) {
+        let started = Instant::now();
         if let Some(shelf) = &self.daemon.documents {
             let problem = shelf.problem();
             if look(shelf) == Refresh::New || shelf.problem() != problem {
@@ -111,6 +127,7 @@ impl Care {
             }
         }
         self.read = Instant::now();
+        self.took = self.read - started;
     }
 
     /// Tries another model if there is one.
@@ -148,14 +165,35 @@ impl Care {
                 Metrics::count(&self.daemon.metrics.swaps);
                 log::info!("new questions go to {} (sha256 {sha256:.12})", path.display());
             }
-            Err(problem) => self.refuse(&path, &problem),
+            Err(problem) => {
+                self.refuse(&path, &problem);
+                self.replace_damaged(&path);
+            }
         }
         self.notify.status(&self.status());
     }
 
-    fn refuse(&self, path: &std::path::Path, problem: &ModelProblem) {
+    /// Takes the previous model of the one at `path` if the file of the model in use was written to: that is no model to be kept.
+    fn replace_damaged(&self, path: &Path) {
+        let model = self.daemon.model.get();
+        let Err(problem) = model.check_file() else { return };
+        self.daemon.set_healthy(false);
+        let before = previous(path);
+        let threads = model.reader().model().threads().clone();
+        match Proven::open_settled(&before, &threads, &self.settle) {
+            Ok(model) => {
+                log::error!("{}; answering with {}", one_line(&problem), before.display());
+                self.daemon.model.set(model);
+                self.daemon.set_healthy(true);
+                Metrics::count(&self.daemon.metrics.swaps);
+            }
+            Err(_) => log::error!("{}, and there is no previous model: nothing is answered", one_line(&problem)),
+        }
+    }
+
+    fn refuse(&self, path: &Path, problem: &ModelProblem) {
         let message = one_line(problem);
-        log::error!("{} is refused, the model before it is kept: {message}", path.display());
+        log::error!("{} is refused: {message}", path.display());
         let path = path.to_string_lossy().into_owned();
         self.daemon.metrics.refuse(Refusal { path, reason: problem.code(), message });
     }

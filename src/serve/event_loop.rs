@@ -84,6 +84,8 @@ pub struct EventLoop<'a> {
     events: Receiver<Event>,
     listeners: Vec<Listener>,
     accept_after: Option<Instant>,
+    /// Whether the last attempt to take a connection succeeded: that they do not is said once.
+    accepts: bool,
     connections: BTreeMap<u64, Connection>,
     next: u64,
     /// Connections that have sent more requests than were handled in their turn.
@@ -102,6 +104,7 @@ impl<'a> EventLoop<'a> {
             events,
             listeners,
             accept_after: None,
+            accepts: true,
             connections,
             next: 0,
             unfinished: Vec::new(),
@@ -286,17 +289,26 @@ impl<'a> EventLoop<'a> {
             let Some(listener) = self.listeners.get(index) else { return };
             let stream = match listener.accept() {
                 Ok(stream) => stream,
+                Err(error)
+                    if is_out_of_descriptors(&error)
+                        && (self.close_an_idle_one(known) || self.close_a_greedy_one(None)) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     if !matches!(
                         error.kind(),
                         ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) {
-                        log::warn!("cannot accept a connection: {error}");
+                        let level = if self.accepts { log::Level::Warn } else { log::Level::Debug };
+                        log::log!(level, "cannot accept connections: {error}");
+                        self.accepts = false;
                         self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
                     }
                     return;
                 }
             };
+            self.accepts = true;
             Metrics::count(&daemon.metrics.accepted);
             let connection = Connection::new(stream, &daemon.limits);
             let full = self.connections.len() >= daemon.limits.connections;
@@ -376,6 +388,12 @@ impl Drop for EventLoop<'_> {
     }
 }
 
+/// Whether this process, or the system, can have no more files and sockets.
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 fn handle(
     daemon: &Daemon,
     bell: &Bell,
@@ -383,7 +401,7 @@ fn handle(
     request: Result<&Request<'_>, ApiError>,
     stream: &Stream,
 ) -> Next {
-    let next = request.and_then(|request| match route(daemon, request, stream.is_loopback())? {
+    let next = request.and_then(|request| match route(daemon, request, stream.is_network())? {
         Routed::Respond(response) => Ok(Next::Respond(response)),
         Routed::Ask(ask) => {
             let client = stream.other_machine().map_or(Client::Connection(connection), Client::Machine);

@@ -165,6 +165,7 @@ impl<'a> Fields<'a> {
                 }
                 "host" if fields.host.is_some() => return Err(malformed("there is more than one Host")),
                 "host" => fields.host = Some(text()?),
+                "origin" if fields.origin.is_some() => return Err(malformed("there is more than one Origin")),
                 "origin" => fields.origin = Some(text()?),
                 "content-type" => fields.content_type = Some(text()?),
                 _ => {}

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -157,6 +157,14 @@ fn ip(address: SocketAddr) -> IpAddr {
     address.ip().to_canonical()
 }
 
+/// What stands for the machine that has this address: of IPv6, a machine mostly has all addresses that begin with the same 64 bits.
+fn machine(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub enum Stream {
@@ -170,14 +178,14 @@ impl Stream {
     /// Whose turn it is when clients take turns: that of the other machine, or of this connection if that is this machine.
     pub fn other_machine(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok().map(ip).filter(|ip| !ip.is_loopback()),
+            Self::Tcp(stream) => stream.peer_addr().ok().map(ip).filter(|ip| !ip.is_loopback()).map(machine),
             Self::Unix(_) => None,
         }
     }
 
-    /// Whether it goes to an address that only this machine has.
-    pub fn is_loopback(&self) -> bool {
-        matches!(self, Self::Tcp(stream) if stream.local_addr().is_ok_and(|address| ip(address).is_loopback()))
+    /// Whether it came over a network, that of this machine with itself included.
+    pub fn is_network(&self) -> bool {
+        matches!(self, Self::Tcp(_))
     }
 
     /// Says that nothing more will be sent.

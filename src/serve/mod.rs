@@ -23,6 +23,7 @@ pub mod config;
 mod connection;
 pub mod error;
 mod event_loop;
+mod hosts;
 pub mod http;
 pub mod install;
 pub mod limits;
@@ -45,8 +46,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Sender, channel};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -59,6 +60,7 @@ use care::{Care, Command, Locate};
 use config::{Config, ConfigError, LANGUAGES};
 use error::{ApiError, Code};
 use event_loop::{Bell, Event, EventLoop};
+use hosts::Hosts;
 pub use limits::Limits;
 use listen::Listener;
 use metrics::{DocumentGauges, Gauges, Metrics};
@@ -71,6 +73,8 @@ use pool::Line;
 pub struct Options {
     /// Network addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Names by which clients may call this machine besides its own and its addresses.
+    pub hosts: Vec<String>,
     /// Paths of Unix sockets to listen on.
     pub sockets: Vec<PathBuf>,
     /// Whether to answer the lines of standard input, until its end.
@@ -157,6 +161,8 @@ pub struct Daemon {
     pub documents: Option<Shelf>,
     /// How many of their passages are read per question.
     pub passages: usize,
+    /// What clients may call this machine.
+    hosts: Hosts,
     /// What is to be computed.
     pub line: Line,
     /// What is counted.
@@ -258,6 +264,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         model: Slot::new(model),
         documents,
         passages: options.passages,
+        hosts: Hosts::new(&options.hosts),
         metrics: Metrics::default(),
         page,
         healthy: AtomicBool::new(true),
@@ -305,10 +312,22 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     daemon.stopping.store(true, Relaxed);
     let _ = commands.send(Command::End);
     daemon.line.close();
-    let _ = care.join();
+    wait_for(&care, daemon.limits.stop);
     ended.map_err(system("wait for clients"))?;
     // Nothing is there if a signal was the end and not the lines.
     lines.try_recv().unwrap_or(Ok(()))
+}
+
+/// Waits until a thread has ended, but no longer than `most`: one that waits for a disk that does not answer ends with the process.
+fn wait_for(thread: &JoinHandle<()>, most: Duration) {
+    let started = Instant::now();
+    while !thread.is_finished() {
+        if started.elapsed() >= most {
+            log::warn!("ending without the thread {}", thread.thread().name().unwrap_or_default());
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The self-test of the watchdog waits for the question that is being answered, for half of the watchdog's time at most.

@@ -133,7 +133,7 @@ impl Proven {
     /// Asks the question of the self-test again: the answer must be the same to the last bit.
     ///
     /// # Errors
-    /// [`ModelProblem::SelfTest`], or [`ModelProblem::Changed`] if the file has become shorter.
+    /// [`ModelProblem::SelfTest`], or [`ModelProblem::Changed`] if the file was written to.
     pub fn self_test(&self) -> Result<(), ModelProblem> {
         self.check_file()?;
         match probe(&self.reader)? {
@@ -142,13 +142,13 @@ impl Proven {
         }
     }
 
-    /// Looks whether all of the mapped file is still there: touching what is not would kill the process. A file that is
-    /// truncated after this and before the answer is found cannot be detected.
+    /// Looks whether the mapped file is as it was proven: touching what is not there any more would kill the process, and what was
+    /// written to it is part of the model. What happens after this and before the answer is found cannot be detected.
     ///
     /// # Errors
     /// [`ModelProblem::Changed`].
     pub fn check_file(&self) -> Result<(), ModelProblem> {
-        if file_identity(&self.file)?.len < self.artifact.file_len() as u64 {
+        if file_identity(&self.file)? != self.identity {
             return Err(ModelProblem::Changed(self.path.clone()));
         }
         Ok(())

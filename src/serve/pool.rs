@@ -181,7 +181,8 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
             "there is no context and edgeqa serves no documents; send a context, or start it with --docs",
         )),
     };
-    if outcome.is_ok() {
+    // What was stopped has taken its time, too.
+    if outcome.is_ok() || matches!(&outcome, Err(error) if error.code == Code::TimeLimit) {
         daemon.metrics.inference.observe(started.elapsed());
     }
     let (answered, reply) = outcome.map_err(|error| match error.code {

@@ -1,10 +1,9 @@
 //! Which request gets which response.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
 
 use super::error::{ApiError, Code};
+use super::hosts::Hosts;
 use super::http::{Request, Response, trim_blanks};
 use super::metrics::Refusal;
 use super::schema::Ask;
@@ -25,12 +24,12 @@ pub enum Routed {
 const ASK: &str = "/v1/ask";
 const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/metrics", "/v1/info", ASK];
 
-/// Decides about a request; `loopback` if it came over an address that only this machine has.
+/// Decides about a request; `network` if it came over one, that of this machine with itself included.
 ///
 /// # Errors
 /// What the client did wrong.
-pub fn route(daemon: &Daemon, request: &Request<'_>, loopback: bool) -> Result<Routed, ApiError> {
-    check_site(request, loopback)?;
+pub fn route(daemon: &Daemon, request: &Request<'_>, network: bool) -> Result<Routed, ApiError> {
+    check_site(request, network.then_some(&daemon.hosts))?;
     let reads = matches!(request.method, "GET" | "HEAD");
     let respond = |response| Ok(Routed::Respond(response));
     match request.path {
@@ -61,7 +60,7 @@ pub fn route(daemon: &Daemon, request: &Request<'_>, loopback: bool) -> Result<R
 
 /// Refuses what a page of another site made a browser send: by the site that the browser names, or, where a name was made to
 /// point to this machine, by that name.
-fn check_site(request: &Request<'_>, loopback: bool) -> Result<(), ApiError> {
+fn check_site(request: &Request<'_>, hosts: Option<&Hosts>) -> Result<(), ApiError> {
     let refuse = |message: &str| Err(ApiError::new(Code::ForeignOrigin, message));
     if let Some(origin) = request.origin {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
@@ -69,19 +68,12 @@ fn check_site(request: &Request<'_>, loopback: bool) -> Result<(), ApiError> {
             return refuse("pages of other sites may not ask here");
         }
     }
-    if loopback && request.host.is_some_and(|host| !is_this_machine(host)) {
-        return refuse("the Host is not this machine; use localhost or an address");
+    if let (Some(hosts), Some(host)) = (hosts, request.host)
+        && !hosts.allow(host)
+    {
+        return refuse("the Host is no name of this machine; use an address, or name it with --host of edgeqa serve");
     }
     Ok(())
-}
-
-/// Whether a host with or without port is `localhost` or an address: no name that others can point somewhere.
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 fn check_type(request: &Request<'_>) -> Result<(), ApiError> {
@@ -196,21 +188,6 @@ impl Info {
             refused_model: daemon.metrics.last_refusal(),
             documents: daemon.documents.as_ref().map(DocumentsInfo::of),
             limits: LimitsInfo::of(&daemon.limits),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_others_may_own_are_not_this_machine() {
-        for host in ["localhost", "LOCALHOST:8017", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8017", "10.0.0.7:80"] {
-            assert!(is_this_machine(host), "{host}");
-        }
-        for host in ["", "evil.example", "evil.example:8017", "localhost.evil.example", "[evil]", "127.0.0.1.evil"] {
-            assert!(!is_this_machine(host), "{host}");
         }
     }
 }

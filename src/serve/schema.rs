@@ -144,6 +144,12 @@ impl Ask {
         if body.null_threshold.is_some() && body.always_answer == Some(true) {
             return refuse(Code::InvalidOption, "give null_threshold or always_answer, not both".into());
         }
+        let (window, stride) = (body.max_seq_len.unwrap_or(AskOptions::MAX_SEQ_LEN), body.doc_stride.unwrap_or(0));
+        if stride > window / 2 {
+            // Windows that overlap more read every word more than twice, while others wait.
+            let message = format!("doc_stride is {stride}, but half of max_seq_len, {}, is the most here", window / 2);
+            return refuse(Code::InvalidOption, message);
+        }
         let options = AskOptions {
             max_seq_len: body.max_seq_len,
             doc_stride: body.doc_stride,
@@ -166,6 +172,19 @@ mod tests {
 
     fn parse(text: &str) -> Result<Ask, ApiError> {
         Ask::parse(text.as_bytes(), &limits())
+    }
+
+    /// Somebody who has each word read many times would take the time of all others.
+    #[test]
+    fn windows_overlap_by_half_at_most() {
+        assert!(parse(r#"{"question":"Who?","doc_stride":192}"#).is_ok());
+        assert!(parse(r#"{"question":"Who?","max_seq_len":64,"doc_stride":32}"#).is_ok());
+        for body in
+            [r#"{"question":"Who?","doc_stride":193}"#, r#"{"question":"Who?","max_seq_len":64,"doc_stride":33}"#]
+        {
+            let error = parse(body).unwrap_err();
+            assert!(error.code == Code::InvalidOption && error.message.contains("is the most here"), "{error}");
+        }
     }
 
     #[test]

@@ -79,6 +79,19 @@ fn equal_passages_come_in_order_and_no_passage_is_no_fault() {
 
 /// A word that begins like its heading does not stand for it.
 #[test]
+fn words_beyond_the_most_are_not_found_and_others_are() {
+    let mut builder = Builder::of_at_most(2);
+    builder.add(["whale boat"]);
+    assert!(!builder.is_full());
+    builder.add(["seal boat seal"]);
+    assert!(builder.is_full());
+    let index = builder.finish();
+    let passages = |question: &str| index.search(question, 5).iter().map(|hit| hit.passage).collect::<Vec<_>>();
+    // The second is shorter without the seals.
+    assert_eq!((passages("whale"), passages("boat"), passages("seal")), (vec![0], vec![1, 0], vec![]));
+}
+
+#[test]
 fn a_passage_is_found_by_the_words_of_its_heading() {
     let long = "x".repeat(SHORTEST);
     let text = format!("# Cat\n\n{long}\n\nCatalina feeds {long}.\n\n# Dog\n\nDogma {long}.");

@@ -84,6 +84,8 @@ fn passages_without_a_token_are_said() {
     let output = bench.ask(&["Who?", "--docs", "signs"], "");
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(text, "No answer in these documents.\n  no passage could be read; the log says why\n");
+    let again = bench.ask(&["Who?", "When?", "--docs", "signs"], "");
+    assert_eq!(String::from_utf8_lossy(&again.stderr), errors, "once, not for every question");
     assert!(errors.contains("passage 1 of a <3>b.txt is left out: ") && errors.lines().count() == 1, "{errors}");
     let output = bench.ask(&["Who?", "--docs", "signs", "--json"], "");
     let line = &json_lines(&String::from_utf8_lossy(&output.stdout))[0];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::common::program::{failure, run};
 use super::daemon::{Daemon, edgeqa, post, short, wait};
 
 /// A reply without what no two replies share.
@@ -12,6 +13,21 @@ fn answer(mut reply: Value) -> Value {
     let ms = reply.as_object_mut().expect("an object").remove("ms");
     assert!(ms.is_some_and(|ms| ms.as_f64().is_some_and(|ms| ms > 0.0)));
     reply
+}
+
+#[test]
+fn names_of_this_machine_are_those_that_its_owner_gives() {
+    let daemon = Daemon::start(&["--host", "kiosk.example", "--host", "Other.Example"]);
+    for (host, status) in
+        [("kiosk.example", 200), ("KIOSK.example:80", 200), ("other.example", 200), ("evil.example", 403)]
+    {
+        let mut client = daemon.connect();
+        client.send(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.reply().status, status, "{host}");
+    }
+    let mut command = edgeqa();
+    let errors = failure(run(command.args(["serve", "--host", "http://kiosk.example"]), ""), 2);
+    assert!(errors.contains("not the name of a machine"), "{errors}");
 }
 
 #[test]
@@ -217,6 +233,11 @@ fn every_refusal_reaches_its_client() {
         (ask("{}").replace("application/json", "text/plain"), 415, "unsupported_media_type"),
         (ask("{}").replace("Host: localhost", "Host: localhost\r\nOrigin: http://evil.example"), 403, "foreign_origin"),
         (ask("{}").replace("Host: localhost", "Host: evil.example"), 403, "foreign_origin"),
+        (
+            ask("{}").replace("Host: localhost", "Host: localhost\r\nOrigin: a\r\nOrigin: http://localhost"),
+            400,
+            "malformed_request",
+        ),
         (ask("{}").replace("Host:", "Expect: tea\r\nHost:"), 417, "expectation_failed"),
     ] {
         let mut client = daemon.connect();

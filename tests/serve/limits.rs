@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::common::skip::skipped;
@@ -108,6 +109,17 @@ fn connections_are_counted_and_idle_ones_give_way() {
         assert_eq!(client.reply().status, 200);
     }
     assert_eq!(daemon.get("/healthz").status, 200);
+}
+
+#[test]
+fn idle_connections_give_way_when_there_are_no_more_descriptors() {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_edgeqa")]);
+    let daemon = Daemon::of(command.env_clear().current_dir(env!("CARGO_MANIFEST_DIR")));
+    let mut idle: Vec<_> = (0..60).map(|_| daemon.connect()).collect();
+    assert_eq!(daemon.get("/healthz").status, 200);
+    assert!(idle[0].is_closed());
+    assert_eq!(daemon.log().matches("cannot accept connections").count(), 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -70,7 +71,7 @@ fn new_models_are_taken_and_corrupt_ones_refused_under_load() {
             assert!(metrics.contains(&format!("edgeqa_model_refused_info{{reason=\"{reason}\",path=")), "{metrics}");
             assert_eq!(daemon.get("/v1/info").json()["refused_model"]["reason"], reason);
             let line = daemon.wait_for_log(words);
-            assert!(line.contains("is refused, the model before it is kept: "), "{line}");
+            assert!(line.contains("is refused: "), "{line}");
             assert_eq!(threshold(), -3.5);
         }
         // It is not tried again and again.
@@ -94,6 +95,41 @@ struct Stop<'a>(&'a AtomicBool);
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn a_model_that_is_written_to_in_place_answers_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, previous) = (folder.path().join("model.safetensors"), folder.path().join("model.safetensors.previous"));
+    for with_previous in [false, true] {
+        variant(&model, "-3.4");
+        let daemon = Daemon::start(&["--model", model.to_str().unwrap()]);
+        assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.4);
+        if with_previous {
+            variant(&previous, "-3.7");
+        }
+        let mut file = fs::File::options().write(true).open(&model).unwrap();
+        let len = file.metadata().unwrap().len();
+        file.seek(SeekFrom::Start(len / 2)).unwrap();
+        file.write_all(&[7; 100_000]).unwrap();
+        drop(file);
+        let reply = daemon.ask(&short());
+        assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "at once");
+        assert_eq!(daemon.get("/readyz").status, 503);
+        daemon.wait_for_log("is refused: ");
+        if with_previous {
+            daemon.wait_for_log("answering with ");
+            wait("the previous model", || (daemon.get("/readyz").status == 200).then_some(()));
+            assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
+        } else {
+            daemon.wait_for_log("nothing is answered");
+            assert_eq!(daemon.ask(&short()).code(), "model_damaged");
+            // What takes its place heals it.
+            variant(&model, "-3.5");
+            wait("the new model", || (daemon.get("/readyz").status == 200).then_some(()));
+            assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.5);
+        }
     }
 }
 

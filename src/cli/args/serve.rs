@@ -39,6 +39,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub listen: Vec<SocketAddr>,
 
+    /// Name by which clients may call this machine in the address of the page, such as kiosk.example; may be given again. Its addresses,
+    /// localhost, its own name, and that with .local are known; other names are refused, as pages of other sites could have them
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    pub host: Vec<String>,
+
     /// Path of a Unix socket to answer HTTP on; may be given again
     #[arg(long, value_name = "PATH")]
     pub socket: Vec<PathBuf>,
@@ -111,6 +116,15 @@ pub struct ServeArgs {
     /// Where it is kept, and any that takes its place.
     #[command(flatten)]
     pub memory: MemoryArgs,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a machine without a port, such as kiosk.example".into())
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
