@@ -346,6 +346,22 @@ fn a_sound_model_whose_tokenizer_cannot_be_used_has_its_checksum() {
     assert!(report["problem"].as_str().is_some_and(|problem| problem.contains(model)), "{}", report["problem"]);
 }
 
+/// Its checksum is right, and it opens.
+#[test]
+fn a_model_that_nothing_can_be_asked_is_a_problem() {
+    let bench = Bench::new();
+    let model = bench.model.to_str().expect("UTF-8");
+    let metadata = common::metadata();
+    let mut data = common::tensors(&metadata.config);
+    data.insert("head.bias".into(), [f32::MAX / 3.0; 2].iter().flat_map(|bias| bias.to_le_bytes()).collect());
+    write(&bench.model, &metadata, &data).and_then(|pending| pending.publish()).expect("written");
+    let output = run(&mut bench.command(&["inspect", "--json", model]), "");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verified"], true);
+    assert!(report["problem"].as_str().is_some_and(|problem| problem.contains("cannot ask the model")), "{report}");
+    assert!(failure(output, 1).contains("cannot ask the model"));
+}
+
 #[test]
 fn a_question_that_cannot_be_answered_does_not_stop_the_others() {
     let bench = Bench::new();

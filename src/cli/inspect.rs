@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use anyhow::anyhow;
 use edgeqa::artifact::schema::TOKENIZER_TENSORS;
 use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDING_SUFFIX, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::errors::one_line;
 use edgeqa::qa::QaError;
+use edgeqa::qa::probe::probe;
 use serde::Serialize;
 
 use super::args::InspectArgs;
@@ -58,7 +60,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let artifact = open(&path)?;
     let sound = verify(&artifact, &path);
     let verified = !matches!(&sound, Err(QaError::Artifact { source: ArtifactError::Checksum { .. }, .. }));
-    let usable = sound.map_err(anyhow::Error::from).and_then(|()| reader(&artifact, &path).map(drop));
+    let usable = sound.map_err(anyhow::Error::from).and_then(|()| {
+        let reader = reader(&artifact, &path)?;
+        let failed = |problem| anyhow!("cannot ask the model {}: {problem}; convert or copy it again", path.display());
+        probe(&reader).map(drop).map_err(failed)
+    });
     let problem = usable.as_ref().err().filter(|_| verified).map(|error| one_line(error.as_ref()));
     let report = Report::new(&artifact, &path, verified, problem);
     let text = if args.json {

@@ -7,14 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::artifact::{Artifact, ArtifactError};
-use crate::errors::one_line;
-use crate::guard::guard;
-use crate::qa::{Answer, AskOptions, QaError, Reader};
+use crate::qa::probe::probe;
+use crate::qa::{Answer, QaError, Reader};
 use crate::threads::Threads;
-
-/// A question and a text that every model can be asked; short, as it is asked again and again.
-const QUESTION: &str = "Who kept the light?";
-const TEXT: &str = "Ada Morrow kept the light.";
 
 /// How often a model is opened at most, if each time another one takes its name meanwhile.
 const OPENINGS: usize = 3;
@@ -121,7 +116,7 @@ impl Proven {
         settle(&artifact).map_err(ModelProblem::Memory)?;
         artifact.verify().map_err(unusable)?;
         let reader = Reader::from_artifact(&artifact)?.on(threads.clone());
-        let expected = probe(&reader)?;
+        let expected = probe(&reader).map_err(ModelProblem::SelfTest)?;
         let model = Self { path: path.to_owned(), artifact, reader, file, identity, expected };
         model.self_test()?;
         if file_identity(&model.file)? != identity {
@@ -136,7 +131,7 @@ impl Proven {
     /// [`ModelProblem::SelfTest`], or [`ModelProblem::Changed`] if the file was written to.
     pub fn self_test(&self) -> Result<(), ModelProblem> {
         self.check_file()?;
-        match probe(&self.reader)? {
+        match probe(&self.reader).map_err(ModelProblem::SelfTest)? {
             answer if answer == self.expected => Ok(()),
             _ => Err(ModelProblem::SelfTest("the same question has another answer than before".into())),
         }
@@ -190,23 +185,6 @@ fn file_identity(file: &File) -> Result<Identity, ModelProblem> {
     let unknown =
         |error: io::Error| ModelProblem::SelfTest(format!("the system does not tell the file's size: {error}"));
     Ok(Identity::of(&file.metadata().map_err(unknown)?))
-}
-
-fn probe(reader: &Reader) -> Result<Answer, ModelProblem> {
-    let failed = ModelProblem::SelfTest;
-    let options = AskOptions { always_answer: true, ..AskOptions::default() };
-    let answer =
-        guard(|| reader.ask(QUESTION, TEXT, &options)).map_err(failed)?.map_err(|error| failed(one_line(&error)))?;
-    if ![answer.score, answer.null_score, answer.probability].iter().all(|value| value.is_finite()) {
-        return Err(failed("a score is not finite".into()));
-    }
-    if answer.score == answer.null_score {
-        return Err(failed("an answer scores exactly as much as none".into()));
-    }
-    match &answer.bytes {
-        Some(bytes) if TEXT.get(bytes.clone()) == Some(&*answer.text) => Ok(answer),
-        _ => Err(failed("the answer is no part of the text".into())),
-    }
 }
 
 /// Where the model in use is kept. Whoever takes it keeps it as long as needed, whatever comes in its place.
