@@ -10,7 +10,7 @@
 
 use std::str;
 
-use tokenizers::{NormalizedString, Normalizer};
+use tokenizers::NormalizedString;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::artifact::View;
@@ -101,26 +101,34 @@ impl Charsmap {
     }
 }
 
-impl Normalizer for Charsmap {
-    fn normalize(&self, normalized: &mut NormalizedString) -> tokenizers::Result<()> {
+impl Charsmap {
+    /// Replaces what the map says. `false`, and nothing is changed, if the text would have more than `most` bytes on the way.
+    pub fn normalize(&self, normalized: &mut NormalizedString, most: usize) -> bool {
         let text = normalized.get();
+        let mut len = text.len();
+        let mut fits = true;
         // Most texts need none.
         let mut changes: Option<Changes> = None;
-        self.parts(text, |at, old, new| match (new, &mut changes) {
-            (None, None) => {}
-            (None, Some(changes)) => changes.keep(old),
-            (Some(new), _) => changes
-                .get_or_insert_with(|| {
-                    let mut before = Changes { removed: 0, characters: Vec::with_capacity(text.len()) };
-                    before.keep(&text[..at]);
-                    before
-                })
-                .replace(old, new),
+        self.parts(text, |at, old, new| {
+            len = (len - old.len()).saturating_add(new.unwrap_or(old).len());
+            fits &= len <= most;
+            match (new, &mut changes) {
+                _ if !fits => {}
+                (None, None) => {}
+                (None, Some(changes)) => changes.keep(old),
+                (Some(new), _) => changes
+                    .get_or_insert_with(|| {
+                        let mut before = Changes { removed: 0, characters: Vec::with_capacity(text.len()) };
+                        before.keep(&text[..at]);
+                        before
+                    })
+                    .replace(old, new),
+            }
         });
-        if let Some(Changes { removed, characters }) = changes {
+        if let Some(Changes { removed, characters }) = changes.filter(|_| fits) {
             normalized.transform(characters, removed);
         }
-        Ok(())
+        fits
     }
 }
 

@@ -13,6 +13,7 @@ use tokenizers::{
 };
 
 use super::charsmap::Charsmap;
+use super::limits::{self, MAX_JSON, Parts};
 use super::model::AnyModel;
 use super::normalizers::{Normalizers, take_charsmap};
 use super::unigram::{Scores, Unigram, UnigramSpec};
@@ -26,10 +27,6 @@ use crate::vocabulary;
 /// The pipeline of the library with our models and normalisers.
 pub(super) type Pipeline =
     TokenizerImpl<AnyModel, Normalizers, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
-
-/// The largest `tokenizer.json` that is unpacked, in bytes. Real ones are below 20 MB; this stops a file that unpacks to
-/// gigabytes.
-const MAX_JSON: u64 = 256 << 20;
 
 /// What a model file says of its tokenizer beside the vocabulary.
 #[derive(Deserialize, Serialize)]
@@ -136,11 +133,12 @@ fn longest(pieces: &BTreeMap<&[u8], u32>) -> usize {
 
 /// The pipeline of a model file.
 pub(super) fn open(artifact: &Artifact) -> Result<Pipeline, TokenizerError> {
-    if artifact.tensors().contains_key(TOKENIZER_JSON) {
-        return from_json(&unpack(&artifact.view::<u8>(TOKENIZER_JSON)?)?);
-    }
     let limit = artifact.metadata().config.vocab_size;
+    if artifact.tensors().contains_key(TOKENIZER_JSON) {
+        return from_json(&unpack(&artifact.view::<u8>(TOKENIZER_JSON)?)?, limit);
+    }
     let text: View<u8> = artifact.view(PIPELINE)?;
+    Parts::read(&text, limit)?;
     let trie: View<u8> = artifact.view(TRIE)?;
     let charsmap = match artifact.view_optional(CHARSMAP)? {
         None => None,
@@ -152,7 +150,7 @@ pub(super) fn open(artifact: &Artifact) -> Result<Pipeline, TokenizerError> {
         (None, None) => None,
         (Some(_), Some(_)) => return Err(ArtifactError::Superfluous { tensor: SCORES_F64.into() }.into()),
     };
-    let made = call(|| {
+    let made: Result<Result<Pipeline, TokenizerError>, String> = call(|| {
         let Description { model, added_tokens, normalizer, pre_tokenizer, post_processor, decoder } =
             serde_json::from_slice(&text)?;
         let model = match (model, scores) {
@@ -169,22 +167,27 @@ pub(super) fn open(artifact: &Artifact) -> Result<Pipeline, TokenizerError> {
         let post_processor: Option<PostProcessorWrapper> = post_processor.map(serde_json::from_value).transpose()?;
         let decoder: Option<DecoderWrapper> = decoder.map(serde_json::from_value).transpose()?;
         pipeline.with_pre_tokenizer(pre_tokenizer).with_post_processor(post_processor).with_decoder(decoder);
+        if let Err(excess) = limits::check_added(&added_tokens, pipeline.get_normalizer()) {
+            return Ok(Err(excess));
+        }
         pipeline.add_tokens(added_tokens)?;
-        Ok(pipeline)
+        Ok(Ok(pipeline))
     });
-    made.map_err(TokenizerError::Invalid)
+    made.map_err(TokenizerError::Invalid)?
 }
 
-/// The pipeline of a `tokenizer.json`.
-pub(super) fn from_json(json: &[u8]) -> Result<Pipeline, TokenizerError> {
+/// The pipeline of a `tokenizer.json` for a model of `vocab_size` tokens.
+pub(super) fn from_json(json: &[u8], vocab_size: usize) -> Result<Pipeline, TokenizerError> {
+    let parts = Parts::read(json, vocab_size)?;
+    call(|| Ok(parts.check_added())).map_err(TokenizerError::Invalid)??;
     call(|| Pipeline::from_bytes(json)).map_err(TokenizerError::Invalid)
 }
 
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     let corrupt = |problem: String| ArtifactError::Packed { tensor: TOKENIZER_JSON, problem };
     let mut json = Vec::new();
-    GzDecoder::new(packed).take(MAX_JSON + 1).read_to_end(&mut json).map_err(|e| corrupt(e.to_string()))?;
-    if json.len() as u64 > MAX_JSON {
+    GzDecoder::new(packed).take(MAX_JSON as u64 + 1).read_to_end(&mut json).map_err(|e| corrupt(e.to_string()))?;
+    if json.len() > MAX_JSON {
         return Err(corrupt(format!("more than {MAX_JSON} bytes when unpacked")));
     }
     Ok(json)

@@ -14,6 +14,21 @@ pub enum TokenizerError {
         "the model's tokenizer.json cannot be used: {0}; convert the model again with a tokenizer.json that fits it"
     )]
     Invalid(String),
+    /// A part of the tokenizer asks for more than that of any real one; nothing was made of it.
+    #[error(
+        "the model's tokenizer.json cannot be used: its {part} has {found} {what}, and {limit} are the most that is read; convert the \
+         model again with a tokenizer.json that has fewer"
+    )]
+    Excess {
+        /// The part, as the file calls it.
+        part: &'static str,
+        /// What it has too many of.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The tokenizer knows a token that the model has no embedding for.
     #[error(
         "the tokenizer has token {token:?} with id {id}, but the model has {vocab_size} tokens; convert the model again \

@@ -10,6 +10,7 @@
 mod charsmap;
 mod compile;
 mod error;
+mod limits;
 mod model;
 mod normalizers;
 mod pieces;
@@ -89,9 +90,10 @@ impl QaTokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::Invalid`] if it is no tokenizer or does not frame question and context with special tokens;
-    /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`.
+    /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`; [`TokenizerError::Excess`] if
+    /// it asks for more memory or time than any real one.
     pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
-        Self::new(compile::from_json(json)?, vocab_size)
+        Self::new(compile::from_json(json, vocab_size)?, vocab_size)
     }
 
     /// A checksum of everything that the tokenizer of a model file is made of.
@@ -119,8 +121,9 @@ impl QaTokenizer {
             .ok_or_else(|| TokenizerError::Invalid("it has no post-processor that adds special tokens".into()))?;
         tokenizer.with_padding(None).with_post_processor(None::<PostProcessorWrapper>);
         tokenizer.with_truncation(None).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
+        limits::check_pre_tokenizer(tokenizer.get_pre_tokenizer())?;
         check_processor(&processor, vocab_size)?;
-        call(|| tokenizer.encode(PROBE, false)).map_err(TokenizerError::Invalid)?;
+        encode(&tokenizer, PROBE).map_err(TokenizerError::Invalid)?;
         let can_be_cut = pieces::can_be_cut(&tokenizer);
         Ok(Self { tokenizer: Arc::new(tokenizer), processor, can_be_cut })
     }
@@ -145,8 +148,7 @@ impl QaTokenizer {
         if text.trim().is_empty() {
             return Err(TokenizerError::Empty { what });
         }
-        let tokens = call(|| self.tokenizer.encode(text, false))
-            .map_err(|problem| TokenizerError::Tokenize { what, problem })?;
+        let tokens = encode(&self.tokenizer, text).map_err(|problem| TokenizerError::Tokenize { what, problem })?;
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
     }
 
@@ -206,6 +208,11 @@ fn call<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     guard(f).and_then(|result| result.map_err(|e| e.to_string()))
 }
 
+/// The tokens of a text without special tokens around it.
+fn encode(tokenizer: &Pipeline, text: &str) -> Result<Encoding, String> {
+    call(|| normalizers::heard(|| tokenizer.encode(text, false)))
+}
+
 /// The lowest token id that is not below `vocab_size`. Those of a mapped vocabulary are compared when they are found.
 fn first_foreign_id(tokenizer: &Pipeline, vocab_size: usize) -> Option<u32> {
     // The ids of a Unigram model's pieces are their places in a list, which is large: no copy of it is made.
@@ -235,6 +242,7 @@ fn check_processor(processor: &PostProcessorWrapper, vocab_size: usize) -> Resul
     if !templates_are_closed(&serde_json::to_value(processor).unwrap_or_default()) {
         return invalid("its post-processor names a special token that it does not define");
     }
+    limits::check_special(processor.added_tokens(true))?;
     let framed = probe(processor)?;
     if framed.len() != processor.added_tokens(true) + 2 {
         return invalid("its post-processor adds another number of special tokens than it states");

@@ -136,4 +136,6 @@ pub(super) enum Problem {
     Damaged(&'static str),
     #[error("a word of {0} bytes is too long")]
     Long(usize),
+    #[error("the normalizer makes more than {most} bytes of {original} bytes of text")]
+    Normalized { original: usize, most: usize },
 }

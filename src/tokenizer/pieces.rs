@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use super::compile::Pipeline;
 use super::normalizers::Normalizers;
 use super::windows::bare;
-use super::{TokenizerError, call};
+use super::{TokenizerError, encode};
 
 /// Bytes of a piece, at least.
 const PIECE: usize = 16 << 10;
@@ -61,7 +61,7 @@ pub(super) fn tokenize(pipeline: &Pipeline, text: &str) -> Result<Option<Encodin
             return Ok(None);
         }
         let end = next.as_ref().map_or(text.len(), |cut| cut.end);
-        let piece = call(|| pipeline.encode(&text[start..end], false)).map_err(failed)?;
+        let piece = encode(pipeline, &text[start..end]).map_err(failed)?;
         let ranges: Vec<_> = piece.get_offsets().iter().map(|&(from, to)| (start + from, start + to)).collect();
         let mut new = 0;
         if let Some(cut) = &last {

@@ -294,14 +294,157 @@ fn only_sound_archives_unpack() {
     let crc = packed.len() - 8;
     flipped[crc] ^= 1;
     assert!(unpack(&flipped).is_err());
-    // 257 MiB of zeros in 260 KB.
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    for _ in 0..257 {
-        gzip.write_all(&vec![0; 1 << 20]).expect("memory");
+    // Megabytes of zeros in kilobytes.
+    let zeros = |len: usize| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&vec![0; len]).expect("memory");
+        unpack(&gzip.finish().expect("memory"))
+    };
+    assert_eq!(zeros(limits::MAX_JSON).expect("as large as may be").len(), 32 << 20);
+    let error = zeros(limits::MAX_JSON + 1).expect_err("too large").to_string();
+    assert!(error.contains("more than 33554432 bytes when unpacked"), "{error}");
+}
+
+/// What the library would take gigabytes or minutes for is refused before it sees it.
+#[test]
+fn tokenizers_that_ask_for_too_much_are_refused() {
+    let replace =
+        |part: &str, content: &str| json!({"type": "Replace", "pattern": {"String": part}, "content": content});
+    let steps = |step: Value, count: usize| json!({"type": "Sequence", "normalizers": vec![step; count]});
+    let metaspace = json!({"type": "Metaspace", "replacement": "_", "prepend_scheme": "always", "split": true});
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let ids = |count: usize| {
+        let mut template = template();
+        template["special_tokens"]["[CLS]"]["ids"] = json!(vec![2; count]);
+        template["special_tokens"]["[CLS]"]["tokens"] = json!(vec!["[CLS]"; count]);
+        template
+    };
+    let model = |extra: Value| {
+        let mut model = word_piece()["model"].take();
+        model["extra"] = extra;
+        model
+    };
+    let mut random = 1_u32;
+    let mut letters = |count: usize| -> String {
+        let next = std::iter::from_fn(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            Some(char::from(b'a' + (random >> 24) as u8 % 26))
+        });
+        next.take(count).collect()
+    };
+    let pieces: Vec<Value> = (0..1100).map(|_| json!([letters(1000), -1.0])).collect();
+    let tokens = |count: usize, len: usize, normalized: bool| {
+        let token = |n| {
+            let mut token = added_token(&format!("{n:03}{}", "q".repeat(len - 3)), 5);
+            token["normalized"] = json!(normalized);
+            token
+        };
+        Value::Array((0..count).map(token).collect())
+    };
+    let load_with = |changes: &[(&str, Value)]| {
+        let mut json = word_piece();
+        changes.iter().for_each(|(part, value)| json[*part] = value.clone());
+        load(&json).map(drop)
+    };
+    let pre_tokenizers = |steps: &[&Value]| json!({"type": "Sequence", "pretokenizers": steps});
+    let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": "A".repeat((4 << 20) + 1)});
+    let grown = replace("q", "eightfold");
+    for (changes, expected) in [
+        (vec![("normalizer", charsmap)], "bytes, and 4194304 are"),
+        (vec![("normalizer", json!({"type": "NFC", "x": vec![0; 1024]}))], "values, and 1024 are"),
+        (vec![("padding", json!(vec![0; 1025]))], "padding has 1025 values, and 1024 are"),
+        (vec![("truncation", json!(vec![0; 1025]))], "truncation has 1025 values, and 1024 are"),
+        (vec![("decoder", json!(vec![0; 1025]))], "decoder has 1025 values, and 1024 are"),
+        (vec![("normalizer", replace("q", &"x".repeat(1025)))], "normalizer has 1025 bytes in one text, and 1024 are"),
+        (vec![("normalizer", replace(&"x".repeat(1025), ""))], "normalizer has 1025 bytes in one text, and 1024 are"),
+        (vec![("normalizer", json!({"type": "Prepend", "prepend": "x".repeat(1025)}))], "1025 bytes in one text"),
+        (vec![("normalizer", steps(json!({"type": "NFC"}), 33))], "normalizer has 33 steps, and 32 are"),
+        (vec![("normalizer", steps(replace("x", "y"), 9))], "normalizer has 9 patterns, and 8 are"),
+        (
+            vec![("pre_tokenizer", pre_tokenizers(&[&bytes, &metaspace, &bytes]))],
+            "pre_tokenizer has 3 steps that lengthen a text, and 2 are",
+        ),
+        (
+            vec![("post_processor", ids(63))],
+            "post_processor has 65 special tokens around question and context, and 64 are",
+        ),
+        (vec![("model", model(json!(vec![json!({}); 15])))], "model has 17 objects, and 16 are"),
+        (vec![("model", model(json!(vec![0; 1 << 20])))], "values, and 1048576 are"),
+        (
+            vec![("model", json!({"type": "Unigram", "unk_id": 0, "vocab": pieces}))],
+            "nodes in the trie of its vocabulary, and 1048576 are",
+        ),
+        (vec![("added_tokens", tokens(513, 3, false))], "added_tokens has 513 tokens, and 512 are"),
+        (vec![("added_tokens", tokens(1, 4096, false))], "bytes in one token, and 4096 are"),
+        (vec![("added_tokens", tokens(300, 3600, false))], "bytes in all, and 1048576 are"),
+        (
+            vec![("added_tokens", tokens(300, 500, true)), ("normalizer", grown.clone())],
+            "bytes in all, and 1048576 are",
+        ),
+    ] {
+        let error = load_with(&changes).expect_err(expected);
+        assert!(matches!(error, TokenizerError::Excess { .. }), "{expected}: {error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.to_string().ends_with("convert the model again with a tokenizer.json that has fewer"), "{error}");
     }
-    assert!(
-        unpack(&gzip.finish().expect("memory")).expect_err("too large").to_string().contains("bytes when unpacked")
-    );
+    for (part, most) in [
+        ("normalizer", replace("q", &"x".repeat(1024))),
+        ("normalizer", steps(json!({"type": "NFC"}), 32)),
+        ("normalizer", steps(replace("x", "y"), 8)),
+        ("pre_tokenizer", pre_tokenizers(&[&metaspace, &bytes])),
+        ("post_processor", ids(62)),
+        ("added_tokens", tokens(300, 500, true)),
+    ] {
+        assert!(load_with(&[(part, most)]).is_ok(), "{part}");
+    }
+    let mut twice = word_piece().to_string();
+    twice.insert_str(1, "\"model\": {\"vocab\": [[\"a\", 0]]},");
+    let error = QaTokenizer::from_json(twice.as_bytes(), 512).map(drop).expect_err("two models");
+    assert!(error.to_string().contains("duplicate field `model`"), "{error}");
+}
+
+/// No chain of steps makes gigabytes of a few words, or takes tokens of another text than it made.
+#[test]
+fn what_a_normalizer_makes_of_a_text_is_bounded() {
+    let with = |normalizer: Value| {
+        let mut json = word_piece();
+        json["normalizer"] = normalizer;
+        load(&json)
+    };
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let chain = |step: &Value| json!({"type": "Sequence", "normalizers": [step, step, step]});
+    let long = "q".repeat(1000);
+    for bad in [
+        chain(&replace(json!({"Regex": "."}), &long)),
+        chain(&replace(json!({"Regex": ""}), &long)),
+        chain(&replace(json!({"String": ""}), &long)),
+        chain(&json!({"type": "Prepend", "prepend": long})),
+        json!({"type": "Sequence", "normalizers": vec![json!({"type": "ByteLevel"}); 16]}),
+    ] {
+        let error = with(bad).map(drop).expect_err("refused");
+        assert!(matches!(error, TokenizerError::Invalid(_)), "{error}");
+        assert!(error.to_string().contains("the normalizer makes more than 520 bytes of 38 bytes of text"), "{error}");
+    }
+    for pattern in [json!({"String": "q"}), json!({"Regex": "q+?"})] {
+        let tokenizer = with(chain(&replace(pattern, &long))).expect("the probe has no such letter");
+        assert_eq!(tokenizer.context("the tide").expect("tokens").len(), 2);
+        let error = tokenizer.context("the q").expect_err("too long");
+        assert!(matches!(error, TokenizerError::Tokenize { what: "context", .. }), "{error}");
+        assert!(error.to_string().contains("makes more than 124 bytes of 5 bytes of text"), "{error}");
+        assert!(tokenizer.bare_context(&"the tide q".repeat(9000)).is_err());
+        assert_eq!(tokenizer.context("the tide").expect("tokens, again").len(), 2);
+    }
+    // A ligature of 18 letters, by the library and by the map of characters.
+    let packed = include_bytes!("../../tests/fixtures/unigram/tokenizer.json.gz");
+    let mapped: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&packed[..])).expect("JSON");
+    let mapped = QaTokenizer::from_json(mapped.to_string().as_bytes(), 1 << 16).expect("valid");
+    for tokenizer in [&with(json!({"type": "NFKC"})).expect("valid"), &mapped] {
+        for (count, fits) in [(1, true), (1000, true), (1_500, true), (1_700, false), (60_000, false)] {
+            assert_eq!(tokenizer.context(&"\u{fdfa}".repeat(count)).is_ok(), fits, "{count}");
+        }
+    }
+    let letters = json!({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Prepend", "prepend": "▁"}]});
+    assert!(with(letters).expect("valid").context(&"한국어 ".repeat(20_000)).is_ok(), "Hangul in letters");
 }
 
 /// Files on which the library panics, while it reads them or when it tokenizes.

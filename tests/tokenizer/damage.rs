@@ -26,7 +26,7 @@ fn open(folder: &Path, change: impl FnOnce(&mut TensorData)) -> Result<Artifact,
 }
 
 /// Changes the text of the pipeline.
-fn edit(from: &str, to: &str) -> impl FnOnce(&mut TensorData) {
+fn edit(from: &str, to: &str) -> impl FnOnce(&mut TensorData) + use<> {
     let (from, to) = (from.to_owned(), to.to_owned());
     move |data| {
         let text = String::from_utf8(data[PIPELINE].clone()).expect("text");
@@ -95,6 +95,14 @@ fn parts_that_do_not_fit_are_refused_at_start() {
     says(Box::new(edit("\"pattern\":", "\"patter\":")), "pattern");
     says(Box::new(|data| drop(data.remove(CHARSMAP))), "map of characters");
     says(Box::new(|data| data.insert(PIPELINE.into(), b"{".to_vec()).map_or((), drop)), "EOF");
+    for (from, to, what) in [
+        ("\"content\":\" \"", format!("\"content\":\"{}\"", "e".repeat(2000)), "normalizer has 2000 bytes in one text"),
+        ("\"ids\":[", format!("\"ids\":[{}", "1,".repeat(2000)), "post_processor has"),
+        ("\"added_tokens\":[", format!("\"added_tokens\":[{}", "{},".repeat(SIZE)), "added_tokens has 1001 tokens"),
+    ] {
+        let error = refused(Box::new(edit(from, &to)));
+        assert!(matches!(&error, TokenizerError::Excess { .. }) && error.to_string().contains(what), "{error}");
+    }
     for len in [0, 3, 1000] {
         let charsmap = refused(Box::new(move |data| data.get_mut(CHARSMAP).expect("a map").truncate(len)));
         assert!(matches!(&charsmap, TokenizerError::Artifact(ArtifactError::Charsmap)), "{charsmap}");
