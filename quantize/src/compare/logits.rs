@@ -63,6 +63,8 @@ impl LogitError {
 pub struct OddsError {
     /// The mean: above 0 if int8 tends to "no answer".
     pub mean: f64,
+    /// Its standard error, as questions about one paragraph are not independent; `None` if there are fewer than two paragraphs.
+    pub standard_error: Option<f64>,
     /// Root mean square.
     pub rms: f64,
     /// The largest absolute value.
@@ -70,21 +72,48 @@ pub struct OddsError {
 }
 
 impl OddsError {
-    /// Compares predictions for the same questions.
-    pub fn new(fp32: &[Prediction], int8: &[Prediction]) -> Self {
+    /// Compares predictions for the same questions, in the order of paragraphs with so many questions each.
+    pub fn new(fp32: &[Prediction], int8: &[Prediction], paragraphs: &[usize]) -> Self {
         let changes: Vec<f64> =
             fp32.iter().zip(int8).map(|(f, i)| f64::from(i.null_odds) - f64::from(f.null_odds)).collect();
         Self {
             mean: mean(&changes).unwrap_or_default(),
+            standard_error: clustered_error(&changes, paragraphs),
             rms: rms(&changes).unwrap_or_default(),
             max: changes.iter().fold(0.0, |max, change| change.abs().max(max)),
         }
     }
 }
 
+/// The standard error of the mean of `values`, of which each of `clusters` has so many (Liang and Zeger 1986): the root of the sum of
+/// the squares of each cluster's distance from its share of the sum, by the number of values; times k / (k - 1) under the root for k
+/// clusters. `None` for fewer than two.
+fn clustered_error(values: &[f64], clusters: &[usize]) -> Option<f64> {
+    let mean = mean(values)?;
+    let more = clusters.len().checked_sub(1).filter(|more| *more > 0)?;
+    let mut values_left = values.iter();
+    let squares: f64 =
+        clusters.iter().map(|&n| values_left.by_ref().take(n).map(|value| value - mean).sum::<f64>().powi(2)).sum();
+    Some((squares * clusters.len() as f64 / more as f64).sqrt() / values.len() as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_count_paragraphs() {
+        let close = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-12);
+        // One value each: the deviation by the root of the number, the textbook's.
+        let values = [1.0, 2.0, 6.0];
+        assert!(close(clustered_error(&values, &[1, 1, 1]), (7.0f64 / 3.0).sqrt()));
+        // The same said twice is no more certain.
+        let twice = [1.0, 1.0, 2.0, 2.0, 6.0, 6.0];
+        assert!(close(clustered_error(&twice, &[2, 2, 2]), (7.0f64 / 3.0).sqrt()));
+        // Distances from the mean of 3: -3 and 3, so 2 * 18 under the root.
+        assert!(close(clustered_error(&values, &[2, 1]), 2.0));
+        assert_eq!((clustered_error(&values, &[3]), clustered_error(&[], &[])), (None, None));
+    }
 
     #[test]
     fn the_distribution_of_a_hand_made_error() {

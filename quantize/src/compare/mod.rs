@@ -9,6 +9,7 @@
 //! - [`paired`]: both sides question by question
 //! - [`bootstrap`]: how far the figures could be from those of other text of the kind
 //! - [`logits`]: how far apart the logits are
+//! - [`sign`]: whether changes lean to one side
 //! - [`warnings`]: what the questions cannot show
 //! - [`report`]: all of it for people and programs
 //!
@@ -40,6 +41,7 @@ pub mod paired;
 pub mod recording;
 pub mod reference;
 pub mod report;
+pub mod sign;
 pub mod warnings;
 
 use std::num::NonZeroUsize;

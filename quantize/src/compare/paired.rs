@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::bootstrap::{self, Cluster, Estimate};
 use super::logits::{LogitError, OddsError};
+use super::sign;
 use super::{Recording, Reference, Task};
 
 /// Questions listed as the worst at most.
@@ -36,6 +37,9 @@ pub struct Comparison {
     pub bootstrap: Bootstrap,
     /// How the answers differ.
     pub answers: Answers,
+    /// How likely it is by chance alone that as many more answers became none as none became answers, or the other way round
+    /// ([`sign::p_value`]).
+    pub flips_p: f64,
     /// How the logits differ.
     pub logits: LogitError,
     /// How the null odds differ.
@@ -63,6 +67,8 @@ pub struct Side {
 pub struct Bootstrap {
     /// What is drawn.
     pub unit: &'static str,
+    /// By how many questions int8 is better than in the mean one in those that are drawn too, but made.
+    pub made: [f64; 2],
     /// Number of draws.
     pub resamples: usize,
     /// Seed of the draws.
@@ -147,6 +153,8 @@ impl Comparison {
         let (fp32, fp32_scores) = Side::new(dataset, null_threshold, fp32)?;
         let (int8, int8_scores) = Side::new(dataset, null_threshold, int8)?;
         let pairs = pairs(dataset, (&fp32.predictions, &fp32_scores), (&int8.predictions, &int8_scores));
+        let answers = Answers::count(&pairs);
+        let sizes: Vec<usize> = dataset.paragraphs.iter().map(|paragraph| paragraph.questions.len()).collect();
         let estimate = |of: fn(&Scores) -> f64| Estimate::new(&clusters(dataset, &fp32_scores, &int8_scores, of));
         Ok(Self {
             questions: dataset.question_count(),
@@ -156,13 +164,15 @@ impl Comparison {
             exact: estimate(|scores| scores.exact),
             bootstrap: Bootstrap {
                 unit: "paragraph",
+                made: bootstrap::MADE,
                 resamples: bootstrap::RESAMPLES,
                 seed: bootstrap::SEED,
                 confidence: bootstrap::CONFIDENCE,
             },
-            answers: Answers::count(&pairs),
+            flips_p: sign::p_value(answers.to_no_answer, answers.from_no_answer),
+            answers,
             logits,
-            null_odds: OddsError::new(&fp32.predictions, &int8.predictions),
+            null_odds: OddsError::new(&fp32.predictions, &int8.predictions, &sizes),
             worst: worst(pairs),
             fp32,
             int8,
@@ -225,7 +235,7 @@ fn pairs(dataset: &Dataset, fp32: (&[Prediction], &[Scores]), int8: (&[Predictio
 fn clusters(dataset: &Dataset, fp32: &[Scores], int8: &[Scores], of: fn(&Scores) -> f64) -> Vec<Cluster> {
     let (mut fp32, mut int8) = (fp32.iter().map(of), int8.iter().map(of));
     let cluster = |questions: usize| Cluster {
-        questions,
+        questions: questions as f64,
         fp32: fp32.by_ref().take(questions).sum(),
         int8: int8.by_ref().take(questions).sum(),
     };
@@ -233,6 +243,11 @@ fn clusters(dataset: &Dataset, fp32: &[Scores], int8: &[Scores], of: fn(&Scores)
 }
 
 impl Answers {
+    /// Questions whose F1 is not that of fp32.
+    pub fn changed_f1(&self) -> usize {
+        self.better + self.worse
+    }
+
     fn count(pairs: &[Pair]) -> Self {
         let mut counts = Self::default();
         for pair in pairs {

@@ -158,14 +158,19 @@ fn answers_are_counted_and_ranked() {
     assert!((found.f1.difference + 36.0).abs() < 1e-9);
     assert!(found.f1_ratio().is_some_and(|ratio| (ratio - 0.625).abs() < 1e-12));
     assert!(found.passes(0.62) && !found.passes(0.63));
-    // The first paragraph alone: -0.8 of 3; the second alone: -1 of 2.
+    // The mean paragraph loses 0.9 of 2.5, those that are made 1.9, or win 0.1.
     let [low, high] = found.f1.difference_interval.expect("an interval");
-    assert!((low + 50.0).abs() < 1e-9 && (high + 80.0 / 3.0).abs() < 1e-9, "{low} {high}");
+    assert!((low + 76.0).abs() < 1e-9 && (high - 4.0).abs() < 1e-9, "{low} {high}");
+    assert_eq!(found.flips_p, 1.0, "one each");
     let worst: Vec<&str> = found.worst.iter().map(|pair| pair.id.as_str()).collect();
     assert_eq!(worst, ["made", "lost", "none", "same", "span"], "by loss, then by change of null odds");
     let made = &found.worst[0];
     assert_eq!((made.fp32.as_str(), made.int8.as_str(), made.fp32_f1, made.int8_f1), ("", "x", 1.0, 0.0));
     assert_eq!((found.null_odds.max, found.null_odds.mean), (6.0, (-0.5 + 1.0 + 0.25 - 1.5 + 6.0) / 5.0));
+    // The mean is 1.05, the sums of the paragraphs 0.75 of 3 and 4.5 of 2: 2.4 below and above.
+    assert!(
+        found.null_odds.standard_error.is_some_and(|error| (error - (4.0f64 * 2.4 * 2.4).sqrt() / 5.0).abs() < 1e-7)
+    );
     assert_eq!((found.fp32.mean_seconds, found.int8.median_seconds), (0.5, 0.5));
 }
 
