@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use edgeqa::artifact::write::{TensorData, write};
-use edgeqa::artifact::{ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, MAX_HEADER, Metadata, OverallScores};
+use edgeqa::artifact::{
+    ALIGNMENT, Accuracy, Artifact, ArtifactError, Drawn, MAX_HEADER, Metadata, OverallScores, Promoted,
+};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::tokenizer::QaTokenizer;
 use serde_json::{Value, json};
@@ -180,6 +182,7 @@ fn accuracy() -> Accuracy {
         fp32: OverallScores { exact: 60.0, f1: 80.0 },
         int8: OverallScores { exact: 58.0, f1: 78.0 },
         identical: 47,
+        promoted: Some(Promoted { layers: 2, f1_ratio_before: 0.5 }),
     }
 }
 
@@ -191,12 +194,15 @@ fn measured_scores_are_kept_and_impossible_ones_are_refused() {
     assert_eq!(artifact.metadata(), &metadata);
     assert_eq!(accuracy().f1_ratio(), Some(0.975));
     type Change = fn(&mut Accuracy);
-    let wrong: [Change; 5] = [
+    let wrong: [Change; 8] = [
         |a| a.fp32.exact = -0.1,
         |a| a.int8.f1 = f64::NAN,
         |a| a.questions = 0,
         |a| a.identical = 51,
         |a| a.null_threshold = f32::INFINITY,
+        |a| a.promoted = Some(Promoted { layers: 0, f1_ratio_before: 0.5 }),
+        |a| a.promoted = Some(Promoted { layers: 1, f1_ratio_before: -0.5 }),
+        |a| a.promoted = Some(Promoted { layers: 1, f1_ratio_before: f64::NAN }),
     ];
     for (n, change) in wrong.iter().enumerate() {
         let mut accuracy = accuracy();
@@ -205,6 +211,12 @@ fn measured_scores_are_kept_and_impossible_ones_are_refused() {
     }
     let nothing = Accuracy { fp32: OverallScores { exact: 0.0, f1: 0.0 }, ..accuracy() };
     assert!(nothing.validate().is_ok() && nothing.f1_ratio().is_none());
+    // A file without the entry is read, and so is one with an entry that is not known.
+    let mut json = serde_json::to_value(accuracy()).expect("JSON");
+    json.as_object_mut().expect("an object").remove("promoted");
+    json["of_another_version"] = json!(1);
+    let read: Accuracy = serde_json::from_value(json).expect("scores");
+    assert_eq!(read, Accuracy { promoted: None, ..accuracy() });
 }
 
 #[test]

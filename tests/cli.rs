@@ -298,6 +298,26 @@ fn inspect_shows_and_checks() {
 }
 
 #[test]
+fn inspect_says_what_the_questions_chose() {
+    let bench = Bench::new();
+    let scores = |promoted: &str| {
+        let json = format!(
+            r#"{{"data":"dev.json","data_sha256":"ab","questions":50,"null_threshold":0.0,"fp32":{{"exact":60.0,"f1":80.0}},
+                "int8":{{"exact":58.0,"f1":78.0}},"identical":47{promoted}}}"#
+        );
+        let mut metadata = common::metadata();
+        metadata.accuracy = Some(serde_json::from_str(&json).expect("scores"));
+        let model = common::write_model(bench.folder.path(), &metadata);
+        success(run(bench.command(&["inspect"]).arg(model), ""))
+    };
+    let text = scores(r#","promoted":{"layers":2,"f1_ratio_before":0.95}"#);
+    assert!(text.contains("too good: layers promoted to half precision because of these questions: 2"), "{text}");
+    assert!(text.contains("F1 ratio before 0.9500"), "{text}");
+    let text = scores("");
+    assert!(text.contains("F1 ratio 0.9750") && !text.contains("too good"), "{text}");
+}
+
+#[test]
 fn damaged_models_are_refused() {
     let bench = Bench::new();
     let model = bench.model.to_str().expect("UTF-8");

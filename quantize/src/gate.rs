@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, ensure};
-use edgeqa::artifact::{Accuracy, Artifact, Drawn, OverallScores};
+use edgeqa::artifact::{Accuracy, Artifact, Drawn, OverallScores, Promoted};
 use edgeqa::eval::{Dataset, Observer};
 use edgeqa::model::{ModelWeights, Session};
 use edgeqa::qa::{AskOptions, Reader};
@@ -133,6 +133,9 @@ impl<'a> Opened<'a> {
 
     /// Makes candidates until one passes: first with the layers in `half`, then with one more at a time, the most sensitive first.
     ///
+    /// All are asked the same questions, so that of several the last may have passed by luck: its ratio is too good. The warnings and
+    /// the scores say so.
+    ///
     /// Returns how it was done, and the scores and the sha256 of the tensor data of the last one; `half` has what it was made with.
     ///
     /// # Errors
@@ -182,13 +185,19 @@ impl<'a> Opened<'a> {
                 f1_ratio: comparison.f1_ratio(),
             });
         }
-        let accuracy = self.accuracy(&comparison, reader.null_threshold());
+        let before = first_f1_ratio.filter(|_| !promoted.is_empty());
+        let accuracy = Accuracy {
+            promoted: before.map(|f1_ratio_before| Promoted { layers: promoted.len(), f1_ratio_before }),
+            ..self.accuracy(&comparison, reader.null_threshold())
+        };
+        let mut warnings = warnings(&comparison, self.gate.min_f1_ratio);
+        warnings.extend(selected(promoted.len()));
         let gated = Gated {
             min_f1_ratio: self.gate.min_f1_ratio,
             first_f1_ratio,
             f1_ratio: comparison.f1_ratio(),
             promoted,
-            warnings: warnings(&comparison, self.gate.min_f1_ratio),
+            warnings,
             comparison,
         };
         Ok((gated, accuracy, artifact.data_sha256().to_owned()))
@@ -210,6 +219,7 @@ impl<'a> Opened<'a> {
             fp32: scores(&comparison.fp32),
             int8: scores(&comparison.int8),
             identical: comparison.answers.identical,
+            promoted: None,
         }
     }
 
@@ -234,6 +244,17 @@ impl<'a> Opened<'a> {
             comparison.fp32.metrics.all.f1,
         )
     }
+}
+
+/// A warning if the questions chose among candidates: the first, and one for each promotion.
+fn selected(promotions: usize) -> Option<String> {
+    (promotions > 0).then(|| {
+        format!(
+            "{} candidates were tried on these questions until one passed, so the recorded ratio is too good: measure it on other \
+             questions with `edgeqa-quantize compare`",
+            promotions + 1
+        )
+    })
 }
 
 /// Shows the questions of one stage.

@@ -142,10 +142,12 @@ fn a_harmless_model_passes_without_promotion_and_carries_its_scores() {
     let summary = model.convert(0.8, false).expect("passes");
     let gate = summary.gate.expect("a gate");
     assert!(gate.promoted.is_empty() && gate.f1_ratio >= Some(0.8), "{gate:?}");
+    assert!(!gate.warnings.iter().any(|warning| warning.contains("candidates")), "{:?}", gate.warnings);
     let artifact = Artifact::open(&model.out()).expect("an artifact");
     let accuracy = artifact.metadata().accuracy.clone().expect("scores");
     assert_eq!(Some(&accuracy), summary.accuracy.as_ref());
     assert_eq!((accuracy.questions, accuracy.data.as_str(), accuracy.subset), (36, "squad.json", None));
+    assert_eq!(accuracy.promoted, None, "the questions chose nothing");
     assert_eq!(accuracy.data_sha256, Dataset::read(&model.squad).expect("questions").sha256);
     assert_eq!((accuracy.fp32.f1, accuracy.fp32.exact), (100.0, 100.0));
     assert!(accuracy.identical >= 30, "{accuracy:?}");
@@ -207,6 +209,9 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
     let gate = summary.gate.expect("a gate");
     assert!(gate.first_f1_ratio < Some(0.85) && gate.f1_ratio >= Some(0.85), "{gate:?}");
     assert_eq!(gate.promoted[0].layer, "encoder.1.ffn.out", "{gate:?}");
+    let layers = gate.promoted.len();
+    let warning = format!("{} candidates were tried on these questions", layers + 1);
+    assert!(gate.warnings.iter().any(|w| w.starts_with(&warning)), "{:?}", gate.warnings);
     assert!(gate.promoted.len() <= 2 && gate.promoted[0].bytes > 0, "{gate:?}");
     let artifact = Artifact::open(&model.out()).expect("an artifact");
     artifact.verify().expect("sound");
@@ -214,6 +219,8 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
     assert_eq!(artifact.tensors()["encoder.1.ffn.out.weight"].dtype, Dtype::F16);
     let carried = artifact.metadata().accuracy.as_ref().and_then(|a| a.f1_ratio()).expect("scores");
     assert!((carried - gate.f1_ratio.expect("a ratio")).abs() < 1e-12);
+    let promoted = artifact.metadata().accuracy.as_ref().and_then(|a| a.promoted).expect("a choice");
+    assert_eq!((promoted.layers, Some(promoted.f1_ratio_before)), (layers, gate.first_f1_ratio));
     // Asking for that layer from the start gives the same tensors.
     let half = [String::from("encoder.1.ffn.out")].into();
     let options = Options { null_threshold: Some(ANSWER_ALL), half, ..Options::default() };

@@ -22,6 +22,19 @@ pub struct Accuracy {
     pub int8: OverallScores,
     /// Number of questions with exactly the same answer.
     pub identical: usize,
+    /// What these questions chose, which makes the scores too good; absent if they chose nothing. Programs that do not know this skip
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
+}
+
+/// Layers that went to half precision because of the questions that the scores are of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// Number of layers; each time the same questions were asked again.
+    pub layers: usize,
+    /// F1 ratio before the first.
+    pub f1_ratio_before: f64,
 }
 
 /// How a subset was drawn.
@@ -64,6 +77,13 @@ impl Accuracy {
         if !self.null_threshold.is_finite() {
             return Err(format!("a threshold of {}", self.null_threshold));
         }
-        Ok(())
+        match self.promoted {
+            Some(Promoted { layers, f1_ratio_before: before })
+                if layers == 0 || !before.is_finite() || before < 0.0 =>
+            {
+                Err(format!("{layers} layers promoted from an F1 ratio of {before}"))
+            }
+            _ => Ok(()),
+        }
     }
 }

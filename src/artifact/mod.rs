@@ -14,7 +14,7 @@ mod seal;
 pub mod view;
 pub mod write;
 
-pub use accuracy::{Accuracy, Drawn, OverallScores};
+pub use accuracy::{Accuracy, Drawn, OverallScores, Promoted};
 pub use error::ArtifactError;
 pub use metadata::{Metadata, Source};
 pub use read::Artifact;

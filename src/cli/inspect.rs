@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use edgeqa::artifact::schema::TOKENIZER_TENSORS;
-use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDING_SUFFIX, Source};
+use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDING_SUFFIX, Promoted, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::errors::one_line;
 use edgeqa::qa::QaError;
@@ -178,6 +178,13 @@ impl<'a> Report<'a> {
                 let ratio = accuracy.f1_ratio().map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
                 row("", &format!("F1 ratio {ratio}, {identical} of {questions} answers identical"))?;
                 row("", &format!("on {data} (sha256 {data_sha256}){drawn}, threshold {}", accuracy.null_threshold))?;
+                if let Some(Promoted { layers, f1_ratio_before }) = accuracy.promoted {
+                    let value = format!(
+                        "too good: layers promoted to half precision because of these questions: {layers}, F1 ratio before \
+                         {f1_ratio_before:.4}"
+                    );
+                    row("", &value)?;
+                }
             }
         }
         for (n, (part, bytes)) in self.bytes.iter().enumerate() {
