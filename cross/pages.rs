@@ -36,10 +36,13 @@ If it is set, the log has no colours.
 .I /usr/share/edgeqa/model.safetensors
 The demo model of the package.
 .TP
-.I /var/lib/edgeqa/model.safetensors
+.I ~/.local/share/edgeqa/model.safetensors
 The model that
 .B edgeqa model install
-has put there.
+has put there for a user; it comes first.
+.TP
+.I /var/lib/edgeqa/model.safetensors
+The model that root has installed.
 .TP
 .I /etc/default/edgeqa\fR, \fI/etc/edgeqa/kiosk.toml
 Settings of the service and of its page.
@@ -77,6 +80,12 @@ fn complete_pages(command: &clap::Command, page: &str, folder: &Path) -> std::io
     let path = folder.join(format!("{page}.1"));
     // What stands below the options: examples, whose lines have to stay, first.
     let mut text = std::fs::read_to_string(&path)?.replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
+    text = text.replace(".SH VERSION\n", ".fi\n.SH VERSION\n");
+    // Pages of subcommands are of the same program and version.
+    let title = format!(".TH {page} 1 \"\" \"edgeqa {}\"", env!("CARGO_PKG_VERSION"));
+    let lines: Vec<&str> =
+        text.lines().map(|line| if line.starts_with(".TH ") { title.as_str() } else { line }).collect();
+    text = lines.join("\n") + "\n";
     // Examples are of what the package has.
     for (source, packaged) in [
         ("models/demo/documents", "/usr/share/edgeqa/documents"),

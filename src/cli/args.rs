@@ -52,7 +52,9 @@ pub enum Command {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success (\"no answer\" included), 1 failure, 2 wrong usage.
-RUST_LOG sets the log level (default: warn), NO_COLOR turns colours off.";
+EDGEQA_MODEL names the model file, EDGEQA_KERNEL the int8 kernel (see doctor).
+RUST_LOG sets the log level (default: warn; serve: info), NO_COLOR turns colours
+off.";
 
 /// Which model.
 #[derive(Debug, Args)]
