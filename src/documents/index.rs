@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use super::words::{each_word, question_words};
 
 /// How fast more of the same word counts less.
-pub const K1: f32 = 1.2;
+const K1: f32 = 1.2;
 /// How much a long passage counts less.
-pub const B: f32 = 0.75;
+const B: f32 = 0.75;
 
 /// The words of all passages, and where they occur.
 #[derive(Debug)]

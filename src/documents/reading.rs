@@ -8,7 +8,7 @@ use crate::tokenizer::TokenizerError;
 
 /// What the null odds of a passage grow by if it matches the question not at all; in proportion to how much worse than the best
 /// it does.
-pub const MISMATCH: f32 = 4.0;
+const MISMATCH: f32 = 4.0;
 
 /// Passages that were read for one question, the best match first.
 #[derive(Debug, Default)]

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::EvalError;
 use super::random::Random;
 use crate::checksum::hex;
+use crate::documents::encoding::decode;
 
 const EXPECTED: &str = "a file in the format of SQuAD 1.1 or 2.0";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -225,6 +226,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, EvalError> {
 /// `expected`.
 pub(super) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8], expected: &'static str) -> Result<T, EvalError> {
     let fault = |problem: String| EvalError::Json { file: file.to_owned(), problem, expected };
+    // JSON of another encoding is told as such. A copy of it is made only for that.
+    if std::str::from_utf8(bytes).is_err()
+        && let Err(problem) = decode(bytes.to_vec())
+    {
+        return Err(fault(format!("it is {}", problem.of_file(file))));
+    }
     let json = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| fault(e.to_string()))?;

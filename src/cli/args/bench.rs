@@ -80,8 +80,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub memory_limit: Option<u64>,
 
-    /// Compare these records with the first of them, instead of measuring
-    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = MEASURING)]
+    /// Compare these records, 26 at most, with the first of them, instead of measuring
+    #[arg(long, value_name = "FILE", num_args = 2..=26, conflicts_with_all = MEASURING)]
     pub compare: Vec<PathBuf>,
 
     /// Print JSON, with all times
