@@ -15,7 +15,8 @@ pub fn without_types(message: &str) -> String {
         })
 }
 
-/// An error and its causes in one line, outermost first, without what names in it could command a terminal to do. A cause whose message is already part of the line is left out.
+/// An error and its causes in one line, outermost first, without what names in it could command a terminal to do. A cause whose message is
+/// already part of the line is left out.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     for cause in std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string) {

@@ -167,7 +167,7 @@ mod tests {
         assert!(error.kind() == io::ErrorKind::NotFound && !error.to_string().contains(".tmp"), "{error}");
     }
 
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     #[test]
     fn links_stay_and_what_is_no_file_is_written_into() {
         use std::io::Read;

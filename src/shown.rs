@@ -26,10 +26,10 @@ pub fn harmless(text: &str) -> String {
     text.replace(|c| c != '\n' && commands(c), "\u{fffd}")
 }
 
-/// JSON as [`harmless`] JSON with the same value: control characters above U+007E stand in its strings as they are, unless they are
+/// JSON of the same value in which nothing [`commands`]: such characters above U+007E stand in its strings as they are, unless they are
 /// escaped.
 pub fn harmless_json(json: String) -> String {
-    let stands = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    let stands = |c: char| !c.is_ascii_control() && commands(c) || c == '\u{7f}';
     if !json.contains(stands) {
         return json;
     }
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(clean("a\u{202e}b\u{2066}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(harmless("a\n\u{1b}[31m\u{202e}\t"), "a\n\u{fffd}[31m\u{fffd}\u{fffd}");
         assert_eq!(harmless_json("[\"a\u{9b}\u{7f}\"]".into()), r#"["a\u009b\u007f"]"#);
+        assert_eq!(harmless_json("[\"\u{202e}a\"]\n".into()), "[\"\\u202ea\"]\n");
         assert_eq!(harmless_json("[\"é\"]\n".into()), "[\"é\"]\n");
     }
 

@@ -55,7 +55,8 @@ pub struct Plan {
 /// Measures what `plan` says, and calls `observe(done, all)` after each process.
 ///
 /// # Errors
-/// If the model cannot be used, and otherwise [`BenchError`], if nothing can be measured. A point that fails, by the limit perhaps, says so in the record instead.
+/// If the model cannot be used, and otherwise [`BenchError`], if nothing can be measured. A point that fails, by the limit perhaps, says so
+/// in the record instead.
 pub fn run(plan: &Plan, observe: impl Fn(usize, usize)) -> anyhow::Result<Record> {
     let root = Path::new("/");
     let (host, before, ticks) = (Host::read(root), State::read(root), Ticks::read(root));

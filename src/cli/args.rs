@@ -139,6 +139,7 @@ impl AnswerArgs {
         AskOptions {
             max_seq_len: self.max_seq_len,
             doc_stride: self.doc_stride,
+            overlap_by_half: false,
             max_answer_len: self.max_answer_len,
             top_k: 1,
             null_threshold: self.null_threshold,

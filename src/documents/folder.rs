@@ -22,6 +22,7 @@ use crate::shown::{clean, count};
 const DEEPEST: usize = 16;
 /// How many files and folders are listed at most.
 const MOST: usize = 100_000;
+const NO_FILE: &str = "it is no regular file";
 /// How many files of other kinds are named on one line.
 const NAMED: usize = 3;
 /// A file that was changed less than this before it was read can change again without a new time stamp.
@@ -69,11 +70,6 @@ pub enum Reason {
     Loop,
     /// It is a folder too deep inside of others.
     TooDeep,
-    /// It is a folder, and with what is in it there would be too many files and folders.
-    TooMany {
-        /// The limit.
-        limit: usize,
-    },
 }
 
 impl Reason {
@@ -108,12 +104,6 @@ impl fmt::Display for Reason {
             Self::Gone => write!(f, "it is gone, or a link to nothing"),
             Self::Unreadable(problem) => write!(f, "it cannot be read: {problem}"),
             Self::Loop => write!(f, "this folder was listed already, under another name"),
-            Self::TooMany { limit } => {
-                write!(
-                    f,
-                    "with what is in it, there are more than {limit} files and folders; give a folder of documents only"
-                )
-            }
             Self::TooDeep => write!(f, "it is more than {DEEPEST} folders deep"),
         }
     }
@@ -198,14 +188,20 @@ pub(super) struct Listing {
     /// Files of `skipped` that could not be looked at, and, each with a `/` at the end, folders of which this is so.
     unseen: Vec<String>,
     listed: HashSet<PathBuf>,
-    /// How many files and folders were listed.
+    /// How many files and folders were listed, and how many there may be.
     entries: usize,
+    most: usize,
 }
 
 impl Listing {
     /// Lists `folder`.
     pub fn of(folder: &Path) -> io::Result<Self> {
-        let mut listing = Self::default();
+        Self::of_at_most(folder, MOST)
+    }
+
+    /// Lists `folder`, without those of its folders with which there would be more than `most` files and folders.
+    fn of_at_most(folder: &Path, most: usize) -> io::Result<Self> {
+        let mut listing = Self { most, ..Self::default() };
         listing.list(folder, "", 0)?;
         listing.documents.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(listing)
@@ -218,10 +214,11 @@ impl Listing {
 
     fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         self.listed.insert(folder.canonicalize()?);
-        let mut entries = fs::read_dir(folder)?.take(MOST - self.entries + 1).collect::<Result<Vec<_>, _>>()?;
-        if self.entries + entries.len() > MOST {
-            self.skip(prefix.to_owned(), Reason::TooMany { limit: MOST });
-            return Ok(());
+        let mut entries = fs::read_dir(folder)?.take(self.most - self.entries + 1).collect::<Result<Vec<_>, _>>()?;
+        if self.entries + entries.len() > self.most {
+            let problem =
+                format!("there are more than {} files and folders; give a folder of documents only", self.most);
+            return Err(io::Error::other(problem));
         }
         self.entries += entries.len();
         entries.sort_unstable_by_key(fs::DirEntry::file_name);
@@ -252,7 +249,7 @@ impl Listing {
             Some(format) if metadata.is_file() => {
                 self.documents.push(Document { path, name, format, stamp: Stamp::of(&metadata) });
             }
-            _ => self.skip(name, Reason::Unreadable("it is no regular file".into())),
+            _ => self.skip(name, Reason::Unreadable(NO_FILE.into())),
         }
     }
 
@@ -298,7 +295,7 @@ impl Document {
         let mut file = options.read(true).open(&self.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
-            return Err(Reason::Changing);
+            return Err(Reason::Unreadable(NO_FILE.into()));
         }
         let before = Stamp::of(&metadata);
         if before.len > limit {
@@ -314,7 +311,7 @@ impl Document {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -327,6 +324,32 @@ mod tests {
         let listing = Listing::of(folder.path()).unwrap();
         fs::remove_file(&path).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        assert_eq!(listing.documents[0].read(100).unwrap_err(), Reason::Changing);
+        assert_eq!(listing.documents[0].read(100).unwrap_err(), Reason::Unreadable(NO_FILE.into()));
+    }
+    #[test]
+    fn folders_that_hold_too_much_keep_what_was_known_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a", "c"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        for name in ["a/1.txt", "a/2.txt", "a/3.txt", "b.txt", "c/1.txt"] {
+            fs::write(path(name), "A.").unwrap();
+        }
+        let names = |most: usize| {
+            let listing = Listing::of_at_most(folder.path(), most)?;
+            io::Result::Ok((
+                listing.documents.iter().map(|document| document.name.clone()).collect::<Vec<_>>(),
+                listing,
+            ))
+        };
+        assert_eq!(names(7).unwrap().0.len(), 5);
+        let (found, listing) = names(5).unwrap();
+        assert_eq!(found, ["b.txt", "c/1.txt"]);
+        assert!(listing.may_hold("a/1.txt") && !listing.may_hold("c/2.txt"));
+        let [skipped] = &listing.skipped[..] else { panic!("{:?}", listing.skipped) };
+        let text = skipped.to_string();
+        assert!(text.starts_with("a: it cannot be read: there are more than 5 files and folders; "), "{text}");
+        assert!(names(2).unwrap_err().to_string().contains("more than 2 files"), "the folder itself");
     }
 }

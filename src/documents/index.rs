@@ -5,7 +5,8 @@
 //! `idf = ln(1 + (N - n + 0.5) / (n + 0.5))` with `n` of `N` passages that hold it (Robertson and Zaragoza 2009, with Lucene's
 //! `idf`, which is never negative).
 //!
-//! Memory: mostly 1 to 3 bytes per distinct word of each passage, 4 per passage, and every word of the dictionary once with 9 bytes or more.
+//! Memory: mostly 1 to 3 bytes per distinct word of each passage, 4 per passage, and every word of the dictionary once with 9 bytes or
+//! more.
 
 use std::collections::HashMap;
 
@@ -62,8 +63,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Different words of an index at most, if nothing else is said. They take about 160 bytes each while it is made. English text of 64 MiB has about half as
-    /// many; a list of checksums of that size would have seven times as many.
+    /// Different words of an index at most, if nothing else is said. They take about 160 bytes each while it is made. English text of 64
+    /// MiB has about half as many; a list of checksums of that size would have seven times as many.
     pub const MOST: usize = 1_000_000;
 
     /// For an index of at most `most` different words.

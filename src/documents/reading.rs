@@ -44,7 +44,11 @@ impl<'a> Reading<'a> {
         let handicap = if best > 0.0 { MISMATCH * (1.0 - score / best) } else { 0.0 };
         let context = match reader.context(passage.text) {
             Ok(context) => context,
-            Err(error @ QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Tokenize { .. })) => {
+            Err(
+                error @ QaError::Tokenizer(
+                    TokenizerError::Empty { .. } | TokenizerError::Text { .. } | TokenizerError::Tokenize { .. },
+                ),
+            ) => {
                 self.left_out += 1;
                 return Ok(Some(error));
             }

@@ -77,8 +77,8 @@ impl Shelf {
         (skipped.iter().take(most).cloned().collect(), skipped.len())
     }
 
-    /// Why nothing, or nothing new, can be answered from the folder as it was when it was looked at last: it could not be listed, or holds no
-    /// text. `None` if it is as it should be.
+    /// Why nothing, or nothing new, can be answered from the folder as it was when it was looked at last: it could not be listed, or holds
+    /// no text. `None` if it is as it should be.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -94,8 +94,8 @@ impl Shelf {
         *problem = now;
     }
 
-    /// Looks at the folder once, and reads files that have changed. What was not skipped before, or for another reason, is logged; and on one line the files of other
-    /// kinds, if they are not the same.
+    /// Looks at the folder once, and reads files that have changed. What was not skipped before, or for another reason, is logged; and on
+    /// one line the files of other kinds, if they are not the same.
     pub fn refresh(&self) -> Refresh {
         self.look(Library::clone)
     }

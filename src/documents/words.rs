@@ -42,7 +42,11 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
         if !word.contains(['.', '_', ':']) {
             finish(word, &mut letters, &mut take);
         } else if is_initials(word) {
-            finish(&word.replace('.', ""), &mut letters, &mut take);
+            let joined = word.replace('.', "");
+            let mut short = joined.clone();
+            stem(&mut short);
+            // `W.H.O.` says something, `who` does not.
+            finish(if is_empty(&short) { word } else { &joined }, &mut letters, &mut take);
         } else {
             parts(word).for_each(|part| finish(part, &mut letters, &mut take));
         }
@@ -64,7 +68,7 @@ fn finish(word: &str, room: &mut String, take: &mut impl FnMut(&str)) {
 /// Appends the letters that `c`, which is in lower case, is compared as: those that people write who cannot or do not type it.
 fn fold(c: char, to: &mut String) {
     match c {
-        '\u{2019}' | '\u{2bc}' => to.push('\''),
+        '\u{2018}' | '\u{2019}' | '\u{2bb}' | '\u{2bc}' => to.push('\''),
         'ß' => to.push_str("ss"),
         'æ' => to.push_str("ae"),
         'œ' => to.push_str("oe"),
@@ -93,8 +97,8 @@ fn is_initials(word: &str) -> bool {
     })
 }
 
-/// The parts of `word` between underscores, which mark emphasis or join names, and between stops and colons that follow or precede a letter:
-/// spaces are missing there. A number keeps its point.
+/// The parts of `word` between underscores, which mark emphasis or join names, and between stops and colons that follow or precede a
+/// letter: spaces are missing there. A number keeps its point.
 fn parts(word: &str) -> impl Iterator<Item = &str> {
     let is_digit = |c: Option<char>| c.is_some_and(char::is_numeric);
     let mut places = word.match_indices(['.', '_', ':']).filter(move |(at, sign)| {

@@ -1,6 +1,5 @@
-//! Questions to answers: [`reader`] runs the model over every window of a text, [`decode`] finds the best spans in its
-//! scores, [`answer`] is what comes out. [`probe`] sees whether a model
-//! can be asked at all.
+//! Questions to answers: [`reader`] runs the model over every window of a text, [`decode`] finds the best spans in its scores, [`answer`]
+//! is what comes out. [`probe`] sees whether a model can be asked at all.
 
 pub mod answer;
 pub mod decode;

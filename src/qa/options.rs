@@ -12,6 +12,8 @@ pub struct AskOptions {
     /// Tokens of the text that consecutive windows share. `None` for [`AskOptions::DOC_STRIDE`], or half of what a window
     /// holds of the text if that is less.
     pub doc_stride: Option<usize>,
+    /// Refuse windows that share more than half of what they hold of the text: they would read every word more than twice.
+    pub overlap_by_half: bool,
     /// Longest answer in tokens.
     pub max_answer_len: usize,
     /// Number of candidates to return, 1 to 20.
@@ -63,6 +65,7 @@ impl Default for AskOptions {
         Self {
             max_seq_len: None,
             doc_stride: None,
+            overlap_by_half: false,
             max_answer_len: Self::MAX_ANSWER_LEN,
             top_k: 1,
             null_threshold: None,

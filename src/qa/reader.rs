@@ -281,6 +281,12 @@ impl<M: Scorer> Reader<M> {
         let tokens = self.tokenizer.question(question)?;
         let half = self.tokenizer.room(&tokens, max_seq_len) / 2;
         let stride = options.doc_stride.unwrap_or(AskOptions::DOC_STRIDE.min(half));
+        if options.overlap_by_half && stride > half {
+            let problem = format!(
+                "beside this question, windows may share {half} tokens here, half of what they hold of the text"
+            );
+            return Err(QaError::Option { option: "--doc-stride", value: stride.to_string(), problem });
+        }
         let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
         let mut decoder = Decoder::new(options.max_answer_len);
         score(&windows, &mut decoder)?;

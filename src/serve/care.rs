@@ -17,8 +17,9 @@ use crate::shown::count;
 
 /// How often files are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How many times as long as a look at the documents took they are left alone after it.
+/// How many times as long as a look at the documents took they are left alone after it, but no longer than [`LONGEST_REST`].
 const REST: u32 = 20;
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// What the thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Care {
                 Err(RecvTimeoutError::Timeout) => {
                     self.look();
                     // Looking at many files takes long, and is not to take much of all time.
-                    if self.read.elapsed() >= Shelf::INTERVAL.max(self.took * REST) {
+                    if self.read.elapsed() >= Shelf::INTERVAL.max((self.took * REST).min(LONGEST_REST)) {
                         self.look_at_documents(Shelf::refresh);
                     }
                 }

@@ -149,7 +149,7 @@ impl From<QaError> for ApiError {
                 return Self::new(Code::InvalidOption, format!("{} is {value}, but {problem}", field(option)));
             }
             // A vocabulary without a token for what it does not know cannot take every text.
-            QaError::Tokenizer(TokenizerError::Empty { what } | TokenizerError::Tokenize { what, .. }) => match *what {
+            QaError::Tokenizer(TokenizerError::Empty { what } | TokenizerError::Text { what, .. }) => match *what {
                 "question" => Code::EmptyQuestion,
                 _ => Code::NoContext,
             },
@@ -191,8 +191,10 @@ mod tests {
     #[test]
     fn texts_that_a_vocabulary_cannot_take_are_no_faults_of_the_daemon() {
         for (what, code) in [("question", Code::EmptyQuestion), ("context", Code::NoContext)] {
-            let error = TokenizerError::Tokenize { what, problem: "there is no token".into() };
+            let error = TokenizerError::Text { what, problem: "there is no token".into() };
             assert_eq!(ApiError::from(QaError::from(error)).code, code);
+            let error = TokenizerError::Tokenize { what, problem: "the vocabulary is damaged".into() };
+            assert_eq!(ApiError::from(QaError::from(error)).code, Code::Internal);
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 
 use super::Daemon;
 use super::connection::{Connection, Fate, Manner, Next};
@@ -287,6 +287,10 @@ impl<'a> EventLoop<'a> {
         let daemon = self.daemon;
         for _ in 0..AT_ONCE {
             let Some(listener) = self.listeners.get(index) else { return };
+            // Where there are no more descriptors, the system says so whether somebody waits or not.
+            if !has_input(listener) {
+                return;
+            }
             let stream = match listener.accept() {
                 Ok(stream) => stream,
                 Err(error)
@@ -328,7 +332,7 @@ impl<'a> EventLoop<'a> {
         if connection.is_sending() {
             return;
         }
-        let message = format!("{} connections are open already; try again", limits.connections);
+        let message = format!("{} connections are open already; try again", self.connections.len());
         connection.respond(&(&ApiError::new(Code::TooManyConnections, message)).into(), Manner::LAST, limits);
         // What the client has sent is thrown away, as far as it is there: closing would destroy the reply else.
         let _ = connection.send(limits);
@@ -417,7 +421,7 @@ fn handle(
 }
 
 /// Whether something has come that was not read yet.
-fn has_input(stream: &Stream) -> bool {
+fn has_input(stream: &impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }

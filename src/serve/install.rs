@@ -53,6 +53,7 @@ fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run it with sudo, or name another place with --to",
         io::ErrorKind::ReadOnlyFilesystem => "; mount that file system for writing, or name another place with --to",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; name another place with --to",
         io::ErrorKind::StorageFull => "; free some space there, or name another place with --to",
         _ => "",
     }

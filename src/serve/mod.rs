@@ -313,11 +313,14 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     daemon.stopping.store(true, Relaxed);
     let _ = commands.send(Command::End);
     daemon.line.close();
-    wait_for(&care, daemon.limits.stop);
+    wait_for(&care, LAST_MOMENT);
     ended.map_err(system("wait for clients"))?;
     // Nothing is there if a signal was the end and not the lines.
     lines.try_recv().unwrap_or(Ok(()))
 }
+
+/// How long a thread has to end after all else has: short, as systemd waits no longer than `TimeoutStopSec=` for all of it.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// Raises the limit on open files and sockets, as far as the system allows, so that there can be so many connections.
 fn make_room_for(connections: usize) {

@@ -138,7 +138,7 @@ impl Proven {
     }
 
     /// Looks whether the mapped file is as it was proven: touching what is not there any more would kill the process, and what was
-    /// written to it is part of the model. What happens after this and before the answer is found cannot be detected.
+    /// written to it is part of the model.
     ///
     /// # Errors
     /// [`ModelProblem::Changed`].

@@ -171,7 +171,8 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
         return Err(too_late(daemon));
     }
     let model = daemon.model.get();
-    model.check_file().map_err(|problem| ApiError::new(Code::ModelDamaged, problem.to_string()).retry_after(5))?;
+    let damaged = |problem: ModelProblem| ApiError::new(Code::ModelDamaged, problem.to_string()).retry_after(5);
+    model.check_file().map_err(damaged)?;
     let started = Instant::now();
     let outcome = match (&job.ask.context, &daemon.documents) {
         (Some(context), _) => from_text(&model, job, context),
@@ -181,6 +182,8 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
             "there is no context and edgeqa serves no documents; send a context, or start it with --docs",
         )),
     };
+    // Part of the answer may be of what was written meanwhile.
+    model.check_file().map_err(damaged)?;
     // What was stopped has taken its time, too.
     if outcome.is_ok() || matches!(&outcome, Err(error) if error.code == Code::TimeLimit) {
         daemon.metrics.inference.observe(started.elapsed());

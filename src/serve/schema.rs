@@ -144,12 +144,6 @@ impl Ask {
         if body.null_threshold.is_some() && body.always_answer == Some(true) {
             return refuse(Code::InvalidOption, "give null_threshold or always_answer, not both".into());
         }
-        let (window, stride) = (body.max_seq_len.unwrap_or(AskOptions::MAX_SEQ_LEN), body.doc_stride.unwrap_or(0));
-        if stride > window / 2 {
-            // Windows that overlap more read every word more than twice, while others wait.
-            let message = format!("doc_stride is {stride}, but half of max_seq_len, {}, is the most here", window / 2);
-            return refuse(Code::InvalidOption, message);
-        }
         let options = AskOptions {
             max_seq_len: body.max_seq_len,
             doc_stride: body.doc_stride,
@@ -157,6 +151,8 @@ impl Ask {
             top_k: body.top_k.unwrap_or(defaults.top_k),
             null_threshold: body.null_threshold,
             always_answer: body.always_answer.unwrap_or(defaults.always_answer),
+            // While others wait.
+            overlap_by_half: true,
         };
         Ok(Self { question: body.question, context: body.context, options, id })
     }
@@ -174,23 +170,11 @@ mod tests {
         Ask::parse(text.as_bytes(), &limits())
     }
 
-    /// Somebody who has each word read many times would take the time of all others.
-    #[test]
-    fn windows_overlap_by_half_at_most() {
-        assert!(parse(r#"{"question":"Who?","doc_stride":192}"#).is_ok());
-        assert!(parse(r#"{"question":"Who?","max_seq_len":64,"doc_stride":32}"#).is_ok());
-        for body in
-            [r#"{"question":"Who?","doc_stride":193}"#, r#"{"question":"Who?","max_seq_len":64,"doc_stride":33}"#]
-        {
-            let error = parse(body).unwrap_err();
-            assert!(error.code == Code::InvalidOption && error.message.contains("is the most here"), "{error}");
-        }
-    }
-
     #[test]
     fn everything_can_be_chosen_and_defaults_are_those_of_ask() {
+        let defaults = AskOptions { overlap_by_half: true, ..AskOptions::default() };
         let ask = parse(r#"{"question": "Who?"}"#).unwrap();
-        assert_eq!((ask.question.as_str(), &ask.context, &ask.options), ("Who?", &None, &AskOptions::default()));
+        assert_eq!((ask.question.as_str(), &ask.context, &ask.options), ("Who?", &None, &defaults));
         assert_eq!(parse("\u{feff}{\"question\": \"Who?\"}").unwrap().question, "Who?");
         let ask = parse(
             r#"{"question":"Who?","context":"Ada.","top_k":3,"null_threshold":-1.5,"max_answer_len":4,"max_seq_len":90,
@@ -199,6 +183,7 @@ mod tests {
         let options = AskOptions {
             max_seq_len: Some(90),
             doc_stride: Some(8),
+            overlap_by_half: true,
             max_answer_len: 4,
             top_k: 3,
             null_threshold: Some(-1.5),

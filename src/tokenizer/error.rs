@@ -87,8 +87,16 @@ pub enum TokenizerError {
         /// Longest window, in tokens.
         max_seq_len: usize,
     },
-    /// The tokenizer failed on a text.
-    #[error("cannot tokenize the {what}: {problem}; leave out what the model has no token for, or use another model")]
+    /// A text that this tokenizer cannot make tokens of.
+    #[error("cannot tokenize the {what}: {problem}; leave that out, or use another model")]
+    Text {
+        /// `question` or `context`.
+        what: &'static str,
+        /// What is in the way.
+        problem: String,
+    },
+    /// The tokenizer failed on a text, by a fault of its own.
+    #[error("cannot tokenize the {what}: {problem}")]
     Tokenize {
         /// `question` or `context`.
         what: &'static str,

@@ -5,6 +5,7 @@
 //! library's trie, and takes 170 MB to read; one of mDeBERTa's, 250,100 pieces, has 17 MB, 750,000 values and 820,000 nodes. What is at
 //! a limit takes 350 MB at most.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -209,17 +210,25 @@ fn check_model(json: &str) -> Result<(), TokenizerError> {
     }
 }
 
-/// Nodes of the trie of Unigram's pieces. Those with escapes count for a little more.
-fn nodes(pieces: &str) -> Result<usize, TokenizerError> {
-    let pieces: Vec<(&RawValue, IgnoredAny)> = serde_json::from_str(pieces).map_err(invalid)?;
-    let mut pieces: Vec<&[u8]> = pieces.iter().map(|(piece, _)| piece.get().trim_matches('"').as_bytes()).collect();
+/// Nodes of the trie of Unigram's pieces.
+fn nodes<'a>(pieces: &'a str) -> Result<usize, TokenizerError> {
+    let pieces: Vec<(&'a RawValue, IgnoredAny)> = serde_json::from_str(pieces).map_err(invalid)?;
+    // As many programs write them, all but ASCII is escaped.
+    let plain = |piece: &'a RawValue| -> Result<Cow<'a, str>, serde_json::Error> {
+        let text = piece.get();
+        if text.contains('\\') { serde_json::from_str(text).map(Cow::Owned) } else { Ok(text.trim_matches('"').into()) }
+    };
+    let pieces = pieces.into_iter().map(|(piece, _)| plain(piece));
+    let mut pieces = pieces.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
     pieces.sort_unstable();
     let mut last: &[u8] = &[];
-    Ok(pieces.into_iter().fold(1, |sum, piece| {
-        let shared = last.iter().zip(piece).take_while(|(a, b)| a == b).count();
-        last = piece;
-        sum + piece.len() - shared
-    }))
+    let mut sum = 1;
+    for piece in &pieces {
+        let shared = last.iter().zip(piece.as_bytes()).take_while(|(a, b)| a == b).count();
+        last = piece.as_bytes();
+        sum += piece.len() - shared;
+    }
+    Ok(sum)
 }
 
 /// Reads a list of added tokens, one at a time, and keeps none.
@@ -307,4 +316,20 @@ pub(super) fn check_special(count: usize) -> Result<(), TokenizerError> {
 /// decomposition), Hangul 3 times (decomposition).
 pub(super) fn most_normalized(original: usize) -> usize {
     4 * original + 8 * original.min(4 << 10) + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_count_alike_however_they_are_written() {
+        for pieces in [
+            r#"[["\u2581ab",-1.5],["\u2581a",0],["b\"",0]]"#,
+            "[[\"\u{2581}ab\",-1.5],[\"\u{2581}a\",0],[\"b\\u0022\",0]]",
+        ] {
+            // The root, three bytes of the sign, a and b; b and the mark.
+            assert_eq!(nodes(pieces).expect("pieces"), 8, "{pieces}");
+        }
+    }
 }

@@ -24,7 +24,8 @@ use sha2::{Digest, Sha256};
 use tokenizers::{Encoding, Model, ModelWrapper, PostProcessor, PostProcessorWrapper};
 
 use self::compile::Pipeline;
-use self::model::AnyModel;
+use self::model::{AnyModel, Problem};
+use self::normalizers::Unheard;
 use crate::artifact::Artifact;
 use crate::artifact::schema::TOKENIZER_TENSORS;
 use crate::checksum::hex;
@@ -123,7 +124,7 @@ impl QaTokenizer {
         tokenizer.with_truncation(None).map_err(|e| TokenizerError::Invalid(e.to_string()))?;
         limits::check_pre_tokenizer(tokenizer.get_pre_tokenizer())?;
         check_processor(&processor, vocab_size)?;
-        encode(&tokenizer, PROBE).map_err(TokenizerError::Invalid)?;
+        encode(&tokenizer, PROBE).map_err(|failure| TokenizerError::Invalid(failure.problem))?;
         let can_be_cut = pieces::can_be_cut(&tokenizer);
         Ok(Self { tokenizer: Arc::new(tokenizer), processor, can_be_cut })
     }
@@ -148,7 +149,7 @@ impl QaTokenizer {
         if text.trim().is_empty() {
             return Err(TokenizerError::Empty { what });
         }
-        let tokens = encode(&self.tokenizer, text).map_err(|problem| TokenizerError::Tokenize { what, problem })?;
+        let tokens = encode(&self.tokenizer, text).map_err(|failure| failure.of(what))?;
         if tokens.is_empty() { Err(TokenizerError::Empty { what }) } else { Ok(Tokens(tokens)) }
     }
 
@@ -208,9 +209,28 @@ fn call<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     guard(f).and_then(|result| result.map_err(|e| e.to_string()))
 }
 
+/// Why a text has no tokens.
+struct Failure {
+    problem: String,
+    /// Whether it is for what the text holds.
+    of_text: bool,
+}
+
+impl Failure {
+    /// The error for a `question` or `context`.
+    fn of(self, what: &'static str) -> TokenizerError {
+        let Self { problem, of_text } = self;
+        if of_text { TokenizerError::Text { what, problem } } else { TokenizerError::Tokenize { what, problem } }
+    }
+}
+
 /// The tokens of a text without special tokens around it.
-fn encode(tokenizer: &Pipeline, text: &str) -> Result<Encoding, String> {
-    call(|| normalizers::heard(|| tokenizer.encode(text, false)))
+fn encode(tokenizer: &Pipeline, text: &str) -> Result<Encoding, Failure> {
+    let failed = |problem| Failure { problem, of_text: false };
+    guard(|| normalizers::heard(|| tokenizer.encode(text, false))).map_err(failed)?.map_err(|error| Failure {
+        problem: error.to_string(),
+        of_text: error.downcast_ref().is_some_and(Problem::is_of_text) || error.is::<Unheard>(),
+    })
 }
 
 /// The lowest token id that is not below `vocab_size`. Those of a mapped vocabulary are compared when they are found.

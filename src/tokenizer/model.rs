@@ -139,3 +139,10 @@ pub(super) enum Problem {
     #[error("the normalizer makes more than {most} bytes of {original} bytes of text")]
     Normalized { original: usize, most: usize },
 }
+
+impl Problem {
+    /// Whether it is for what a text holds, and not for a damaged vocabulary.
+    pub(super) fn is_of_text(&self) -> bool {
+        !matches!(self, Self::Id { .. } | Self::Damaged(_))
+    }
+}

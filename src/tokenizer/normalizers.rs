@@ -183,8 +183,13 @@ thread_local! {
 pub(super) fn heard<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     FAILURE.set(None);
     let result = f()?;
-    FAILURE.take().map_or(Ok(result), |failure| Err(failure.into()))
+    FAILURE.take().map_or(Ok(result), |failure| Err(Box::new(Unheard(failure))))
 }
+
+/// What a normaliser said that could not take a text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unheard(String);
 
 const SEQUENCE: &str = "Sequence";
 const PRECOMPILED: &str = "Precompiled";

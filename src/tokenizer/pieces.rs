@@ -51,7 +51,6 @@ fn finds_words(pre_tokenizer: &PreTokenizerWrapper) -> bool {
 /// # Errors
 /// [`TokenizerError::Tokenize`] if the library fails.
 pub(super) fn tokenize(pipeline: &Pipeline, text: &str) -> Result<Option<Encoding>, TokenizerError> {
-    let failed = |problem| TokenizerError::Tokenize { what: "context", problem };
     let (mut ids, mut offsets) = (Vec::new(), Vec::new());
     let mut last: Option<Cut> = None;
     loop {
@@ -61,7 +60,7 @@ pub(super) fn tokenize(pipeline: &Pipeline, text: &str) -> Result<Option<Encodin
             return Ok(None);
         }
         let end = next.as_ref().map_or(text.len(), |cut| cut.end);
-        let piece = encode(pipeline, &text[start..end]).map_err(failed)?;
+        let piece = encode(pipeline, &text[start..end]).map_err(|failure| failure.of("context"))?;
         let ranges: Vec<_> = piece.get_offsets().iter().map(|&(from, to)| (start + from, start + to)).collect();
         let mut new = 0;
         if let Some(cut) = &last {

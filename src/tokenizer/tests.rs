@@ -429,7 +429,7 @@ fn what_a_normalizer_makes_of_a_text_is_bounded() {
         let tokenizer = with(chain(&replace(pattern, &long))).expect("the probe has no such letter");
         assert_eq!(tokenizer.context("the tide").expect("tokens").len(), 2);
         let error = tokenizer.context("the q").expect_err("too long");
-        assert!(matches!(error, TokenizerError::Tokenize { what: "context", .. }), "{error}");
+        assert!(matches!(error, TokenizerError::Text { what: "context", .. }), "{error}");
         assert!(error.to_string().contains("makes more than 124 bytes of 5 bytes of text"), "{error}");
         assert!(tokenizer.bare_context(&"the tide q".repeat(9000)).is_err());
         assert_eq!(tokenizer.context("the tide").expect("tokens, again").len(), 2);

@@ -123,9 +123,13 @@ fn words_are_lower_case_without_endings() {
         ["end", "neuer", "adress", "berlin", "3.5", "v1.2", "10", "30"]
     );
     assert_eq!(words("U.S.A. USA e.g."), ["usa", "usa", "eg"]);
+    assert_eq!(question_words("When was the W.H.O. founded?"), ["w.h.o", "found"]);
     // One word in all the ways to write it.
     for (ways, word) in [
-        (&["O'Brien", "O\u{2019}Brien", "O\u{2bc}Brien", "O\u{ff07}Brien"][..], "o'brien"),
+        (
+            &["O'Brien", "O\u{2019}Brien", "O\u{2018}Brien", "O\u{2bb}Brien", "O\u{2bc}Brien", "O\u{ff07}Brien"][..],
+            "o'brien",
+        ),
         (&["d'Alsace", "d\u{2019}Alsace", "l'Alsace", "Alsace"], "alsac"),
         (&["Leucht\u{ad}turm", "Leuchtturm", "\u{200e}Leuchtturm\u{200f}"], "leuchtturm"),
         (&["כתבים\u{200f}", "כתבים"], "כתבים"),

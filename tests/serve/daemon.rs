@@ -252,10 +252,13 @@ pub fn short() -> Value {
     json!({ "question": "Who kept the light?", "context": "Jonas Ekdahl kept the light until 1968." })
 }
 
-/// A sentence that answers nothing.
-pub const EMPTY: &str = "The ships went by and nobody wrote it down. ";
+/// A question that takes one thread about a second.
+pub fn medium() -> Value {
+    let text = "The ships went by and nobody wrote it down. ";
+    json!({ "question": "Who kept the light?", "context": text.repeat(700) })
+}
 
 /// A question that takes one thread many seconds: about five hundred windows.
 pub fn long() -> Value {
-    json!({ "question": "Who kept the light?", "context": "x ".repeat(99_000), "doc_stride": 192 })
+    json!({ "question": "Who kept the light?", "context": "x ".repeat(99_000), "doc_stride": 180 })
 }

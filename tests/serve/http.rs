@@ -204,6 +204,8 @@ fn the_state_can_be_read() {
 #[test]
 fn every_refusal_reaches_its_client() {
     let daemon = Daemon::start(&[]);
+    let reply = daemon.ask(&json!({"question": "x ".repeat(180), "context": "a", "doc_stride": 90}));
+    assert_eq!(reply.status, 200, "windows that overlap by less than half");
     let ask = |body: &str| post(body);
     for (request, status, code) in [
         ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 404, "not_found"),
@@ -225,6 +227,13 @@ fn every_refusal_reaches_its_client() {
         (ask("{\"question\":\"Who?\"}"), 400, "no_context"),
         (ask("{\"question\":\"Who?\",\"id\":7}"), 400, "invalid_request"),
         (ask(&json!({"question": "Who?", "context": "a", "top_k": 21}).to_string()), 400, "invalid_option"),
+        // Half of what a window holds of the text, beside a short and beside a long question.
+        (ask(&json!({"question": "Who?", "context": "a", "doc_stride": 200}).to_string()), 400, "invalid_option"),
+        (
+            ask(&json!({"question": "x ".repeat(180), "context": "a", "doc_stride": 110}).to_string()),
+            400,
+            "invalid_option",
+        ),
         (
             ask(&json!({"question": "Who? ".repeat(100), "context": "a", "max_seq_len": 50}).to_string()),
             400,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::common::program::{failure, run};
 use super::common::skip::skipped;
-use super::daemon::{Client, Daemon, EMPTY, demo, edgeqa, long, post, short, variant, wait};
+use super::daemon::{Client, Daemon, demo, edgeqa, long, medium, post, short, variant, wait};
 
 #[test]
 fn what_is_being_answered_is_finished_before_the_end() {
@@ -18,9 +18,7 @@ fn what_is_being_answered_is_finished_before_the_end() {
     let mut idle = daemon.connect();
     assert_eq!(idle.get("/healthz").status, 200);
     let mut busy = daemon.connect();
-    let mut medium = short();
-    medium["context"] = EMPTY.repeat(700).into();
-    busy.send(post(&medium.to_string()));
+    busy.send(post(&medium().to_string()));
     wait("the question", || (daemon.metric("edgeqa_connections") == 3.0).then_some(()));
     daemon.signal("TERM");
     assert!(idle.is_closed());

@@ -114,11 +114,12 @@ fn connections_are_counted_and_idle_ones_give_way() {
 #[test]
 fn idle_connections_give_way_when_there_are_no_more_descriptors() {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "ulimit -n 40; exec \"$0\" serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_edgeqa")]);
+    command.args(["-c", "ulimit -n 30; exec \"$0\" serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_edgeqa")]);
     let daemon = Daemon::of(command.env_clear().current_dir(env!("CARGO_MANIFEST_DIR")));
     let mut idle: Vec<_> = (0..60).map(|_| daemon.connect()).collect();
     assert_eq!(daemon.get("/healthz").status, 200);
     assert!(idle[0].is_closed());
+    assert!(daemon.metric("edgeqa_connections") < 30.0, "not the limit on connections");
     assert_eq!(daemon.log().matches("cannot accept connections").count(), 0);
 }
 

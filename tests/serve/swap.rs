@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::daemon::{Daemon, edgeqa, short, variant, wait};
+use super::daemon::{Daemon, edgeqa, medium, post, short, variant, wait};
 
 /// Everything of a reply that the model decides.
 fn answer(reply: &Value) -> String {
@@ -109,11 +109,16 @@ fn a_model_that_is_written_to_in_place_answers_no_more() {
         if with_previous {
             variant(&previous, "-3.7");
         }
+        let mut asking = daemon.connect();
+        asking.send(post(&medium().to_string()));
+        wait("the question", || (daemon.metric("edgeqa_busy") == 1.0).then_some(()));
         let mut file = fs::File::options().write(true).open(&model).unwrap();
         let len = file.metadata().unwrap().len();
         file.seek(SeekFrom::Start(len / 2)).unwrap();
         file.write_all(&[7; 100_000]).unwrap();
         drop(file);
+        let reply = asking.reply();
+        assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "what was being answered");
         let reply = daemon.ask(&short());
         assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "at once");
         assert_eq!(daemon.get("/readyz").status, 503);

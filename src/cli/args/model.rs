@@ -46,7 +46,7 @@ pub enum Action {
         #[command(flatten)]
         to: Place,
     },
-    /// Show the installed model and the one before, and check them; fails if the installed one cannot be used
+    /// Show the installed model and the one before, and check them; fails if there is an installed one that cannot be used
     Status {
         /// Print JSON
         #[arg(long)]
