@@ -4,24 +4,18 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context;
 use edgeqa::bench::host::Host;
 use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen, overridden};
 use edgeqa::memory::Need;
-use edgeqa::qa::AskOptions;
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::excerpt::clean;
 use super::memory::{Memory, need, need_rows};
-use super::{load, locate, pretty, print};
-
-/// A question that any model can be asked.
-const QUESTION: &str = "What is this?";
-const TEXT: &str = "This is a text to see whether questions can be answered here.";
+use super::{load, locate, pretty, print, try_out};
 
 /// What this machine has for answering.
 #[derive(Serialize)]
@@ -105,8 +99,7 @@ impl Trial {
         let reader = reader.on(threads);
         let load_ms = started.elapsed().as_secs_f64() * 1e3;
         let started = Instant::now();
-        let answer = reader.ask(QUESTION, TEXT, &AskOptions::default());
-        answer.with_context(|| format!("cannot ask the model {}", path.display()))?;
+        try_out(&reader, &path)?;
         let answer_ms = started.elapsed().as_secs_f64() * 1e3;
         Ok(Self {
             model: path.to_string_lossy().into_owned(),

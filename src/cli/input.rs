@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use edgeqa::documents::{Library, LibraryOptions, encoding, left_out};
+use edgeqa::documents::encoding::{self, BYTE_ORDER_MARK};
+use edgeqa::documents::{Library, LibraryOptions, left_out};
 use edgeqa::shown::clean;
 
 use super::args::AskArgs;
 use super::usage_error;
 
-const BYTE_ORDER_MARK: char = '\u{feff}';
 const WAYS: &str = "\
 there is no text to answer from; give it in one of these ways:
   --context-file FILE   a UTF-8 file

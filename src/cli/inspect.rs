@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::anyhow;
 use edgeqa::artifact::schema::TOKENIZER_TENSORS;
 use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDING_SUFFIX, Promoted, Source};
 use edgeqa::config::ModelConfig;
 use edgeqa::errors::one_line;
 use edgeqa::qa::QaError;
-use edgeqa::qa::probe::probe;
 use serde::Serialize;
 
 use super::args::InspectArgs;
 use super::excerpt::clean;
 use super::memory::Memory;
-use super::{locate, open, pretty, print, reader, verify};
+use super::{locate, open, pretty, print, reader, try_out, verify};
 
 /// What is known about a model file.
 #[derive(Serialize)]
@@ -60,11 +58,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let artifact = open(&path)?;
     let sound = verify(&artifact, &path);
     let verified = !matches!(&sound, Err(QaError::Artifact { source: ArtifactError::Checksum { .. }, .. }));
-    let usable = sound.map_err(anyhow::Error::from).and_then(|()| {
-        let reader = reader(&artifact, &path)?;
-        let failed = |problem| anyhow!("cannot ask the model {}: {problem}; convert or copy it again", path.display());
-        probe(&reader).map(drop).map_err(failed)
-    });
+    let usable = sound.map_err(anyhow::Error::from).and_then(|()| try_out(&reader(&artifact, &path)?, &path));
     let problem = usable.as_ref().err().filter(|_| verified).map(|error| one_line(error.as_ref()));
     let report = Report::new(&artifact, &path, verified, problem);
     let text = if args.json {

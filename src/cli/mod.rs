@@ -20,11 +20,12 @@ mod show;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
+use edgeqa::qa::probe::probe;
 use edgeqa::qa::{QaError, Reader};
 use edgeqa::shown::harmless_json;
 
@@ -116,6 +117,12 @@ fn settle(artifact: &Artifact, args: MemoryArgs, threads: usize, max_seq_len: Op
         artifact.prefault();
     }
     Ok(())
+}
+
+/// Asks something, to see whether anything can be asked of the model that was opened at `path`.
+fn try_out(reader: &Reader, path: &Path) -> anyhow::Result<()> {
+    let failed = |problem| anyhow!("cannot ask the model {}: {problem}; convert or copy it again", path.display());
+    probe(reader).map(drop).map_err(failed)
 }
 
 /// What answers with the model that was opened at `path`.

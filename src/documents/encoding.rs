@@ -6,6 +6,14 @@ use serde::Serialize;
 
 use crate::shown::{clean, shell_word};
 
+/// What editors of some systems begin UTF-8 with, and what is no part of the text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// JSON, say, without a byte order mark in front.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 /// Why bytes are no text that can be read. The message follows the name of what holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
 #[error("{}", self.of_file("FILE"))]

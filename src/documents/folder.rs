@@ -46,7 +46,7 @@ pub enum Reason {
     Kind,
     /// Its name is not UTF-8.
     Name,
-    /// It is not UTF-8.
+    /// It is no text in UTF-8.
     Encoding(NotText),
     /// It holds no text.
     Empty,

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::encoding::BYTE_ORDER_MARK;
 use super::sentences::sentence_starts;
 
 /// The longest passage, in bytes.
@@ -28,7 +29,6 @@ pub const SHORTEST: usize = 240;
 pub const HEADING: usize = 200;
 /// The longest first line of a plain text that is taken for its title, in bytes.
 const TITLE: usize = 80;
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

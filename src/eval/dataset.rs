@@ -22,10 +22,9 @@ use sha2::{Digest, Sha256};
 use super::EvalError;
 use super::random::Random;
 use crate::checksum::hex;
-use crate::documents::encoding::decode;
+use crate::documents::encoding::{decode, without_mark};
 
 const EXPECTED: &str = "a file in the format of SQuAD 1.1 or 2.0";
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Texts with questions, in the order of the file.
 #[derive(Clone, Debug)]
@@ -232,8 +231,7 @@ pub(super) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8], expected: &'s
     {
         return Err(fault(format!("it is {}", problem.of_file(file))));
     }
-    let json = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(bytes));
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| fault(e.to_string()))?;
     deserializer.end().map_err(|e| fault(e.to_string()))?;
     Ok(value)

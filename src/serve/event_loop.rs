@@ -287,12 +287,9 @@ impl<'a> EventLoop<'a> {
         let daemon = self.daemon;
         for _ in 0..AT_ONCE {
             let Some(listener) = self.listeners.get(index) else { return };
-            // Where there are no more descriptors, the system says so whether somebody waits or not.
-            if !has_input(listener) {
-                return;
-            }
             let stream = match listener.accept() {
                 Ok(stream) => stream,
+                Err(error) if is_out_of_descriptors(&error) && !has_input(listener) => return,
                 Err(error)
                     if is_out_of_descriptors(&error)
                         && (self.close_an_idle_one(known) || self.close_a_greedy_one(None)) =>
@@ -392,7 +389,7 @@ impl Drop for EventLoop<'_> {
     }
 }
 
-/// Whether this process, or the system, can have no more files and sockets.
+/// Whether this process, or the system, can have no more files and sockets. The system says so whether somebody waits or not.
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Limits of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -28,6 +30,27 @@ pub struct Limits {
 impl Limits {
     /// Longest head of a request: its line and headers, in bytes.
     pub const HEAD: usize = 8 << 10;
+
+    /// Raises the limit on open files and sockets, as far as the system allows, so that there can be so many connections.
+    pub fn raise_descriptors(&self) {
+        /// Besides connections: files of the model and the documents, sockets, and what the system's library opens.
+        const OTHERS: u64 = 64;
+        let connections = self.connections;
+        let wanted = connections as u64 + OTHERS;
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        if current.is_none_or(|current| current >= wanted) {
+            return;
+        }
+        let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
+        if raised.is_err() || most < wanted {
+            log::warn!(
+                "{connections} connections (--max-connections) need up to {wanted} descriptors, of which the system allows {}; idle \
+                 connections will give way before",
+                if raised.is_err() { current.unwrap_or(most) } else { most }
+            );
+        }
+    }
 }
 
 impl Default for Limits {

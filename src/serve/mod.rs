@@ -250,7 +250,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         );
     }
     let page = Page::new(&config.page).map_err(ServeError::Page)?;
-    make_room_for(options.limits.connections);
+    options.limits.raise_descriptors();
     let listeners = listeners(&options)?;
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
     let model = first_model(&options)?;
@@ -321,27 +321,6 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
 
 /// How long a thread has to end after all else has: short, as systemd waits no longer than `TimeoutStopSec=` for all of it.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-
-/// Raises the limit on open files and sockets, as far as the system allows, so that there can be so many connections.
-fn make_room_for(connections: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    /// Besides connections: files of the model and the documents, sockets, and what the system's library opens.
-    const OTHERS: u64 = 64;
-    let wanted = connections as u64 + OTHERS;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
-    if raised.is_err() || most < wanted {
-        log::warn!(
-            "{connections} connections (--max-connections) need up to {wanted} descriptors, of which the system allows {}; idle \
-             connections will give way before",
-            if raised.is_err() { current.unwrap_or(most) } else { most }
-        );
-    }
-}
 
 /// Waits until a thread has ended, but no longer than `most`: one that waits for a disk that does not answer ends with the process.
 fn wait_for(thread: &JoinHandle<()>, most: Duration) {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Limits;
 use super::error::{ApiError, Code};
+use crate::documents::encoding::without_mark;
 use crate::errors::without_types;
 use crate::qa::AskOptions;
 
@@ -68,8 +69,7 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ApiError> {
 
 impl Body {
     fn read(bytes: &[u8]) -> Result<Self, ApiError> {
-        // Editors of Windows begin files with a byte order mark.
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        let bytes = without_mark(bytes);
         // A list would be taken for the values in their order.
         if bytes.trim_ascii_start().starts_with(b"[") {
             return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use edgeqa::documents::encoding::decode;
+use edgeqa::documents::encoding::{BYTE_ORDER_MARK, decode};
 use edgeqa::qa::AskOptions;
 use edgeqa::tokenizer::{QaTokenizer, TokenizerError, Window};
 
@@ -41,7 +41,7 @@ impl Texts {
         let name = path.display().to_string();
         let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
         let text = decode(bytes).map_err(|problem| anyhow!("{name} is {}", problem.of_file(&name)))?;
-        let pairs = pairs(text.strip_prefix('\u{feff}').unwrap_or(&text));
+        let pairs = pairs(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
         ensure!(!pairs.is_empty(), "{name} holds no text to calibrate with");
         Ok(Self { name, pairs })
     }
