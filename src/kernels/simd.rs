@@ -81,7 +81,7 @@ pub(super) trait Simd: Copy {
     /// Reinterprets the bits of `x`, adds `add` and shifts left by 23: with `x = n + 1.5 * 2^23`, `add = 127` and `n` in
     /// `-126..=127`, the `f32` `2^n`.
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
-    /// Rounds values below 2^22 in magnitude to the nearest integers, of ties to the even ones, takes the nearest of
+    /// Rounds values below 2^15 in magnitude to the nearest integers, of ties to the even ones, takes the nearest of
     /// `[-127, 127]`, and stores it with the bits of `flip` flipped.
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]);
     /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
@@ -118,6 +118,17 @@ pub(super) trait Simd: Copy {
 
     /// Combines the lanes in pairs at distance 8, 4, 2, 1 with `f`, which works lane by lane and takes its operands in any order.
     fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32;
+
+    /// Lane `r` is the largest lane of vector `r`, NaN if one is and [`Simd::NAN_STAYS`].
+    #[inline(always)]
+    fn largest_of_each(self, mut vectors: [Self::F32; LANES]) -> Self::F32 {
+        self.transpose(&mut vectors);
+        let mut largest = vectors[0];
+        for vector in vectors {
+            largest = self.max(vector, largest);
+        }
+        largest
+    }
 
     /// The sum of all lanes, in pairs at distance 8, 4, 2, 1.
     #[inline(always)]
@@ -185,13 +196,18 @@ pub(super) trait Dot<S: Simd>: Copy {
     /// `[-127, 127]`; -128, which neither quantisation nor a valid artifact gives, makes the sum unspecified.
     fn dot(self, sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
 
-    /// Adds the products of scores, as [`Dot::dot`] does. Where [`Dot::FLIP`] is 0, the sums have to be zero before.
+    /// The sums of the products of the queries from `row` on, as [`Dot::dot`] adds them to `start`, which is zero where [`Dot::FLIP`] is.
     ///
     /// # Panics
-    /// If operands are missing: see [`Operands::groups`].
+    /// If a square has no such queries.
     #[inline(always)]
-    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<S::I32, T>) {
-        score_products::add::<S, Self, T>(self, operands, 0, sums);
+    fn score_sums<const T: usize>(
+        self,
+        operands: &Operands<'_, T>,
+        row: usize,
+        start: Sums<S::I32, T>,
+    ) -> Sums<S::I32, T> {
+        score_products::add::<S, Self, T>(self, operands, row, start)
     }
 }
 

@@ -229,8 +229,9 @@ impl Simd for Neon {
             // SAFETY: the token proves NEON; the part has the 16 bytes of a register.
             unsafe {
                 let [a, b, c, d] = each!(I => vcvtnq_s32_f32(x[I]));
-                let low = vqmovn_high_s32(vqmovn_s32(a), b);
-                let high = vqmovn_high_s32(vqmovn_s32(c), d);
+                // The lower halves of integers of 16 bits are the integers.
+                let halves = |a, b| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+                let (low, high) = (halves(a, b), halves(c, d));
                 let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(-127));
                 vst1q_s8(to.as_mut_ptr(), veorq_s8(bytes, vdupq_n_s8(flip)));
             }
@@ -246,6 +247,18 @@ impl Simd for Neon {
         unsafe {
             let x = f(x, vextq_f32::<2>(x, x));
             vgetq_lane_f32::<0>(f(x, vrev64q_f32(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest_of_each(self, vectors: [Self::F32; LANES]) -> Self::F32 {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let of_one = |x: Self::F32| vmaxq_f32(vmaxq_f32(x[0], x[1]), vmaxq_f32(x[2], x[3]));
+            each!(I => {
+                let of_two = |r: usize| vpmaxq_f32(of_one(vectors[4 * I + r]), of_one(vectors[4 * I + r + 1]));
+                vpmaxq_f32(of_two(0), of_two(2))
+            })
         }
     }
 
@@ -321,8 +334,13 @@ impl Dot<Neon> for Neon {
     }
 
     #[inline(always)]
-    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; 4], T>) {
-        scores::add_neon(self, operands, sums);
+    fn score_sums<const T: usize>(
+        self,
+        operands: &Operands<'_, T>,
+        row: usize,
+        start: Sums<[int32x4_t; 4], T>,
+    ) -> Sums<[int32x4_t; 4], T> {
+        scores::neon(self, operands, row, start)
     }
 }
 
@@ -349,8 +367,13 @@ impl Dot<Neon> for NeonDot {
     }
 
     #[inline(always)]
-    fn add_scores<const T: usize>(self, operands: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; 4], T>) {
-        scores::add_sdot(self, operands, sums);
+    fn score_sums<const T: usize>(
+        self,
+        operands: &Operands<'_, T>,
+        row: usize,
+        start: Sums<[int32x4_t; 4], T>,
+    ) -> Sums<[int32x4_t; 4], T> {
+        scores::sdot(self, operands, row, start)
     }
 }
 

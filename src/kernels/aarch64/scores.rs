@@ -7,7 +7,8 @@ use std::arch::asm;
 
 use crate::kernels::cpu::{Neon, NeonDot};
 use crate::kernels::layout::KG;
-use crate::kernels::score_products::{self, GROUP, Operands, ROWS, Sums};
+use crate::kernels::score_products::{GROUP, GROUPS, Operands, ROWS, Sums};
+use crate::kernels::simd::LANES;
 
 /// Registers that hold 16 lanes.
 const CHUNKS: usize = 4;
@@ -16,6 +17,9 @@ const CHUNKS: usize = 4;
 const PAIR: usize = 2;
 /// Groups that are multiplied together with dot products: a register of a query's bytes.
 const QUAD: usize = 4;
+
+// There is at least one pair and one quad, and nothing is left over.
+const _: () = assert!(GROUPS.is_multiple_of(PAIR) && GROUPS.is_multiple_of(QUAD));
 
 /// Where the operands of a tile of one square begin.
 struct Pointers {
@@ -26,12 +30,18 @@ struct Pointers {
 }
 
 impl Pointers {
-    /// Those of square `t`. From each, [`Operands::groups`] groups can be read: those of the tables `x.stride` bytes apart.
+    /// Those of the queries from `row` on of square `t`. From each, [`Operands::groups`] groups can be read: those of the tables
+    /// `stride` bytes apart.
+    ///
+    /// # Panics
+    /// If there are no such queries.
     #[inline(always)]
-    fn new<const T: usize>(x: &Operands<'_, T>, t: usize) -> Self {
-        let windows = |table: &[u8]| std::array::from_fn(|r| table[(x.entry - r) * KG..].as_ptr());
+    fn new<const T: usize>(x: &Operands<'_, T>, t: usize, row: usize) -> Self {
+        assert!(row <= LANES - ROWS, "row {row} of a square");
+        let (groups, x) = (x.groups(), x.squares());
+        let windows = |table: &[u8]| std::array::from_fn(|r| table.as_ptr().wrapping_add((x.entry - row - r) * KG));
         Self {
-            queries: x.queries[t].map(|query| query.as_ptr()),
+            queries: std::array::from_fn(|r| x.queries[t].as_ptr().wrapping_add((row + r) * groups)),
             keys: x.keys[t].as_ptr(),
             position_keys: windows(x.position_keys),
             position_queries: windows(x.position_queries),
@@ -39,31 +49,35 @@ impl Pointers {
     }
 }
 
-/// Sets the sums, which have to be zero, to those of all products, with `smull`, `smlal` and `sadalp`.
+/// Sums of a product for the queries of a tile of one square.
+type Product = [[int32x4_t; CHUNKS]; ROWS];
+
+/// The sums of all products, with `smull`, `smlal` and `sadalp`.
 #[inline(always)]
-pub(super) fn add_neon<const T: usize>(token: Neon, x: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; CHUNKS], T>) {
-    let groups = x.groups();
+pub(super) fn neon<const T: usize>(
+    _: Neon,
+    x: &Operands<'_, T>,
+    row: usize,
+    zero: Sums<[int32x4_t; CHUNKS], T>,
+) -> Sums<[int32x4_t; CHUNKS], T> {
+    let (groups, stride) = (x.groups(), x.squares().stride);
+    let mut sums = zero;
     for t in 0..T {
-        let from = Pointers::new(x, t);
-        if groups >= PAIR {
-            // SAFETY: the token proves NEON; there are as many groups, as was checked.
-            unsafe {
-                content(&from, groups / PAIR, &mut sums.content[t]);
-                to_position(&from, x.stride, groups / PAIR, &mut sums.to_position[t]);
-                of_position(&from, x.stride, groups / PAIR, &mut sums.of_position[t]);
-            }
+        let from = Pointers::new(x, t, row);
+        // SAFETY: the token proves NEON; all groups are there, as was checked.
+        unsafe {
+            sums.content[t] = content(&from, groups / PAIR);
+            sums.to_position[t] = to_position(&from, stride, groups / PAIR);
+            sums.of_position[t] = of_position(&from, stride, groups / PAIR);
         }
     }
-    if !groups.is_multiple_of(PAIR) {
-        score_products::add::<Neon, Neon, T>(token, x, groups / PAIR * PAIR, sums);
-    }
+    sums
 }
 
-/// A loop over at least one pair of groups, whose products `$sums` becomes. Per row and chunk, v16 to v31 hold the sums for two lanes
+/// A loop over at least one pair of groups, whose products it gives. Per row and chunk, v16 to v31 hold the sums for two lanes
 /// each: of products of bytes 0 and 1, and of 2 and 3. v0 to v15 are free.
 macro_rules! pairs {
-    ($sums:expr, $pairs:expr, [$($name:ident = $pointer:expr),*], [$($input:ident),*], $($lines:expr),* $(,)?) => {{
-        let sums: &mut [[int32x4_t; CHUNKS]; ROWS] = $sums;
+    ($pairs:expr, [$($name:ident = $pointer:expr),*], [$($input:ident),*], $($lines:expr),* $(,)?) => {{
         let (a, b, c, d, e, f, g, h): (int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         asm!(
             zero!("16" "17" "18" "19" "20" "21" "22" "23" "24" "25" "26" "27" "28" "29" "30" "31"),
@@ -81,7 +95,7 @@ macro_rules! pairs {
             out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
             options(readonly, nostack),
         );
-        *sums = [[a, b, c, d], [e, f, g, h]];
+        [[a, b, c, d], [e, f, g, h]]
     }};
 }
 
@@ -125,11 +139,10 @@ macro_rules! splat_rows {
 /// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn content(from: &Pointers, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
+unsafe fn content(from: &Pointers, pairs: usize) -> Product {
     // SAFETY: the caller promises what is read.
     unsafe {
         pairs!(
-            sums,
             pairs,
             [q0 = from.queries[0], q1 = from.queries[1], k = from.keys],
             [],
@@ -149,12 +162,11 @@ unsafe fn content(from: &Pointers, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]
 /// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
+unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize) -> Product {
     let [w0, w1] = from.position_keys;
     // SAFETY: the caller promises what is read.
     unsafe {
         pairs!(
-            sums,
             pairs,
             [q0 = from.queries[0], q1 = from.queries[1], w0 = w0, w1 = w1],
             [stride],
@@ -176,7 +188,7 @@ unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
 /// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [[int32x4_t; CHUNKS]; ROWS]) {
+unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize) -> Product {
     /// One group of a row into v8 to v15.
     macro_rules! group {
         ($op:literal, $k:literal, $w:literal) => {
@@ -194,7 +206,6 @@ unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
     // SAFETY: the caller promises what is read.
     unsafe {
         pairs!(
-            sums,
             pairs,
             [k0 = from.keys, k1 = from.keys, w0 = w0, w1 = w1],
             [stride],
@@ -208,20 +219,22 @@ unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize, sums: &mut [
     }
 }
 
-/// Adds all products to the sums, with `sdot`.
+/// The sums of all products, with `sdot`.
 #[inline(always)]
-pub(super) fn add_sdot<const T: usize>(token: NeonDot, x: &Operands<'_, T>, sums: &mut Sums<[int32x4_t; CHUNKS], T>) {
-    let groups = x.groups();
+pub(super) fn sdot<const T: usize>(
+    _: NeonDot,
+    x: &Operands<'_, T>,
+    row: usize,
+    zero: Sums<[int32x4_t; CHUNKS], T>,
+) -> Sums<[int32x4_t; CHUNKS], T> {
+    let (groups, stride) = (x.groups(), x.squares().stride);
+    let mut sums = zero;
     for t in 0..T {
-        let from = Pointers::new(x, t);
-        if groups >= QUAD {
-            // SAFETY: the token proves dot products; there are as many groups, as was checked.
-            unsafe { sdot_quads(&from, x.stride, groups / QUAD, t, sums) }
-        }
+        let from = Pointers::new(x, t, row);
+        // SAFETY: the token proves dot products; all groups are there, as was checked.
+        unsafe { sdot_quads(&from, stride, groups / QUAD, t, &mut sums) }
     }
-    if !groups.is_multiple_of(QUAD) {
-        score_products::add::<Neon, NeonDot, T>(token, x, groups / QUAD * QUAD, sums);
-    }
+    sums
 }
 
 /// Adds the products of four groups per quad, for square `t`.

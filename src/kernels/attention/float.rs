@@ -110,7 +110,7 @@ impl Operands {
         for (part, rounded) in rounded.chunks_exact_mut(length * d).enumerate() {
             for (group, to) in rounded.chunks_mut(LANES * d).enumerate() {
                 let rows = rows_of(input, part, group * LANES, self.head);
-                let quantized = quantize(s, d, &rows, 0, bytes, d);
+                let quantized = quantize(s, d, &rows, 0, bytes, d, false);
                 for ((to, bytes), scale) in to.chunks_mut(d).zip(bytes.chunks_exact(d)).zip(quantized.scales) {
                     to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = f32::from(*byte) * scale);
                 }

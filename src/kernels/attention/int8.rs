@@ -16,10 +16,10 @@ use std::ops::Range;
 
 use super::rows::{quantize, rows_of};
 use super::weights::Values;
-use super::{Block, Input, Row, Table, stride};
+use super::{Block, Input, Positions, Row, Shape, Table, stride};
 use crate::kernels::layout::KG;
 use crate::kernels::room;
-use crate::kernels::score_products::{self, GROUP, ROWS, Sums};
+use crate::kernels::score_products::{self, GROUP, GROUPS, ROWS, Sums};
 use crate::kernels::simd::{Dot, LANES, Simd, TaskDot};
 
 /// Whether all tables are there, in int8, and sums cannot overflow.
@@ -28,7 +28,7 @@ pub(super) fn serves(input: &Input<'_>) -> bool {
     matches!(tables, Some((Some(Table::Int8 { .. }), Some(Table::Int8 { .. })))) && input.shape.head_dim <= 1 << 14
 }
 
-/// Operands of one head. Lengths are rounded up to 16 tokens, head widths to groups of 4; what is added is zero.
+/// Operands of one head. Lengths are rounded up to 16 tokens, head widths to [`GROUPS`] groups of 4; what is added is zero.
 #[derive(Debug, Default)]
 pub(super) struct Operands {
     /// Queries: `[length, groups, 4]`, in the form of [`Dot::dot`]'s first operand.
@@ -60,7 +60,7 @@ struct ByDistance {
 }
 
 fn groups(input: &Input<'_>) -> usize {
-    input.shape.head_dim.div_ceil(KG)
+    input.shape.head_dim.div_ceil(KG).next_multiple_of(GROUPS)
 }
 
 fn padded(input: &Input<'_>) -> usize {
@@ -88,31 +88,40 @@ impl<'a> TaskDot for Load<'a, '_> {
         to.values.load(s, &input, head);
         to.load_content(s, d, &input, head);
         let Some(positions) = input.positions else { return };
-        let part = |table: Option<Table<'a>>, entry: usize| -> (&'a [i8], f32) {
-            let distance = padded(&input) as isize - 1 - entry as isize;
-            match table.map(|table| table.part(input.shape, positions.distances.row(distance), head)) {
-                Some(Row::Int8 { values, scale }) => (values, scale),
-                _ => (&[][..], 0.0),
-            }
-        };
-        to.position_keys.load(s, d, &input, |entry| part(positions.key, entry), 0);
-        to.position_queries.load(s, d, &input, |entry| part(positions.query, entry), D::FLIP);
+        let rows = |table| TableRows { table, positions, shape: input.shape, head, padded: padded(&input) };
+        to.position_keys.load(s, d, &input, rows(positions.key), 0);
+        to.position_queries.load(s, d, &input, rows(positions.query), D::FLIP);
         let factor = 1.0 / input.shape.scale;
         to.position_queries.scales.iter_mut().for_each(|scale| *scale *= factor);
     }
 }
 
-impl ByDistance {
-    /// `part` gives the bytes and the scale of an entry; what is stored of the bytes is xored with `flip`.
+/// One head's part of a position table.
+struct TableRows<'a> {
+    table: Option<Table<'a>>,
+    positions: Positions<'a>,
+    shape: Shape,
+    head: usize,
+    /// The length, rounded up to 16.
+    padded: usize,
+}
+
+impl<'a> TableRows<'a> {
+    /// The bytes and the scale of an entry of [`ByDistance`].
     #[inline(always)]
-    fn load<'a, S: Simd, D: Dot<S>>(
-        &mut self,
-        s: S,
-        d: D,
-        input: &Input<'_>,
-        part: impl Fn(usize) -> (&'a [i8], f32),
-        flip: u8,
-    ) {
+    fn of_entry(&self, entry: usize) -> (&'a [i8], f32) {
+        let row = self.positions.distances.row(self.padded as isize - 1 - entry as isize);
+        match self.table.map(|table| table.part(self.shape, row, self.head)) {
+            Some(Row::Int8 { values, scale }) => (values, scale),
+            _ => (&[], 0.0),
+        }
+    }
+}
+
+impl ByDistance {
+    /// Arranges the rows of a table; what is stored of the bytes is xored with `flip`.
+    #[inline(always)]
+    fn load<S: Simd, D: Dot<S>>(&mut self, s: S, d: D, input: &Input<'_>, table: TableRows<'_>, flip: u8) {
         let entries = 2 * padded(input);
         let stride = distance_stride(padded(input));
         let values = room(&mut self.values, groups(input) * stride);
@@ -121,7 +130,7 @@ impl ByDistance {
         for first in (0..entries).step_by(LANES) {
             let mut rows = [&[][..]; LANES];
             for (r, row) in rows.iter_mut().enumerate() {
-                (*row, scales[first + r]) = part(first + r);
+                (*row, scales[first + r]) = table.of_entry(first + r);
             }
             interleave(s, groups(input), &rows, flip, &mut values[first * KG..], stride);
             if D::FLIP == 0 {
@@ -154,12 +163,13 @@ fn interleave<S: Simd>(s: S, groups: usize, rows: &[&[i8]; LANES], flip: u8, to:
         let mut square = [s.splat(0.0); LANES];
         for (vector, row) in square.iter_mut().zip(rows) {
             let bytes = row.get(first * KG..).unwrap_or_default();
-            let mut block = [0; GROUP];
-            match bytes.first_chunk() {
-                Some(bytes) => block = *bytes,
-                None => block[..bytes.len()].copy_from_slice(bytes),
-            }
-            *vector = s.load(&bytemuck::cast(std::array::from_fn::<_, GROUP, _>(|n| block[n] as u8 ^ flip)));
+            *vector = if let Some(bytes) = bytes.first_chunk() {
+                load_bytes(s, bytes, flip)
+            } else {
+                let mut block = [0; GROUP];
+                block[..bytes.len()].copy_from_slice(bytes);
+                load_bytes(s, &block, flip)
+            };
         }
         s.transpose(&mut square);
         for (group, vector) in (first..groups).zip(square) {
@@ -168,6 +178,12 @@ fn interleave<S: Simd>(s: S, groups: usize, rows: &[&[i8]; LANES], flip: u8, to:
             to[group * stride..][..GROUP].copy_from_slice(bytemuck::bytes_of(&lanes));
         }
     }
+}
+
+/// Bytes, xored with `flip`, as the bits of a vector.
+#[inline(always)]
+fn load_bytes<S: Simd>(s: S, bytes: &[i8; GROUP], flip: u8) -> S::F32 {
+    s.load(&bytemuck::cast(std::array::from_fn::<_, GROUP, _>(|n| bytes[n] as u8 ^ flip)))
 }
 
 impl Operands {
@@ -193,9 +209,9 @@ impl Operands {
         for first in (0..padded).step_by(LANES) {
             let to = bytemuck::cast_slice_mut(&mut queries[first * groups * KG..]);
             let rows = rows_of(input, 0, first, head);
-            let quantized = quantize(s, width, &rows, D::FLIP.cast_signed(), to, groups * KG);
+            let quantized = quantize(s, width, &rows, D::FLIP.cast_signed(), to, groups * KG, false);
             query_scales[first..first + LANES].copy_from_slice(&quantized.scales.map(|scale| scale * factor));
-            let quantized = quantize(s, width, &rows_of(input, 1, first, head), 0, bytes, groups * KG);
+            let quantized = quantize(s, width, &rows_of(input, 1, first, head), 0, bytes, groups * KG, D::FLIP != 0);
             let to = &mut keys[first * groups * KG..];
             let mut rows = [&[][..]; LANES];
             for (row, bytes) in rows.iter_mut().zip(bytes.chunks_exact(groups * KG)) {
@@ -251,13 +267,18 @@ impl Operands {
         // The window of the first row begins with this entry; that of the last one, 15 entries before.
         let entry = at.padded - 1 - at.query + at.panel * LANES;
         let first = entry - (LANES - 1);
-        let mut squares = Squares {
+        let mut squares = score_products::Squares {
             queries: [&all_queries[..0]; T],
-            query_scales: [&[0.0; LANES]; T],
             keys: [&all_keys[..0]; T],
+            position_keys: &self.position_keys.values,
+            position_queries: &self.position_queries.values,
+            stride: distance_stride(at.padded),
+            entry,
+        };
+        let mut factors = Factors {
+            query_scales: [&[0.0; LANES]; T],
             key_scales: [s.splat(0.0); T],
             key_starts: [s.load_i32(&[0; LANES]); T],
-            entry,
             to_position_scales: window(&self.position_keys.scales, first),
             to_position_starts: if D::FLIP == 0 { &[0; WINDOW] } else { window(&self.position_keys.starts, first) },
             of_position_scales: window(&self.position_queries.scales, first),
@@ -265,72 +286,60 @@ impl Operands {
         for t in 0..T {
             let (query, key) = (at.query + t * LANES, (at.panel + t) * LANES);
             squares.queries[t] = &all_queries[query * groups..][..LANES * groups];
-            squares.query_scales[t] = window(&self.query_scales, query);
             squares.keys[t] = &all_keys[(at.panel + t) * groups..][..groups];
-            squares.key_scales[t] = s.load(window(&self.key_scales, key));
+            factors.query_scales[t] = window(&self.query_scales, query);
+            factors.key_scales[t] = s.load(window(&self.key_scales, key));
             if D::FLIP != 0 {
-                squares.key_starts[t] = s.load_i32(window(&self.key_starts, key));
+                factors.key_starts[t] = s.load_i32(window(&self.key_starts, key));
             }
         }
+        let operands = score_products::Operands::new(squares);
+        // The scores of the last row and square end here.
+        let scores = &mut scores[..(T * LANES - 1) * at.stride + (at.panel + T) * LANES];
         for row in (0..LANES).step_by(ROWS) {
-            self.tile(s, d, &squares, row, at, scores);
+            tile(s, d, &operands, &factors, row, at, scores);
         }
         T
     }
+}
 
-    /// Scores of [`ROWS`] queries of each square, from `row` on.
-    #[inline(always)]
-    fn tile<S: Simd, D: Dot<S>, const T: usize>(
-        &self,
-        s: S,
-        d: D,
-        squares: &Squares<'_, S, T>,
-        row: usize,
-        at: Place,
-        scores: &mut [f32],
-    ) {
-        let zero = [[s.load_i32(&[0; LANES]); ROWS]; T];
-        let mut sums = Sums { content: zero, to_position: zero, of_position: zero };
-        if D::FLIP != 0 {
-            for t in 0..T {
-                for r in 0..ROWS {
-                    let start = squares.key_starts[t];
-                    sums.content[t][r] = start;
-                    sums.of_position[t][r] = start;
-                    sums.to_position[t][r] = s.load_i32(of_row(squares.to_position_starts, row + r));
-                }
-            }
-        }
-        let mut queries = [[squares.queries[0]; ROWS]; T];
-        for (queries, of_square) in queries.iter_mut().zip(squares.queries) {
-            let groups = of_square.len() / LANES;
-            for (r, query) in queries.iter_mut().enumerate() {
-                *query = &of_square[(row + r) * groups..][..groups];
-            }
-        }
-        let operands = score_products::Operands {
-            queries,
-            keys: squares.keys,
-            position_keys: &self.position_keys.values,
-            position_queries: &self.position_queries.values,
-            stride: distance_stride(at.padded),
-            entry: squares.entry - row,
-        };
-        d.add_scores(&operands, &mut sums);
+/// Scores of [`ROWS`] queries of each square, from `row` on.
+#[inline(always)]
+fn tile<S: Simd, D: Dot<S>, const T: usize>(
+    s: S,
+    d: D,
+    operands: &score_products::Operands<'_, T>,
+    factors: &Factors<'_, S, T>,
+    row: usize,
+    at: Place,
+    scores: &mut [f32],
+) {
+    let zero = [[s.load_i32(&[0; LANES]); ROWS]; T];
+    let mut sums = Sums { content: zero, to_position: zero, of_position: zero };
+    if D::FLIP != 0 {
         for t in 0..T {
             for r in 0..ROWS {
-                let to_position_scales = s.load(of_row(squares.to_position_scales, row + r));
-                let of_position_scales = s.load(of_row(squares.of_position_scales, row + r));
-                let by_query = s.mul_add(
-                    s.to_f32(sums.to_position[t][r]),
-                    to_position_scales,
-                    s.mul(s.to_f32(sums.content[t][r]), squares.key_scales[t]),
-                );
-                let by_key = s.mul(s.mul(s.to_f32(sums.of_position[t][r]), of_position_scales), squares.key_scales[t]);
-                let score = s.mul_add(by_query, s.splat(squares.query_scales[t][row + r]), by_key);
-                let to = (t * LANES + row + r) * at.stride + (at.panel + t) * LANES;
-                s.store(score, scores[to..].first_chunk_mut().expect("16 scores"));
+                let start = factors.key_starts[t];
+                sums.content[t][r] = start;
+                sums.of_position[t][r] = start;
+                sums.to_position[t][r] = s.load_i32(of_row(factors.to_position_starts, row + r));
             }
+        }
+    }
+    let sums = d.score_sums(operands, row, sums);
+    for t in 0..T {
+        for r in 0..ROWS {
+            let to_position_scales = s.load(of_row(factors.to_position_scales, row + r));
+            let of_position_scales = s.load(of_row(factors.of_position_scales, row + r));
+            let by_query = s.mul_add(
+                s.to_f32(sums.to_position[t][r]),
+                to_position_scales,
+                s.mul(s.to_f32(sums.content[t][r]), factors.key_scales[t]),
+            );
+            let by_key = s.mul(s.mul(s.to_f32(sums.of_position[t][r]), of_position_scales), factors.key_scales[t]);
+            let score = s.mul_add(by_query, s.splat(factors.query_scales[t][row + r]), by_key);
+            let to = (t * LANES + row + r) * at.stride + (at.panel + t) * LANES;
+            s.store(score, scores[to..].first_chunk_mut().expect("16 scores"));
         }
     }
 }
@@ -338,18 +347,12 @@ impl Operands {
 /// Entries of a table by distance that belong to the 16 queries and 16 keys of a square.
 const WINDOW: usize = 2 * LANES - 1;
 
-/// Operands of `T` squares along a diagonal.
-struct Squares<'a, S: Simd, const T: usize> {
-    /// Groups of 16 queries each, one query after the other.
-    queries: [&'a [[u8; KG]]; T],
+/// What the sums of `T` squares along a diagonal start with and are multiplied by.
+struct Factors<'a, S: Simd, const T: usize> {
     query_scales: [&'a [f32; LANES]; T],
-    /// Groups of 16 keys each.
-    keys: [&'a [[u8; GROUP]]; T],
     key_scales: [S::F32; T],
     /// See [`Operands::key_starts`].
     key_starts: [S::I32; T],
-    /// Entry of the tables that belongs to the first query and the first key of a square.
-    entry: usize,
     /// The entries that belong to the squares; see [`of_row`].
     to_position_scales: &'a [f32; WINDOW],
     to_position_starts: &'a [i32; WINDOW],

@@ -9,12 +9,12 @@ pub(super) struct Quantized {
     /// One per row; 0 for a row that is zero or too small for its inverse scale to be finite, and maybe for one whose scale is subnormal. Not
     /// finite if a value is not.
     pub scales: [f32; LANES],
-    /// Sum of the bytes of each row.
+    /// Sum of the bytes of each row, if they were wanted.
     pub sums: [i32; LANES],
 }
 
 /// Quantises up to 16 rows of `width` values: `scale = max |x| / 127`, `byte = round_half_even(x / scale)`. Row `r` is written to
-/// `to` from `r * stride` on, its bytes xored with `flip`. Rows of no values are zero.
+/// `to` from `r * stride` on, its bytes xored with `flip`. Rows of no values are zero. `sums` says whether sums are wanted.
 #[inline(always)]
 pub(super) fn quantize<S: Simd>(
     s: S,
@@ -23,79 +23,103 @@ pub(super) fn quantize<S: Simd>(
     flip: i8,
     to: &mut [i8],
     stride: usize,
+    sums: bool,
 ) -> Quantized {
-    let zero = s.splat(0.0);
-    let mut largest = [zero; LANES];
-    for (row, largest) in rows.iter().zip(&mut largest) {
-        let (chunks, tail) = row.as_chunks::<LANES>();
-        let last = load_part(s, tail);
-        *largest = s.max(last, s.sub(zero, last));
-        for chunk in chunks {
-            let x = s.load(chunk);
-            *largest = s.max(s.max(x, s.sub(zero, x)), *largest);
+    let (mut scales, inverses) = units(s, rows);
+    // What is not finite and does not show in the largest value shows in the sum.
+    let add = sums || !S::NAN_STAYS;
+    let mut steps = [s.splat(0.0); LANES];
+    for (r, steps) in steps.iter_mut().enumerate() {
+        *steps = quantize_row(s, rows[r], inverses[r], flip, &mut to[r * stride..][..width], add);
+    }
+    let mut totals = [0.0; LANES];
+    if add {
+        s.transpose(&mut steps);
+        let mut all = s.splat(0.0);
+        for steps in steps {
+            all = s.add(all, steps);
+        }
+        s.store(all, &mut totals);
+        for (scale, total) in scales.iter_mut().zip(totals) {
+            if total.is_nan() {
+                *scale = f32::NAN;
+            }
         }
     }
-    s.transpose(&mut largest);
-    let mut all = largest[0];
-    for largest in largest {
-        all = s.max(largest, all);
+    Quantized { scales, sums: totals.map(|total| total as i32) }
+}
+
+/// Scales of rows, and what their values are multiplied by.
+#[inline(always)]
+fn units<S: Simd>(s: S, rows: &[&[f32]; LANES]) -> ([f32; LANES], [f32; LANES]) {
+    let mut largest = [s.splat(0.0); LANES];
+    for (row, largest) in rows.iter().zip(&mut largest) {
+        let (chunks, tail) = row.as_chunks::<LANES>();
+        let mut low = load_part(s, tail);
+        let mut high = low;
+        s.extend_range(chunks, &mut low, &mut high);
+        *largest = s.max(s.sub(s.splat(0.0), low), high);
     }
     let mut scales = [0.0; LANES];
-    s.store(s.mul(all, s.splat(1.0 / 127.0)), &mut scales);
+    s.store(s.mul(s.largest_of_each(largest), s.splat(1.0 / 127.0)), &mut scales);
     let mut inverses = scales.map(f32::recip);
     for (scale, inverse) in scales.iter_mut().zip(&mut inverses) {
         if !(scale.is_finite() && inverse.is_finite()) {
-            // What is not finite shows in the sum.
-            (*scale, *inverse) = (0.0, 0.0);
+            let known = S::NAN_STAYS && !scale.is_finite();
+            (*scale, *inverse) = (if known { f32::NAN } else { 0.0 }, 0.0);
         }
     }
-    let mut sums = [zero; LANES];
-    for (r, sum) in sums.iter_mut().enumerate() {
-        let to = &mut to[r * stride..][..width];
-        if rows[r].is_empty() {
-            to.fill(flip);
-            continue;
-        }
-        let inverse = s.splat(inverses[r]);
-        let (blocks, last) = rows[r].as_chunks::<BLOCK>();
-        let (to_blocks, to_last) = to.as_chunks_mut::<BLOCK>();
-        for (x, to) in blocks.iter().zip(to_blocks) {
-            *sum = s.add(*sum, quantize_block(s, x, inverse, flip, to));
-        }
-        if !last.is_empty() {
-            let (mut x, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
-            x[..last.len()].copy_from_slice(last);
-            *sum = s.add(*sum, quantize_block(s, &x, inverse, flip, &mut bytes));
-            to_last.copy_from_slice(&bytes[..last.len()]);
-        }
-    }
-    s.transpose(&mut sums);
-    let mut lanes = [0.0; LANES];
-    let mut all = zero;
-    for sum in sums {
-        all = s.add(all, sum);
-    }
-    s.store(all, &mut lanes);
-    for (scale, sum) in scales.iter_mut().zip(lanes) {
-        if sum.is_nan() {
-            *scale = f32::NAN;
-        }
-    }
-    Quantized { scales, sums: lanes.map(|sum| sum as i32) }
+    (scales, inverses)
 }
 
-/// Writes `x / scale` in whole steps of `[-127, 127]`, xored with `flip`. Returns what makes the sum of the steps, which is NaN if
-/// a value is not finite.
+/// Writes `x / scale` in whole steps of `[-127, 127]`, xored with `flip`. If asked to `add` them, returns what makes the sum of the steps,
+/// which is NaN if a value is not finite.
 #[inline(always)]
-fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], inverse: S::F32, flip: i8, to: &mut [i8; BLOCK]) -> S::F32 {
-    let magic = s.splat(MAGIC);
-    let mut steps = [s.splat(0.0); BLOCK / LANES];
+fn quantize_row<S: Simd>(s: S, x: &[f32], inverse: f32, flip: i8, to: &mut [i8], add: bool) -> S::F32 {
+    let mut sum = s.splat(0.0);
+    if x.is_empty() {
+        to.fill(flip);
+        return sum;
+    }
+    let inverse = s.splat(inverse);
+    let ((blocks, last), (to_blocks, to_last)) = (x.as_chunks(), to.as_chunks_mut());
+    for (x, to) in blocks.iter().zip(to_blocks) {
+        sum = s.add(sum, quantize_block(s, x, inverse, flip, to, add));
+    }
+    if !last.is_empty() {
+        let (mut x, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
+        x[..last.len()].copy_from_slice(last);
+        sum = s.add(sum, quantize_block(s, &x, inverse, flip, &mut bytes, add));
+        to_last.copy_from_slice(&bytes[..last.len()]);
+    }
+    sum
+}
+
+/// [`quantize_row`] of a block.
+#[inline(always)]
+fn quantize_block<S: Simd>(
+    s: S,
+    x: &[f32; BLOCK],
+    inverse: S::F32,
+    flip: i8,
+    to: &mut [i8; BLOCK],
+    add: bool,
+) -> S::F32 {
+    // At most 127: the scale is a 127th of the largest but for some roundings.
+    let mut steps = [inverse; BLOCK / LANES];
     for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
-        // At most 127: the scale is a 127th of the largest but for some roundings.
-        *steps = s.sub(s.add(s.mul(s.load(x), inverse), magic), magic);
+        *steps = s.mul(s.load(x), *steps);
+    }
+    let mut sum = s.splat(0.0);
+    if add {
+        let magic = s.splat(MAGIC);
+        for steps in &mut steps {
+            *steps = s.sub(s.add(*steps, magic), magic);
+        }
+        sum = s.add(s.add(steps[0], steps[1]), s.add(steps[2], steps[3]));
     }
     s.store_i8(steps, flip, to);
-    s.add(s.add(steps[0], steps[1]), s.add(steps[2], steps[3]))
+    sum
 }
 
 /// The 16 queries (`part` 0) or keys (1) of a head from `first` on; none beyond the length.
@@ -114,17 +138,17 @@ mod tests {
     use crate::kernels::cpu::Isa;
     use crate::kernels::simd::Task;
 
-    struct Bytes<'a>([&'a [f32]; LANES]);
+    struct Bytes<'a>([&'a [f32]; LANES], bool);
 
     impl Task for Bytes<'_> {
-        type Output = (Vec<i8>, [i32; LANES]);
+        type Output = (Vec<i8>, Quantized);
 
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Self::Output {
             let width = self.0[0].len();
             let mut bytes = vec![0; LANES * width];
-            let quantized = quantize(s, width, &self.0, 0, &mut bytes, width);
-            (bytes, quantized.sums)
+            let quantized = quantize(s, width, &self.0, 0, &mut bytes, width, self.1);
+            (bytes, quantized)
         }
     }
 
@@ -143,10 +167,32 @@ mod tests {
             let views: [&[f32]; LANES] = std::array::from_fn(|r| &rows[r][..]);
             // Below 8, scales are subnormal, which NEON of 32-bit Arm takes for zero.
             for isa in Isa::available().into_iter().filter(|isa| exponent >= 8 || isa.name() != "neon32") {
-                let (bytes, sums) = isa.run(Bytes(views));
-                for (bytes, sum) in bytes.chunks_exact(70).zip(sums) {
+                let (bytes, quantized) = isa.run(Bytes(views, true));
+                for (bytes, sum) in bytes.chunks_exact(70).zip(quantized.sums) {
                     assert_eq!(bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>(), sum, "{}", isa.name());
                     assert_eq!((bytes[0], bytes[1]), (127, -127), "{} 2^{exponent}", isa.name());
+                }
+                let without = isa.run(Bytes(views, false));
+                assert_eq!((without.0, without.1.scales), (bytes, quantized.scales), "{} 2^{exponent}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_scale_of_a_row_with_a_value_that_is_not_finite_is_not_and_that_of_others_stays() {
+        for isa in Isa::available() {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, 15, 16, 63, 64, 69] {
+                    for sums in [false, true] {
+                        let rows: [Vec<f32>; LANES] = std::array::from_fn(|r| {
+                            (0..70).map(|i| if r == 9 && i == at { bad } else { (r * i) as f32 - 100.0 }).collect()
+                        });
+                        let (_, quantized) = isa.run(Bytes(std::array::from_fn(|r| &rows[r][..]), sums));
+                        for (r, scale) in quantized.scales.into_iter().enumerate() {
+                            assert_eq!(scale.is_finite(), r != 9, "{} {bad} at {at} of row {r}", isa.name());
+                            assert!(r == 9 || scale > 0.7, "{}", isa.name());
+                        }
+                    }
                 }
             }
         }
