@@ -48,6 +48,8 @@ pub(super) trait Simd: Copy {
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`, correctly rounded on x86-64 and 64-bit Arm, which therefore give the same answers: the next layer may make different bytes of
+    /// values that differ in their last digit.
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
