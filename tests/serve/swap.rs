@@ -119,9 +119,12 @@ fn a_model_that_is_written_to_in_place_answers_no_more() {
         drop(file);
         let reply = asking.reply();
         assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "what was being answered");
-        let reply = daemon.ask(&short());
-        assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "at once");
-        assert_eq!(daemon.get("/readyz").status, 503);
+        if !with_previous {
+            // Where there is another model, it may be in place by now.
+            let reply = daemon.ask(&short());
+            assert_eq!((reply.status, reply.code().as_str()), (503, "model_damaged"), "at once");
+            assert_eq!(daemon.get("/readyz").status, 503);
+        }
         daemon.wait_for_log("is refused: ");
         if with_previous {
             daemon.wait_for_log("answering with ");
