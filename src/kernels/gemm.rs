@@ -148,15 +148,21 @@ impl Kernel {
     /// # Panics
     /// If `weights` are no whole panels of inner dimension `padded_k`, or this CPU cannot run the kernel.
     pub fn examine(&self, weights: &[i8], padded_k: usize) -> Vec<u8> {
+        let mut notes = Vec::new();
+        self.examine_to(weights, padded_k, &mut notes);
+        notes
+    }
+
+    /// [`Kernel::examine`] to memory that is kept.
+    pub(super) fn examine_to(&self, weights: &[i8], padded_k: usize, notes: &mut Vec<u8>) {
         assert!(padded_k > 0 && weights.len().is_multiple_of(NR * padded_k), "no whole panels");
         let of_panel = self.notes_of_panel(padded_k);
-        let mut notes = vec![0; weights.len() / (NR * padded_k) * of_panel];
+        notes.resize(weights.len() / (NR * padded_k) * of_panel, 0);
         if of_panel > 0 {
             for (panel, notes) in weights.chunks_exact(NR * padded_k).zip(notes.chunks_exact_mut(of_panel)) {
                 (self.examine)(panel, notes);
             }
         }
-        notes
     }
 
     /// How many bytes [`Kernel::examine`] notes about a panel.

@@ -7,7 +7,7 @@ use super::elementary::gelu as gelu_vector;
 use super::gemm::{Accumulators, Kernel, Tile};
 use super::layout::{NR, PackedShape};
 use super::math::gelu;
-use super::rows::QuantizedRows;
+use super::rows::{QuantizedRows, RowsView};
 use super::simd::{Simd, Task, load_part, store_part};
 
 /// What is applied to every output of a linear layer, in this order: activation, residual.
@@ -80,33 +80,13 @@ pub(crate) fn linear_i8_panels(
     epilogue: Epilogue<'_>,
     out: &mut Columns<'_>,
 ) {
-    let shape = weights.shape;
-    let rows = a.scales.len();
-    assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
-    assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
-    assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
-    let panels = shape.panels();
-    assert!(range.start <= range.end && range.end <= panels, "{range:?} of {panels} panels");
-    let width = shape.channels(range.clone()).len();
-    assert!(out.has_shape(rows, width), "output does not match {rows} rows of {width}");
-    assert!(epilogue.residual.is_none_or(|r| r.len() == rows * shape.n), "residual does not match the output");
-    let (scales, bias, sums) =
-        (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
-    assert_eq!(
-        weights.notes.len(),
-        panels * kernel.notes_of_panel(shape.padded_k()),
-        "notes are not those of {} on {shape:?}",
-        kernel.name
-    );
-    assert!(scales.len() == panels && bias.len() == panels && sums.len() == panels, "vectors do not match {shape:?}");
-    let Int8Weights { packed, notes, .. } = *weights;
-    kernel.isa().run(LinearI8 { kernel, a, shape, packed, scales, bias, sums, notes, range, epilogue, out });
+    kernel.isa().run(LinearI8::new(kernel, a.view(), weights, range, epilogue, out));
 }
 
 /// [`linear_i8_panels`] with checked lengths.
-struct LinearI8<'a, 'b> {
+pub(super) struct LinearI8<'a, 'b> {
     kernel: &'a Kernel,
-    a: &'a QuantizedRows,
+    a: RowsView<'a>,
     shape: PackedShape,
     packed: &'a [i8],
     scales: &'a [[f32; NR]],
@@ -116,6 +96,45 @@ struct LinearI8<'a, 'b> {
     range: Range<usize>,
     epilogue: Epilogue<'a>,
     out: &'a mut Columns<'b>,
+}
+
+impl<'a, 'b> LinearI8<'a, 'b> {
+    /// # Panics
+    /// As [`linear_i8_panels`].
+    pub fn new(
+        kernel: &'a Kernel,
+        a: RowsView<'a>,
+        weights: &Int8Weights<'a>,
+        range: Range<usize>,
+        epilogue: Epilogue<'a>,
+        out: &'a mut Columns<'b>,
+    ) -> Self {
+        let shape = weights.shape;
+        let rows = a.scales.len();
+        assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
+        assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
+        assert!(a.values.len() == rows * a.padded_k && a.offsets.len() == rows, "activations are no {rows} rows");
+        assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
+        let panels = shape.panels();
+        assert!(range.start <= range.end && range.end <= panels, "{range:?} of {panels} panels");
+        let width = shape.channels(range.clone()).len();
+        assert!(out.has_shape(rows, width), "output does not match {rows} rows of {width}");
+        assert!(epilogue.residual.is_none_or(|r| r.len() == rows * shape.n), "residual does not match the output");
+        let (scales, bias, sums) =
+            (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
+        assert_eq!(
+            weights.notes.len(),
+            panels * kernel.notes_of_panel(shape.padded_k()),
+            "notes are not those of {} on {shape:?}",
+            kernel.name
+        );
+        assert!(
+            scales.len() == panels && bias.len() == panels && sums.len() == panels,
+            "vectors do not match {shape:?}"
+        );
+        let Int8Weights { packed, notes, .. } = *weights;
+        Self { kernel, a, shape, packed, scales, bias, sums, notes, range, epilogue, out }
+    }
 }
 
 impl Task for LinearI8<'_, '_> {

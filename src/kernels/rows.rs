@@ -23,7 +23,23 @@ pub struct QuantizedRows {
     scaled: Vec<f32>,
 }
 
+/// Rows of int8 activations that are stored anywhere; see [`QuantizedRows`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowsView<'a> {
+    pub values: &'a [i8],
+    pub form: Form,
+    pub scales: &'a [f32],
+    pub offsets: &'a [f32],
+    pub padded_k: usize,
+}
+
 impl QuantizedRows {
+    /// These rows.
+    pub(super) fn view(&self) -> RowsView<'_> {
+        let Self { values, form, scales, offsets, padded_k, .. } = self;
+        RowsView { values, form: *form, scales, offsets, padded_k: *padded_k }
+    }
+
     /// Quantises `x` (`[rows, k]`), replacing what was held before and keeping the allocation, and stores the values in `form`.
     ///
     /// Per row of `y_k = x_k f_k`, where `f` is the optional per-input-channel factor whose inverse is folded into the weights:

@@ -86,6 +86,15 @@ pub(super) trait Simd: Copy {
     /// Rounds values below 2^15 in magnitude to the nearest integers, of ties to the even ones, takes the nearest of
     /// `[-127, 127]`, and stores it with the bits of `flip` flipped.
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]);
+    /// [`Simd::store_i8`], without flipping bits, in another order: byte `i` of the four from `4 l` on is that of lane `l` of vector `i`.
+    #[inline(always)]
+    fn store_i8_in_fours(self, x: [Self::F32; BLOCK / LANES], to: &mut [i8; BLOCK]) {
+        let mut bytes = [0; BLOCK];
+        self.store_i8(x, 0, &mut bytes);
+        for (lane, to) in to.as_chunks_mut::<{ BLOCK / LANES }>().0.iter_mut().enumerate() {
+            *to = std::array::from_fn(|i| bytes[i * LANES + lane]);
+        }
+    }
     /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
     /// above it. Other columns give unspecified values.
     fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32;

@@ -15,6 +15,8 @@ use crate::kernels::attention::{Positions, Shape, attention};
 /// score(i, j) = (q_i . k_j + q_i . Kr[r] + k_j . Qr[r]) / scale        out_i = sum_j softmax_j(score(i, j)) v_j
 /// ```
 ///
+/// With int8 tables, all operands are quantised, as [`attention`] says.
+///
 /// Only the table rows that the sequence's distances reach are read, and memory grows with `S`, not with its square.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DisentangledAttention {

@@ -83,6 +83,17 @@ fn transpose_4x4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     ]
 }
 
+/// Values of a vector as [`Simd::store_i8`] stores them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn narrow(x: [float32x4_t; 4]) -> int8x16_t {
+    let [a, b, c, d] = each!(I => vcvtnq_s32_f32(x[I]));
+    // The lower halves of integers of 16 bits are the integers.
+    let halves = |a, b| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+    let (low, high) = (halves(a, b), halves(c, d));
+    vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(-127))
+}
+
 impl Simd for Neon {
     type F32 = [float32x4_t; 4];
     type I32 = [int32x4_t; 4];
@@ -227,15 +238,14 @@ impl Simd for Neon {
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
         for (x, to) in x.iter().zip(to.as_chunks_mut::<LANES>().0) {
             // SAFETY: the token proves NEON; the part has the 16 bytes of a register.
-            unsafe {
-                let [a, b, c, d] = each!(I => vcvtnq_s32_f32(x[I]));
-                // The lower halves of integers of 16 bits are the integers.
-                let halves = |a, b| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
-                let (low, high) = (halves(a, b), halves(c, d));
-                let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(-127));
-                vst1q_s8(to.as_mut_ptr(), veorq_s8(bytes, vdupq_n_s8(flip)));
-            }
+            unsafe { vst1q_s8(to.as_mut_ptr(), veorq_s8(narrow(*x), vdupq_n_s8(flip))) }
         }
+    }
+
+    #[inline(always)]
+    fn store_i8_in_fours(self, x: [Self::F32; BLOCK / LANES], to: &mut [i8; BLOCK]) {
+        // SAFETY: the token proves NEON; the array has the 64 bytes of four registers.
+        unsafe { vst4q_s8(to.as_mut_ptr(), int8x16x4_t(narrow(x[0]), narrow(x[1]), narrow(x[2]), narrow(x[3]))) }
     }
 
     #[inline(always)]

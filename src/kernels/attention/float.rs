@@ -54,7 +54,7 @@ impl Task for Load<'_, '_> {
         let (d, length, shape) = (input.shape.head_dim, input.length, input.shape);
         to.head = head;
         to.values.load(s, &input, head);
-        if input.positions.is_some_and(|positions| positions.is_int8()) {
+        if input.is_int8() {
             to.round(s, &input);
         }
         let (factor, keys_stride) = (1.0 / shape.scale, stride(length));
@@ -88,7 +88,7 @@ fn content<'a>(
     part: usize,
 ) -> ((&'a [f32], usize), impl Fn(usize) -> &'a [f32]) {
     let (d, hidden) = (input.shape.head_dim, input.shape.hidden());
-    let (rows, stride) = if input.positions.is_some_and(|positions| positions.is_int8()) {
+    let (rows, stride) = if input.is_int8() {
         (&rounded[part * input.length * d..], d)
     } else {
         (&input.qkv[part * hidden + head * d..], 3 * hidden)

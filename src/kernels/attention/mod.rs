@@ -4,13 +4,15 @@
 //! block by block of queries, scores of all keys are computed, turned into weights, and values added up (`weights`).
 //! Memory grows with the length, not with its square.
 //!
-//! Position tables in `f32` give scores in `f32` (`float`). With int8 tables, queries and keys are quantised as well (`rows`), and
+//! Position tables in `f32` give scores and outputs in `f32` (`float`). With int8 tables, queries and keys are quantised as well (`rows`), and
 //! the three products of a score are exact integers where there are vector instructions for that (`int8`); elsewhere the same values
-//! are multiplied in `f32`, which gives the same scores but for rounding.
+//! are multiplied in `f32`, which gives the same scores but for rounding. Weights and values are quantised, too (`int8_values`), and
+//! multiplied by the kernel of the linear layers, which every CPU has.
 
 mod distances;
 mod float;
 mod int8;
+mod int8_values;
 mod rows;
 mod weights;
 
@@ -19,6 +21,7 @@ use std::ops::Range;
 use self::weights::To;
 use super::columns::Columns;
 use super::cpu::Isa;
+use super::gemm::{self, Kernel};
 use super::simd::{Dot, LANES, Simd, Task, TaskDot};
 use super::transposed::Row;
 use crate::threads::{Threads, cut, split};
@@ -101,7 +104,7 @@ pub struct Positions<'a> {
 }
 
 impl Positions<'_> {
-    /// Whether queries and keys are quantised.
+    /// Whether all tables are in int8.
     fn is_int8(&self) -> bool {
         [self.key, self.query].iter().flatten().all(Table::is_int8) && (self.key.is_some() || self.query.is_some())
     }
@@ -122,7 +125,9 @@ pub struct Scratch {
 /// score(i, j) = (q_i . k_j + q_i . Kr[r] + k_j . Qr[r]) / scale        out_i = sum_j softmax_j(score(i, j)) v_j
 /// ```
 ///
-/// With int8 tables, `q_i` and `k_j` are quantised symmetrically first, with one scale per token and head: `max |x| / 127`.
+/// With int8 tables, `q_i` and `k_j` are quantised symmetrically first, with one scale per token and head: `max |x| / 127`. So are values
+/// less their mean over all tokens, with one scale per column, and weights, in 2032nds of a query's total or finer. What a weight has above an
+/// eighth of that is multiplied as it is, and what rounding loses of it counts with the mean of values.
 ///
 /// The result does not depend on the number of threads. What is not finite makes the outputs that depend on it not finite; but without int8
 /// tables, a score of minus infinity, of an infinite query or key, is no weight.
@@ -137,12 +142,20 @@ pub fn attention(
     scratch: &mut Scratch,
     out: &mut [f32],
 ) {
-    run(Isa::chosen(), threads, shape, qkv, positions, scratch, out);
+    run(Machine { isa: Isa::chosen(), kernel: gemm::chosen(), threads }, shape, qkv, positions, scratch, out);
+}
+
+/// What computes.
+#[derive(Clone, Copy)]
+struct Machine<'a> {
+    isa: Isa,
+    /// Multiplies weights with values in int8.
+    kernel: &'a Kernel,
+    threads: &'a Threads,
 }
 
 fn run(
-    isa: Isa,
-    threads: &Threads,
+    machine: Machine<'_>,
     shape: Shape,
     qkv: &[f32],
     positions: Option<Positions<'_>>,
@@ -161,7 +174,8 @@ fn run(
         let tables = [positions.key, positions.query];
         assert!(tables.iter().flatten().all(|table| table.holds(shape, rows)), "tables of fewer than {rows} rows");
     }
-    let input = Input { shape, length, qkv, positions };
+    let Machine { isa, kernel, threads } = machine;
+    let input = Input { kernel, shape, length, qkv, positions };
     let Scratch { float, int8, blocks } = scratch;
     let ranges = split(length, LANES, threads.parts(length, PART));
     // Where there are fewer parts than threads, each head is a part of its own.
@@ -196,6 +210,8 @@ fn run(
 /// What attention is computed of.
 #[derive(Clone, Copy)]
 struct Input<'a> {
+    /// That of the [`Machine`].
+    kernel: &'a Kernel,
     shape: Shape,
     length: usize,
     qkv: &'a [f32],
@@ -203,6 +219,12 @@ struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Whether queries, keys, weights and values are quantised.
+    #[inline(always)]
+    fn is_int8(&self) -> bool {
+        self.positions.is_some_and(|positions| positions.is_int8())
+    }
+
     /// Query (`part` 0), key (1) or value (2) of a token and head.
     #[inline(always)]
     fn part(&self, part: usize, token: usize, head: usize) -> &'a [f32] {
@@ -233,6 +255,11 @@ struct Block {
     outputs: Vec<f32>,
     /// What a query's outputs are divided by.
     sums: Vec<f32>,
+    /// Weights in int8: `[BLOCK, length]`, rows rounded up to 16.
+    bytes: Vec<i8>,
+    /// A query's unit of these, and what stands for their 0.
+    scales: Vec<f32>,
+    offsets: Vec<f32>,
 }
 
 /// Attention of some queries.

@@ -72,6 +72,12 @@ impl Matrix {
     }
 }
 
+/// The best kernel that goes with `isa`, or one of those that need nothing.
+fn kernel(isa: Isa) -> &'static Kernel {
+    let of_isa = |kernel: &&Kernel| kernel.is_available() && [isa, Isa::Portable].contains(&kernel.isa());
+    gemm::TABLE.iter().rfind(of_isa).expect("a kernel")
+}
+
 struct Case {
     shape: Shape,
     length: usize,
@@ -106,7 +112,7 @@ impl Case {
         let (key, query) = (self.key.as_ref().map(Matrix::table), self.query.as_ref().map(Matrix::table));
         let positions = (key.is_some() || query.is_some()).then_some(Positions { distances: &distances, key, query });
         let mut out = vec![f32::NAN; self.length * self.hidden()];
-        run(isa, threads, self.shape, &self.qkv, positions, scratch, &mut out);
+        run(Machine { isa, kernel: kernel(isa), threads }, self.shape, &self.qkv, positions, scratch, &mut out);
         out
     }
 
@@ -124,10 +130,13 @@ impl Case {
         values.iter().map(|x| round(f64::from(*x))).collect()
     }
 
-    fn formula(&self) -> Vec<f64> {
+    /// Outputs, and how far results may be from them: where attention quantises weights and values, one that lies in the middle between
+    /// two steps may be rounded to either.
+    fn formula(&self) -> Vec<[f64; 2]> {
         let (hidden, d) = (self.hidden(), self.shape.head_dim);
         let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-        let mut out = vec![0.0; self.length * hidden];
+        // Values are below 3.
+        let mut out = vec![[0.0, 1e-5]; self.length * hidden];
         for head in 0..self.shape.heads {
             let parts = |part| -> Vec<_> { (0..self.length).map(|token| self.part(part, token, head)).collect() };
             let (queries, keys, values) = (parts(0), parts(1), parts(2));
@@ -143,9 +152,14 @@ impl Case {
                 let scores: Vec<f64> = keys.iter().enumerate().map(score).collect();
                 let max = scores.iter().copied().fold(f64::MIN, f64::max);
                 let sum: f64 = scores.iter().map(|x| (x - max).exp()).sum();
-                for (x, v) in scores.iter().zip(&values) {
-                    for (c, v) in v.iter().enumerate() {
-                        out[i * hidden + head * d + c] += (x - max).exp() / sum * v;
+                for (c, out) in out[i * hidden + head * d..][..d].iter_mut().enumerate() {
+                    let weights: Vec<f64> = scores.iter().map(|x| (x - max).exp()).collect();
+                    let column: Vec<f64> = values.iter().map(|v| v[c]).collect();
+                    if self.is_int8() {
+                        let [value, margin] = quantised_mean(&weights, &column);
+                        *out = [value / sum + mean(&column), out[1] + margin / sum];
+                    } else {
+                        out[0] = weights.iter().zip(column).map(|(weight, v)| weight / sum * v).sum();
                     }
                 }
             }
@@ -157,12 +171,12 @@ impl Case {
         let want = self.formula();
         let mut scratch = Scratch::default();
         for isa in Isa::available() {
-            for (i, (got, want)) in self.run(isa, &Threads::one(), &mut scratch).iter().zip(&want).enumerate() {
-                // Values are below 3.
+            for (i, (got, [want, margin])) in self.run(isa, &Threads::one(), &mut scratch).iter().zip(&want).enumerate()
+            {
                 let error = (f64::from(*got) - want).abs();
                 assert!(
-                    error < 1e-5,
-                    "{} at {i} of {} tokens, {:?}, {:?}, key {}, query {}: {got} {want}",
+                    error < *margin,
+                    "{} at {i} of {} tokens, {:?}, {:?}, key {}, query {}: {got} {want} +- {margin}",
                     isa.name(),
                     self.length,
                     self.shape,
@@ -173,6 +187,32 @@ impl Case {
             }
         }
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The sum of products of `weights`, which are at most 1, with what values differ from their mean by, both as int8 attention rounds them;
+/// and what other roundings of those in the middle between two steps would add to it.
+fn quantised_mean(weights: &[f64], values: &[f64]) -> [f64; 2] {
+    // The nearest integer, and whether an error that grows with the number may have made it another one.
+    let round = |x: f64, error: f64| (x.round(), (x - x.floor() - 0.5).abs() < 1e-4 + x.abs() * error);
+    let mean = mean(values);
+    let scale = values.iter().fold(0.0f64, |max, v| max.max((v - mean).abs())) / 127.0;
+    let cap = (weights.iter().sum::<f64>() / 8.0).min(1.0);
+    let (mut sum, mut margin) = (0.0, 0.0);
+    for (weight, value) in weights.iter().zip(values) {
+        let deviation = value - mean;
+        sum += (weight - cap).max(0.0) * deviation;
+        let (weight, weight_is_unsure) = round(254.0 * (weight / cap).min(1.0), 3e-5);
+        let (value, value_is_unsure) = round(if scale > 0.0 { deviation / scale } else { 0.0 }, 1e-5);
+        let step = cap / 254.0 * scale;
+        sum += weight * value * step;
+        margin += if weight_is_unsure { value.abs() * step } else { 0.0 };
+        margin += if value_is_unsure { weight * step } else { 0.0 };
+    }
+    [sum, margin]
 }
 
 const TERMS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
@@ -313,7 +353,8 @@ fn integer_scores_equal_the_naive_sums() {
             };
             for isa in Isa::available() {
                 let Some(isa_dot) = isa.dot() else { continue };
-                let got = isa_dot.run(IntegerScores(Input { shape, length, qkv: &qkv, positions }));
+                let got =
+                    isa_dot.run(IntegerScores(Input { kernel: kernel(isa), shape, length, qkv: &qkv, positions }));
                 for (i, got) in got.iter().enumerate() {
                     for (j, got) in got.iter().enumerate() {
                         let r = row(i as isize - j as isize);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::int8_values::Int8Values;
 use super::{Block, Input, stride};
 use crate::kernels::columns::Columns;
 use crate::kernels::gemm_f32::{Product, panel_width};
@@ -9,18 +10,24 @@ use crate::kernels::math::exponentials;
 use crate::kernels::room;
 use crate::kernels::simd::{LANES, Simd, load_part, store_part};
 
-/// Values of one head, for products: panels of some columns of the matrix `[length, head_dim]`, each a matrix of its own.
+/// Values of one head, for products.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    values: Vec<f32>,
+    /// Where they are not quantised: panels of some columns of the matrix `[length, head_dim]`, each a matrix of its own.
+    float: Vec<f32>,
+    int8: Int8Values,
 }
 
 impl Values {
-    /// Copies the values of a head.
+    /// Arranges the values of a head.
     #[inline(always)]
     pub fn load<S: Simd>(&mut self, s: S, input: &Input<'_>, head: usize) {
+        if input.is_int8() {
+            self.int8.load(s, input, head);
+            return;
+        }
         let (width, head_dim) = (panel_width::<S>(), input.shape.head_dim);
-        let values = room(&mut self.values, head_dim.div_ceil(width) * input.length * width);
+        let values = room(&mut self.float, head_dim.div_ceil(width) * input.length * width);
         for token in 0..input.length {
             for (i, from) in input.part(2, token, head).chunks(LANES).enumerate() {
                 let (panel, column) = (i * LANES / width, i * LANES % width);
@@ -53,19 +60,23 @@ pub(super) fn outputs<S: Simd>(
 ) {
     let (depth, rows, length) = (input.shape.head_dim, queries.len(), input.length);
     let (scores_stride, columns, width) = (stride(length), depth.next_multiple_of(LANES), panel_width::<S>());
+    let used = length.next_multiple_of(LANES);
+    if used > length {
+        for scores in block.scores.chunks_exact_mut(scores_stride).take(rows) {
+            scores[length..used].fill(f32::NEG_INFINITY);
+        }
+    }
+    let To { out, row, place } = to;
+    let mut out = out.part(row..row + rows, place * depth..(place + 1) * depth);
+    if input.is_int8() {
+        values.int8.outputs(s, input, rows, scores_stride, block, &mut out);
+        return;
+    }
     let sums = room(&mut block.sums, rows);
     for (scores, sum) in block.scores.chunks_exact_mut(scores_stride).zip(sums) {
-        let (scores, _) = scores[..length.next_multiple_of(LANES)].as_chunks_mut::<LANES>();
-        if let Some(last) = scores.last_mut()
-            && !length.is_multiple_of(LANES)
-        {
-            last[length % LANES..].fill(f32::NEG_INFINITY);
-        }
-        let mut max = s.splat(f32::NEG_INFINITY);
-        for scores in scores.iter() {
-            max = s.max(s.load(scores), max);
-        }
-        *sum = exponentials(s, scores, s.largest(max));
+        let (scores, _) = scores[..used].as_chunks_mut();
+        let max = largest(s, scores);
+        *sum = exponentials(s, scores, max);
     }
     let outputs = room(&mut block.outputs, rows * columns);
     s.call(Product {
@@ -74,7 +85,7 @@ pub(super) fn outputs<S: Simd>(
         columns,
         a: &block.scores,
         a_stride: scores_stride,
-        b: &values.values,
+        b: &values.float,
         b_stride: width,
         b_panel: length * width,
         c: outputs,
@@ -82,7 +93,7 @@ pub(super) fn outputs<S: Simd>(
     });
     for (i, (values, sum)) in outputs.chunks_exact(columns).zip(&block.sums).enumerate() {
         let inverse = s.splat(1.0 / sum);
-        let (out, out_tail) = to.out.row(to.row + i)[to.place * depth..][..depth].as_chunks_mut();
+        let (out, out_tail) = out.row(i).as_chunks_mut();
         let (values, _) = values.as_chunks::<LANES>();
         for (out, values) in out.iter_mut().zip(values) {
             s.store(s.mul(s.load(values), inverse), out);
@@ -91,4 +102,14 @@ pub(super) fn outputs<S: Simd>(
             store_part(s, s.mul(load_part(s, &values[out.len()]), inverse), out_tail);
         }
     }
+}
+
+/// The largest of some scores.
+#[inline(always)]
+pub(super) fn largest<S: Simd>(s: S, scores: &[[f32; LANES]]) -> f32 {
+    let mut max = s.splat(f32::NEG_INFINITY);
+    for scores in scores {
+        max = s.max(s.load(scores), max);
+    }
+    s.largest(max)
 }

@@ -77,6 +77,33 @@ fn rounding_equals_the_standard_library() {
     }
 }
 
+struct Fours<'a>(&'a [f32; BLOCK]);
+
+impl Task for Fours<'_> {
+    type Output = [i8; BLOCK];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [i8; BLOCK] {
+        let (x, _) = self.0.as_chunks::<LANES>();
+        let mut bytes = [0; BLOCK];
+        s.store_i8_in_fours([s.load(&x[0]), s.load(&x[1]), s.load(&x[2]), s.load(&x[3])], &mut bytes);
+        bytes
+    }
+}
+
+#[test]
+fn bytes_in_fours_are_those_of_a_lane() {
+    for isa in Isa::available() {
+        // All bytes differ; then many are beyond the range.
+        for step in [1.49, 5.3, 700.0] {
+            let x: [f32; BLOCK] = std::array::from_fn(|i| (i as f32 - 31.5) * step);
+            let want: [i8; BLOCK] =
+                std::array::from_fn(|i| (x[i % 4 * LANES + i / 4].round_ties_even() as i8).max(-127));
+            assert_eq!(isa.run(Fours(&x)), want, "{} {step}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn equal_and_tiny_rows_have_scale_0_and_others_are_not_made_finite() {
     let mut q = QuantizedRows::default();

@@ -294,6 +294,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store_i8_in_fours(self, x: [Self::F32; BLOCK / LANES], to: &mut [i8; BLOCK]) {
+        let halves = [[x[0].0, x[1].0, x[2].0, x[3].0], [x[0].1, x[1].1, x[2].1, x[3].1]];
+        for (x, to) in halves.into_iter().zip(to.as_chunks_mut::<{ BLOCK / 2 }>().0) {
+            // SAFETY: the token proves AVX2; the part has the 32 bytes of a register.
+            unsafe {
+                // Packing works in 128-bit halves, of which each then holds four lanes of every vector.
+                let words = |a, b| _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+                let bytes = _mm256_packs_epi16(words(x[0], x[1]), words(x[2], x[3]));
+                let bytes = _mm256_max_epi8(bytes, _mm256_set1_epi8(-127));
+                let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let bytes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order));
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
         let x = f(x, (x.1, x.0)).0;
         let f = |a, b| f((a, a), (b, b)).0;

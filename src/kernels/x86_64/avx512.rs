@@ -52,6 +52,15 @@ impl Dot<Avx512> for Avx512Vnni {
     }
 }
 
+/// Four vectors as [`Simd::store_i8`] stores them: each quarter of the register holds the same quarter of each vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn narrow(x: [__m512; BLOCK / LANES]) -> __m512i {
+    // Packing works in 128-bit quarters.
+    let words = |a, b| _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+    _mm512_max_epi8(_mm512_packs_epi16(words(x[0], x[1]), words(x[2], x[3])), _mm512_set1_epi8(-127))
+}
+
 impl Simd for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
@@ -177,13 +186,18 @@ impl Simd for Avx512 {
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]) {
         // SAFETY: the token proves AVX-512 F and BW; the array has the 64 bytes of a register.
         unsafe {
-            let words = |a, b| _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
-            let bytes = _mm512_packs_epi16(words(x[0], x[1]), words(x[2], x[3]));
-            let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8(-127));
-            // Packing works in 128-bit quarters, so that each of them holds a quarter of every vector.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            let bytes = _mm512_permutexvar_epi32(order, narrow(x));
             _mm512_storeu_epi8(to.as_mut_ptr(), _mm512_xor_si512(bytes, _mm512_set1_epi8(flip)));
+        }
+    }
+
+    #[inline(always)]
+    fn store_i8_in_fours(self, x: [Self::F32; BLOCK / LANES], to: &mut [i8; BLOCK]) {
+        // SAFETY: the token proves AVX-512 F and BW; the array has the 64 bytes of a register.
+        unsafe {
+            let order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+            _mm512_storeu_epi8(to.as_mut_ptr(), _mm512_shuffle_epi8(narrow(x), order));
         }
     }
 

@@ -1,0 +1,228 @@
+//! Values of one head in int8, as the weights of a linear layer whose inputs are attention weights.
+//!
+//! Attention weights lie between 0 and 1, and most of them near 0. Two things keep the small ones in int8: what is above the `cap` of a
+//! query, an eighth of all its weights, is not quantised but multiplied in `f32`, which is so for seven keys at most; and values are
+//! quantised around their mean, which is added with the weights as they were, so that keys whose weights are rounded to 0 count with the
+//! mean. For every query and column `c`:
+//!
+//! ```text
+//! e_j   = exp(score_j - max)              cap      = min(sum_j e_j / 8, 1)       weight_j = round_half_even(254 min(e_j / cap, 1))
+//! mean_c = sum_j v_jc / length            scale_c  = max_j |v_jc - mean_c| / 127  value_jc = round_half_even((v_jc - mean_c) / scale_c)
+//!
+//! out_c = mean_c + (cap / 254 * scale_c * sum_j weight_j value_jc + sum_j max(e_j - cap, 0) (v_jc - mean_c)) / sum_j e_j
+//! ```
+//!
+//! Weights are stored less 127, which the sum of a column's bytes makes up for.
+
+use super::weights::largest;
+use super::{Block, Input};
+use crate::kernels::columns::Columns;
+use crate::kernels::elementary::MAGIC;
+use crate::kernels::layout::{Form, KG, NR, PackedShape};
+use crate::kernels::linear::{Epilogue, Int8Weights, LinearI8};
+use crate::kernels::math::exponentials;
+use crate::kernels::room;
+use crate::kernels::rows::RowsView;
+use crate::kernels::simd::{BLOCK, LANES, Simd, load_part, store_part};
+
+/// The largest byte of a weight, which stands for the cap; the one that stands for 0 is its negative.
+const TOP: i8 = 127;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Int8Values {
+    head: usize,
+    /// Inputs are tokens, channels are columns.
+    packed: Vec<i8>,
+    /// Of every column, like the rest; what pads columns to whole panels is 0.
+    scales: Vec<f32>,
+    means: Vec<f32>,
+    sums: Vec<i32>,
+    notes: Vec<u8>,
+}
+
+/// Of the layer: tokens are padded to whole vectors, as scores are.
+fn shape(input: &Input<'_>) -> PackedShape {
+    PackedShape { n: input.shape.head_dim, k: input.length.next_multiple_of(LANES) }
+}
+
+/// Up to 16 columns of a head's values.
+struct Panel<'a> {
+    input: &'a Input<'a>,
+    head: usize,
+    /// The first column.
+    first: usize,
+}
+
+impl Panel<'_> {
+    /// The columns of a token; lanes that are no columns are 0.
+    #[inline(always)]
+    fn of_token<S: Simd>(&self, s: S, token: usize) -> S::F32 {
+        let row = &self.input.part(2, token, self.head)[self.first..];
+        row.first_chunk().map_or_else(|| load_part(s, row), |row| s.load(row))
+    }
+}
+
+impl Int8Values {
+    /// Quantises the values of a head.
+    #[inline(always)]
+    pub fn load<S: Simd>(&mut self, s: S, input: &Input<'_>, head: usize) {
+        self.head = head;
+        let shape = shape(input);
+        let packed = room(&mut self.packed, shape.packed_len());
+        let scales = room(&mut self.scales, shape.padded_n()).as_chunks_mut::<NR>().0;
+        let means = room(&mut self.means, shape.padded_n()).as_chunks_mut::<NR>().0;
+        let sums = room(&mut self.sums, shape.padded_n()).as_chunks_mut::<NR>().0;
+        let panels = packed.chunks_exact_mut(shape.panel_len()).zip(scales.iter_mut().zip(means).zip(sums));
+        for (p, (panel, ((scales, means), sums))) in panels.enumerate() {
+            let columns = Panel { input, head, first: p * NR };
+            let first = columns.of_token(s, 0);
+            let (mut sum, mut low, mut high) = (first, first, first);
+            for token in 1..input.length {
+                let x = columns.of_token(s, token);
+                sum = s.add(sum, x);
+                low = s.min(x, low);
+                high = s.max(x, high);
+            }
+            let mean = s.mul(sum, s.splat(1.0 / input.length as f32));
+            s.store(mean, means);
+            let reach = s.max(s.sub(high, mean), s.sub(mean, low));
+            s.store(s.mul(reach, s.splat(1.0 / 127.0)), scales);
+            let inverses = scales.map(f32::recip);
+            let mut factors = [0.0; LANES];
+            for (i, scale) in scales.iter_mut().enumerate() {
+                // A sum that is not finite comes of a value that is not, or of values too large to be added.
+                if !means[i].is_finite() {
+                    *scale = f32::NAN;
+                } else if scale.is_finite() && inverses[i].is_finite() {
+                    factors[i] = inverses[i];
+                } else {
+                    *scale = if scale.is_finite() { 0.0 } else { f32::NAN };
+                }
+            }
+            let (factor, magic, mut total) = (s.load(&factors), s.splat(MAGIC), s.splat(0.0));
+            for (group, to) in panel.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                let mut steps = [s.splat(0.0); KG];
+                for (token, steps) in (group * KG..input.length).zip(&mut steps) {
+                    *steps = s.mul(s.sub(columns.of_token(s, token), mean), factor);
+                    total = s.add(total, s.sub(s.add(*steps, magic), magic));
+                }
+                s.store_i8_in_fours(steps, to);
+            }
+            let mut totals = [0.0; LANES];
+            s.store(total, &mut totals);
+            *sums = totals.map(|total| total as i32);
+        }
+        input.kernel.examine_to(packed, shape.padded_k(), &mut self.notes);
+    }
+
+    /// Turns scores of a block of queries, `stride` apart and minus infinity after the last key, into outputs of the head
+    /// whose values these are.
+    #[inline(always)]
+    pub fn outputs<S: Simd>(
+        &self,
+        s: S,
+        input: &Input<'_>,
+        rows: usize,
+        stride: usize,
+        block: &mut Block,
+        out: &mut Columns<'_>,
+    ) {
+        let (shape, form) = (shape(input), input.kernel.form);
+        let padded_k = shape.padded_k();
+        let bytes = room(&mut block.bytes, rows * padded_k);
+        let scales = room(&mut block.scales, rows);
+        let offsets = room(&mut block.offsets, rows);
+        let sums = room(&mut block.sums, rows);
+        for (i, scores) in block.scores.chunks_exact_mut(stride).take(rows).enumerate() {
+            let (scores, _) = scores[..padded_k].as_chunks_mut();
+            let max = largest(s, scores);
+            sums[i] = exponentials(s, scores, max);
+            let unit = cap(sums[i]) / (2.0 * f32::from(TOP));
+            quantize(s, scores, 1.0 / unit, form, &mut bytes[i * padded_k..][..padded_k]);
+            scales[i] = unit / sums[i];
+            offsets[i] = f32::from(TOP) * scales[i];
+        }
+        let a = RowsView { values: bytes, form, scales, offsets, padded_k };
+        let weights = Int8Weights {
+            shape,
+            packed: &self.packed[..shape.packed_len()],
+            scales: &self.scales[..shape.padded_n()],
+            bias: &self.means[..shape.padded_n()],
+            column_sums: &self.sums[..shape.padded_n()],
+            notes: &self.notes,
+        };
+        let epilogue = Epilogue { gelu: false, residual: None };
+        s.call(LinearI8::new(input.kernel, a, &weights, 0..shape.panels(), epilogue, out));
+        let bytes = bytes.chunks_exact(padded_k).zip(&*sums);
+        for (i, (weights, (bytes, sum))) in block.scores.chunks_exact(stride).zip(bytes).enumerate() {
+            // A cap of 1 leaves nothing.
+            if cap(*sum) < 1.0 {
+                self.add_large(s, input, weights, bytes, *sum, out.row(i));
+            }
+        }
+    }
+
+    /// Adds what the weights of a query have above the cap, times the values of these keys; `weights` are the exponentials that add up to
+    /// `sum`, of which the bytes were made.
+    #[inline(always)]
+    fn add_large<S: Simd>(&self, s: S, input: &Input<'_>, weights: &[f32], bytes: &[i8], sum: f32, out: &mut [f32]) {
+        let top = input.kernel.form.convert(TOP);
+        let (mut total, mut large) = (0.0, heapless::Vec::<_, LARGEST>::new());
+        for (first, bytes) in (0..).step_by(LANES).zip(bytes.as_chunks::<LANES>().0) {
+            if !bytes.contains(&top) {
+                continue;
+            }
+            for (weight, key) in weights[first..][..LANES].iter().zip(first..) {
+                let above = (weight - cap(sum)) / sum;
+                // There is room for all; but a sum is rounded.
+                if above > 0.0 && large.push((above, input.part(2, key, self.head))).is_ok() {
+                    total += above;
+                }
+            }
+        }
+        for (first, out) in (0..).step_by(LANES).zip(out.chunks_mut(LANES)) {
+            let mean = s.load(self.means[first..].first_chunk().expect("whole panels"));
+            let mut y = s.mul_add(mean, s.splat(-total), load_part(s, out));
+            for (above, values) in &large {
+                y = s.mul_add(load_part(s, &values[first..][..out.len()]), s.splat(*above), y);
+            }
+            store_part(s, y, out);
+        }
+    }
+}
+
+/// Weights that can be above an eighth of all.
+const LARGEST: usize = 8;
+
+/// The weight that the largest byte stands for, of a query whose weights add up to `sum`: 1 if that is NaN.
+#[inline(always)]
+fn cap(sum: f32) -> f32 {
+    (sum / LARGEST as f32).min(1.0)
+}
+
+/// Writes `round_half_even(x factor) - 127` of weights, at most 127, in `form`.
+#[inline(always)]
+fn quantize<S: Simd>(s: S, x: &[[f32; LANES]], factor: f32, form: Form, to: &mut [i8]) {
+    let (factor, zero) = (s.splat(factor), s.splat(-f32::from(TOP)));
+    let ((blocks, last), (to, to_last)) = (x.as_chunks(), to.as_chunks_mut());
+    for (x, to) in blocks.iter().zip(to) {
+        s.store_i8(steps(s, x, factor, zero), form.convert(0), to);
+    }
+    if !last.is_empty() {
+        let (mut x, mut bytes) = ([[0.0; LANES]; BLOCK / LANES], [0; BLOCK]);
+        x[..last.len()].copy_from_slice(last);
+        s.store_i8(steps(s, &x, factor, zero), form.convert(0), &mut bytes);
+        to_last.copy_from_slice(&bytes[..to_last.len()]);
+    }
+}
+
+/// `x factor + zero`: at most 254 * 8, as no cap is below an eighth of the largest weight, which is 1.
+#[inline(always)]
+fn steps<S: Simd>(s: S, x: &[[f32; LANES]; BLOCK / LANES], factor: S::F32, zero: S::F32) -> [S::F32; BLOCK / LANES] {
+    let mut steps = [zero; BLOCK / LANES];
+    for (steps, x) in steps.iter_mut().zip(x) {
+        *steps = s.mul_add(s.load(x), factor, *steps);
+    }
+    steps
+}
