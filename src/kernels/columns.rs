@@ -16,7 +16,7 @@ pub(crate) struct Columns<'a> {
 }
 
 // SAFETY: as with `&mut [f32]`, nobody else has access to these columns: `Columns::of` borrows the matrix for itself, and
-// `Columns::split_off` gives columns away that it does not keep.
+// `Columns::split_off` gives columns away that it does not keep; `Columns::part` lends them as long as it is borrowed.
 unsafe impl Send for Columns<'_> {}
 
 impl<'a> Columns<'a> {

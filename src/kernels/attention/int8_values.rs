@@ -1,21 +1,23 @@
 //! Values of one head in int8, as the weights of a linear layer whose inputs are attention weights.
 //!
-//! Attention weights lie between 0 and 1, and most of them near 0. Two things keep the small ones in int8: what is above the `cap` of a
-//! query, an eighth of all its weights, is not quantised but multiplied in `f32`, which is so for seven keys at most; and values are
-//! quantised around their mean, which is added with the weights as they were, so that keys whose weights are rounded to 0 count with the
-//! mean. For every query and column `c`:
+//! Attention weights lie between 0 and 1, and most of them near 0. Two things keep the small ones in int8. What a weight has above the `cap`
+//! of its query is not quantised but multiplied in `f32`: the cap is an eighth of all weights but the largest, so that eight keys at most
+//! have more, and one that takes nearly all does not make the others coarse. And values are quantised around their mean, which is added with
+//! the weights as they were, so that what rounding adds to a weight or takes from it counts with the mean. For every query and column `c`:
 //!
 //! ```text
-//! e_j   = exp(score_j - max)              cap      = min(sum_j e_j / 8, 1)       weight_j = round_half_even(254 min(e_j / cap, 1))
-//! mean_c = sum_j v_jc / length            scale_c  = max_j |v_jc - mean_c| / 127  value_jc = round_half_even((v_jc - mean_c) / scale_c)
+//! e_j      = exp(score_j - max)               the largest is 1
+//! cap      = (sum_j e_j - 1) / 8              at least 1/64, at most 1
+//! weight_j = round_half_even(254 min(e_j / cap, 1) - 127)
+//! mean_c   = sum_j v_jc / length
+//! scale_c  = max_j |v_jc - mean_c| / 127
+//! value_jc = round_half_even((v_jc - mean_c) / scale_c)
 //!
-//! out_c = mean_c + (cap / 254 * scale_c * sum_j weight_j value_jc + sum_j max(e_j - cap, 0) (v_jc - mean_c)) / sum_j e_j
+//! out_c = mean_c + (cap / 254 * scale_c * sum_j (weight_j + 127) value_jc + sum_j max(e_j - cap, 0) (v_jc - mean_c)) / sum_j e_j
 //! ```
-//!
-//! Weights are stored less 127, which the sum of a column's bytes makes up for.
 
 use super::weights::largest;
-use super::{Block, Input};
+use super::{Block, Input, Shape};
 use crate::kernels::columns::Columns;
 use crate::kernels::elementary::MAGIC;
 use crate::kernels::layout::{Form, KG, NR, PackedShape};
@@ -25,7 +27,7 @@ use crate::kernels::room;
 use crate::kernels::rows::RowsView;
 use crate::kernels::simd::{BLOCK, LANES, Simd, load_part, store_part};
 
-/// The largest byte of a weight, which stands for the cap; the one that stands for 0 is its negative.
+/// The byte that stands for the cap. Its negative stands for no weight.
 const TOP: i8 = 127;
 
 /// See the [module](self).
@@ -47,19 +49,32 @@ fn shape(input: &Input<'_>) -> PackedShape {
 }
 
 /// Up to 16 columns of a head's values.
+#[derive(Clone, Copy)]
 struct Panel<'a> {
-    input: &'a Input<'a>,
-    head: usize,
-    /// The first column.
-    first: usize,
+    /// From the first token's on, rows `stride` apart.
+    values: &'a [f32],
+    stride: usize,
+    width: usize,
 }
 
-impl Panel<'_> {
+impl<'a> Panel<'a> {
+    /// The columns of a head from `first` on.
+    #[inline(always)]
+    fn new(input: &Input<'a>, head: usize, first: usize) -> Self {
+        let Shape { head_dim, .. } = input.shape;
+        let hidden = input.shape.hidden();
+        let values = &input.qkv[2 * hidden + head * head_dim + first..];
+        Self { values, stride: 3 * hidden, width: NR.min(head_dim - first) }
+    }
+
     /// The columns of a token; lanes that are no columns are 0.
     #[inline(always)]
-    fn of_token<S: Simd>(&self, s: S, token: usize) -> S::F32 {
-        let row = &self.input.part(2, token, self.head)[self.first..];
-        row.first_chunk().map_or_else(|| load_part(s, row), |row| s.load(row))
+    fn of_token<S: Simd>(self, s: S, token: usize) -> S::F32 {
+        let row = &self.values[token * self.stride..];
+        match row.first_chunk() {
+            Some(row) if self.width == NR => s.load(row),
+            _ => load_part(s, &row[..self.width]),
+        }
     }
 }
 
@@ -75,7 +90,7 @@ impl Int8Values {
         let sums = room(&mut self.sums, shape.padded_n()).as_chunks_mut::<NR>().0;
         let panels = packed.chunks_exact_mut(shape.panel_len()).zip(scales.iter_mut().zip(means).zip(sums));
         for (p, (panel, ((scales, means), sums))) in panels.enumerate() {
-            let columns = Panel { input, head, first: p * NR };
+            let columns = Panel::new(input, head, p * NR);
             let first = columns.of_token(s, 0);
             let (mut sum, mut low, mut high) = (first, first, first);
             for token in 1..input.length {
@@ -103,9 +118,12 @@ impl Int8Values {
             let (factor, magic, mut total) = (s.load(&factors), s.splat(MAGIC), s.splat(0.0));
             for (group, to) in panel.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
                 let mut steps = [s.splat(0.0); KG];
-                for (token, steps) in (group * KG..input.length).zip(&mut steps) {
-                    *steps = s.mul(s.sub(columns.of_token(s, token), mean), factor);
-                    total = s.add(total, s.sub(s.add(*steps, magic), magic));
+                for (i, steps) in steps.iter_mut().enumerate() {
+                    let token = group * KG + i;
+                    if token < input.length {
+                        *steps = s.mul(s.sub(columns.of_token(s, token), mean), factor);
+                        total = s.add(total, s.sub(s.add(*steps, magic), magic));
+                    }
                 }
                 s.store_i8_in_fours(steps, to);
             }
@@ -167,17 +185,20 @@ impl Int8Values {
     /// `sum`, of which the bytes were made.
     #[inline(always)]
     fn add_large<S: Simd>(&self, s: S, input: &Input<'_>, weights: &[f32], bytes: &[i8], sum: f32, out: &mut [f32]) {
-        let top = input.kernel.form.convert(TOP);
+        let (top, cap) = (input.kernel.form.convert(TOP), cap(sum));
         let (mut total, mut large) = (0.0, heapless::Vec::<_, LARGEST>::new());
-        for (first, bytes) in (0..).step_by(LANES).zip(bytes.as_chunks::<LANES>().0) {
-            if !bytes.contains(&top) {
+        let chunks = weights.as_chunks::<LANES>().0.iter().zip(bytes.as_chunks::<LANES>().0);
+        for (first, (weights, bytes)) in (0..).step_by(LANES).zip(chunks) {
+            // All at once, which `contains` would not be.
+            if !bytes.iter().fold(false, |found, byte| found | (*byte == top)) {
                 continue;
             }
-            for (weight, key) in weights[first..][..LANES].iter().zip(first..) {
-                let above = (weight - cap(sum)) / sum;
-                // There is room for all; but a sum is rounded.
-                if above > 0.0 && large.push((above, input.part(2, key, self.head))).is_ok() {
+            for (key, weight) in (first..).zip(weights) {
+                // One for which there is no room is above by rounding only.
+                if *weight > cap && !large.is_full() {
+                    let above = (weight - cap) / sum;
                     total += above;
+                    _ = large.push((above, input.part(2, key, self.head)));
                 }
             }
         }
@@ -192,16 +213,20 @@ impl Int8Values {
     }
 }
 
-/// Weights that can be above an eighth of all.
+/// Weights that can be above the cap, but for roundings: the largest, and seven that are above an eighth of the others.
 const LARGEST: usize = 8;
 
-/// The weight that the largest byte stands for, of a query whose weights add up to `sum`: 1 if that is NaN.
+/// The weight that the largest byte stands for, of a query whose largest weight is 1 and whose weights add up to `sum`; 1 if that is NaN.
 #[inline(always)]
 fn cap(sum: f32) -> f32 {
-    (sum / LARGEST as f32).min(1.0)
+    let cap = (sum - 1.0) / LARGEST as f32;
+    if cap < 1.0 { cap.max(LEAST_CAP) } else { 1.0 }
 }
 
-/// Writes `round_half_even(x factor) - 127` of weights, at most 127, in `form`.
+/// Keeps steps within what [`Simd::store_i8`] takes.
+const LEAST_CAP: f32 = 1.0 / 64.0;
+
+/// Writes `round_half_even(x factor - 127)` of weights, at most 127, in `form`.
 #[inline(always)]
 fn quantize<S: Simd>(s: S, x: &[[f32; LANES]], factor: f32, form: Form, to: &mut [i8]) {
     let (factor, zero) = (s.splat(factor), s.splat(-f32::from(TOP)));
@@ -217,7 +242,7 @@ fn quantize<S: Simd>(s: S, x: &[[f32; LANES]], factor: f32, form: Form, to: &mut
     }
 }
 
-/// `x factor + zero`: at most 254 * 8, as no cap is below an eighth of the largest weight, which is 1.
+/// `x factor + zero`: at most 254 * 64, as no weight is above 1.
 #[inline(always)]
 fn steps<S: Simd>(s: S, x: &[[f32; LANES]; BLOCK / LANES], factor: S::F32, zero: S::F32) -> [S::F32; BLOCK / LANES] {
     let mut steps = [zero; BLOCK / LANES];

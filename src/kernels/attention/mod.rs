@@ -6,8 +6,8 @@
 //!
 //! Position tables in `f32` give scores and outputs in `f32` (`float`). With int8 tables, queries and keys are quantised as well (`rows`), and
 //! the three products of a score are exact integers where there are vector instructions for that (`int8`); elsewhere the same values
-//! are multiplied in `f32`, which gives the same scores but for rounding. Weights and values are quantised, too (`int8_values`), and
-//! multiplied by the kernel of the linear layers, which every CPU has.
+//! are multiplied in `f32`, which gives the same scores but for rounding. Weights and values are then quantised, too (`int8_values`), and
+//! multiplied by the kernel of the linear layers.
 
 mod distances;
 mod float;
@@ -126,14 +126,15 @@ pub struct Scratch {
 /// ```
 ///
 /// With int8 tables, `q_i` and `k_j` are quantised symmetrically first, with one scale per token and head: `max |x| / 127`. So are values
-/// less their mean over all tokens, with one scale per column, and weights, in 2032nds of a query's total or finer. What a weight has above an
-/// eighth of that is multiplied as it is, and what rounding loses of it counts with the mean of values.
+/// less their mean over all tokens, with one scale per column; and the lower parts of weights, with one scale per query: what weights have above an
+/// eighth of the sum of all but the largest is multiplied as it is, and so are the means.
 ///
 /// The result does not depend on the number of threads. What is not finite makes the outputs that depend on it not finite; but without int8
-/// tables, a score of minus infinity, of an infinite query or key, is no weight.
+/// tables, a score of minus infinity, of an infinite query or key, is no weight, and with them, finite values too large to be added are as
+/// infinite ones.
 ///
 /// # Panics
-/// If lengths do not agree.
+/// If lengths do not agree, or there are more than 2^16 tokens.
 pub fn attention(
     threads: &Threads,
     shape: Shape,
@@ -168,6 +169,8 @@ fn run(
     if length == 0 {
         return;
     }
+    // Sums of a column's bytes are added in `f32`, and products in `i32`.
+    assert!(length <= 1 << 16, "{length} tokens");
     if let Some(positions) = positions {
         assert_eq!(positions.distances.length(), length, "distances of another length");
         let rows = positions.distances.last_row() + 1;
@@ -210,7 +213,7 @@ fn run(
 /// What attention is computed of.
 #[derive(Clone, Copy)]
 struct Input<'a> {
-    /// That of the [`Machine`].
+    /// Multiplies weights with values in int8.
     kernel: &'a Kernel,
     shape: Shape,
     length: usize,
@@ -257,7 +260,7 @@ struct Block {
     sums: Vec<f32>,
     /// Weights in int8: `[BLOCK, length]`, rows rounded up to 16.
     bytes: Vec<i8>,
-    /// A query's unit of these, and what stands for their 0.
+    /// Per query, the weight that a step of these stands for, and the one that byte 0 stands for, divided by the sum of all.
     scales: Vec<f32>,
     offsets: Vec<f32>,
 }
