@@ -95,6 +95,23 @@ pub(super) trait Simd: Copy {
             *to = std::array::from_fn(|i| bytes[i * LANES + lane]);
         }
     }
+    /// The bytes that are `byte`: bit `i` of the result stands for byte `i`.
+    #[inline(always)]
+    fn positions(self, bytes: &[i8; BLOCK], byte: i8) -> u64 {
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        let all = u64::from_ne_bytes([byte.cast_unsigned(); 8]);
+        let mut positions = 0;
+        for (i, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let differences = u64::from_le_bytes(bytemuck::cast(*word)) ^ all;
+            // The top bit of every byte that is 0.
+            let zeros = !(((differences & LOW) + LOW) | differences | LOW);
+            if zeros != 0 {
+                // Multiplied, bit 8 k goes to bit 56 + k.
+                positions |= ((zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+            }
+        }
+        positions
+    }
     /// Lane `l` is `window[columns[l] - columns[0]]`, for columns of which none is less than the one before it or more than 1
     /// above it. Other columns give unspecified values.
     fn lookup(self, window: &[f32; LANES], columns: &[u32; LANES]) -> Self::F32;

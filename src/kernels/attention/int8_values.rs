@@ -186,40 +186,35 @@ impl Int8Values {
     #[inline(always)]
     fn add_large<S: Simd>(&self, s: S, input: &Input<'_>, weights: &[f32], bytes: &[i8], sum: f32, out: &mut [f32]) {
         let (top, cap) = (input.kernel.form.convert(TOP), cap(sum));
-        let (mut total, mut large) = (0.0, heapless::Vec::<_, LARGEST>::new());
-        let chunks = weights.as_chunks::<LANES>().0.iter().zip(bytes.as_chunks::<LANES>().0);
-        for (first, (weights, bytes)) in (0..).step_by(LANES).zip(chunks) {
-            // All at once, which `contains` would not be.
-            if !bytes.iter().fold(false, |found, byte| found | (*byte == top)) {
-                continue;
-            }
-            for (key, weight) in (first..).zip(weights) {
-                // One for which there is no room is above by rounding only.
-                if *weight > cap && !large.is_full() {
-                    let above = (weight - cap) / sum;
-                    total += above;
-                    _ = large.push((above, input.part(2, key, self.head)));
+        for (first, bytes) in (0..).step_by(BLOCK).zip(bytes.chunks(BLOCK)) {
+            let mut found = match bytes.first_chunk() {
+                Some(bytes) => s.positions(bytes, top),
+                None => {
+                    let mut last = [0; BLOCK];
+                    last[..bytes.len()].copy_from_slice(bytes);
+                    s.positions(&last, top)
+                }
+            };
+            // One or two of a hundred: with a branch on every byte, wrong guesses would take longer than all the rest.
+            while found != 0 {
+                let key = first + found.trailing_zeros() as usize;
+                found &= found - 1;
+                // What is below is by less than half a step.
+                let above = s.splat(((weights[key] - cap) / sum).max(0.0));
+                let values = input.part(2, key, self.head).chunks(LANES).zip(self.means.as_chunks().0);
+                for (out, (values, means)) in out.chunks_mut(LANES).zip(values) {
+                    let deviation = s.sub(load_part(s, values), s.load(means));
+                    store_part(s, s.mul_add(deviation, above, load_part(s, out)), out);
                 }
             }
-        }
-        for (first, out) in (0..).step_by(LANES).zip(out.chunks_mut(LANES)) {
-            let mean = s.load(self.means[first..].first_chunk().expect("whole panels"));
-            let mut y = s.mul_add(mean, s.splat(-total), load_part(s, out));
-            for (above, values) in &large {
-                y = s.mul_add(load_part(s, &values[first..][..out.len()]), s.splat(*above), y);
-            }
-            store_part(s, y, out);
         }
     }
 }
 
-/// Weights that can be above the cap, but for roundings: the largest, and seven that are above an eighth of the others.
-const LARGEST: usize = 8;
-
 /// The weight that the largest byte stands for, of a query whose largest weight is 1 and whose weights add up to `sum`; 1 if that is NaN.
 #[inline(always)]
 fn cap(sum: f32) -> f32 {
-    let cap = (sum - 1.0) / LARGEST as f32;
+    let cap = (sum - 1.0) / 8.0;
     if cap < 1.0 { cap.max(LEAST_CAP) } else { 1.0 }
 }
 

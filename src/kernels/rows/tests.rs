@@ -104,6 +104,31 @@ fn bytes_in_fours_are_those_of_a_lane() {
     }
 }
 
+struct Positions<'a>(&'a [i8; BLOCK], i8);
+
+impl Task for Positions<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> u64 {
+        s.positions(self.0, self.1)
+    }
+}
+
+#[test]
+fn positions_are_those_of_the_byte() {
+    let sets = (0..BLOCK).map(|i| 1 << i).chain([0, u64::MAX, 0x8000_0000_0000_0001, 0x5a5a_0ff0_1234_89ab]);
+    for set in sets {
+        // Neighbours of the byte, too, and those that differ in the top bit.
+        for (byte, others) in [(127, [126, -1, 0, -128]), (-1, [127, -2, 0, 1]), (0, [1, -128, -1, 127])] {
+            let bytes = std::array::from_fn(|i| if set >> i & 1 == 1 { byte } else { others[i % 4] });
+            for isa in Isa::available() {
+                assert_eq!(isa.run(Positions(&bytes, byte)), set, "{} {byte}", isa.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn equal_and_tiny_rows_have_scale_0_and_others_are_not_made_finite() {
     let mut q = QuantizedRows::default();

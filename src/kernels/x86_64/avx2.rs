@@ -311,6 +311,21 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn positions(self, bytes: &[i8; BLOCK], byte: i8) -> u64 {
+        let (halves, _) = bytes.as_chunks::<{ BLOCK / 2 }>();
+        let mut positions = 0;
+        for (i, half) in halves.iter().enumerate() {
+            // SAFETY: the token proves AVX2; the half has the 32 bytes of a register.
+            let mask = unsafe {
+                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte)))
+            };
+            positions |= u64::from(mask.cast_unsigned()) << (i * BLOCK / 2);
+        }
+        positions
+    }
+
+    #[inline(always)]
     fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
         let x = f(x, (x.1, x.0)).0;
         let f = |a, b| f((a, a), (b, b)).0;

@@ -202,6 +202,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn positions(self, bytes: &[i8; BLOCK], byte: i8) -> u64 {
+        // SAFETY: the token proves AVX-512 F and BW; the array has the 64 bytes of a register.
+        unsafe { _mm512_cmpeq_epi8_mask(_mm512_loadu_epi8(bytes.as_ptr()), _mm512_set1_epi8(byte)) }
+    }
+
+    #[inline(always)]
     fn fold(self, x: Self::F32, f: impl Fn(Self::F32, Self::F32) -> Self::F32) -> f32 {
         // SAFETY: the token proves AVX-512 F.
         unsafe {
