@@ -49,7 +49,8 @@ fn markdown_says_what_was_found_and_what_it_is_worth() {
         "a loss below 25.00 points cannot be told from none",
         "They say nothing about other kinds of text",
         "## The 8 worst questions",
-        "   - right: \"ada\", \"the light\"\n   - fp32: no answer, F1 0.00, null odds ",
+        "   - right: \"ada\", \"the light\", \"ada kept",
+        "in the night. \"\n   - fp32: no answer, F1 0.00, null odds ",
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }

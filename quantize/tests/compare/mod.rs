@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::common::fixtures;
 
-/// Four paragraphs, the third of several windows; every other question has no answer.
+/// Four paragraphs, the third of several windows; every other question has no answer, and whatever is answered to the rest is right in part:
+/// the model's weights are random.
 fn data() -> Value {
     let text = "ada kept the light on the rock, and a log of ships. a seal came in the night. ";
     let paragraph = |p: usize| {
@@ -24,7 +25,11 @@ fn data() -> Value {
             .iter()
             .enumerate()
             .map(|(q, question)| {
-                let answers = if q % 2 == 0 { json!([{"text": "ada"}, {"text": "the light"}]) } else { json!([]) };
+                let answers = if q % 2 == 0 {
+                    json!([{"text": "ada"}, {"text": "the light"}, {"text": text}])
+                } else {
+                    json!([])
+                };
                 json!({"id": format!("{p}-{q}"), "question": question, "answers": answers})
             })
             .collect();
