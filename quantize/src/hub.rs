@@ -36,8 +36,8 @@
 //! gets its name in the cache; a file that differs is removed. Small files have no SHA-256: for
 //! them, and for servers that announce none, the length is compared where one is announced, and no
 //! more than that is taken. Files that are in the cache already are compared in the same way, and fetched
-//! again if they differ; where there is no list to compare with, the weights are hashed if they are named after
-//! their SHA-256, and the other two files have to hold JSON.
+//! again if they differ; where there is no list to compare with, the weights and external tensors are hashed if they are named
+//! after their SHA-256, and the other two files have to hold JSON.
 //!
 //! # Token
 //!
@@ -237,17 +237,18 @@ fn fetch_all(session: &Session, listing: &Listing) -> Result<Downloaded, HubErro
 fn cached(session: &Session, commit: &str) -> Option<Downloaded> {
     let dir = session.snapshot(commit);
     let present = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
-    let weights = match present(SAFETENSORS) {
-        Some(path) => Weights::Safetensors(path),
-        None => Weights::Onnx(ONNX.iter().find_map(|name| present(name))?),
+    let (weights, external) = match present(SAFETENSORS) {
+        Some(path) => (Weights::Safetensors(path), Vec::new()),
+        None => {
+            let (name, graph) = ONNX.iter().find_map(|name| Some((name, present(name)?)))?;
+            (Weights::Onnx(graph), listing::external_names(name).filter_map(|name| present(&name)).collect())
+        }
     };
     let (config, tokenizer) = (present(CONFIG)?, present(TOKENIZER)?);
-    let damaged = if !store::is_named_rightly(weights.path()) {
-        Some(weights.path())
-    } else {
-        [&config, &tokenizer].into_iter().find(|path| !store::is_json(path)).map(PathBuf::as_path)
-    };
-    if let Some(path) = damaged {
+    let is_damaged = |path: &&Path| !store::is_named_rightly(path);
+    let damaged = external.iter().map(PathBuf::as_path).chain([weights.path()]).find(is_damaged);
+    let is_damaged = |path: &&Path| !store::is_json(path);
+    if let Some(path) = damaged.or_else(|| [config.as_path(), &tokenizer].into_iter().find(is_damaged)) {
         log::warn!("{} is damaged, and has to be fetched again", path.display());
         return None;
     }

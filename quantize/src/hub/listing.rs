@@ -13,7 +13,7 @@ pub(super) const SAFETENSORS: &str = "model.safetensors";
 /// ONNX graphs in order of preference.
 pub(super) const ONNX: [&str; 2] = ["onnx/model.onnx", "model.onnx"];
 /// What is appended to the graph's name for a file with its tensors.
-pub(super) const ONNX_DATA_SUFFIXES: [&str; 2] = [".data", "_data"];
+const ONNX_DATA_SUFFIXES: [&str; 2] = [".data", "_data"];
 
 /// Names in an error message beyond this number are counted only.
 const NAMES_SHOWN: usize = 12;
@@ -87,6 +87,11 @@ pub(super) struct Plan {
     pub weights: Choice,
 }
 
+/// What files with a graph's tensors are called.
+pub(super) fn external_names(graph: &str) -> impl Iterator<Item = String> {
+    ONNX_DATA_SUFFIXES.iter().map(move |suffix| format!("{graph}{suffix}"))
+}
+
 /// Whether `text` is a full commit sha.
 pub(super) fn is_commit(text: &str) -> bool {
     is_lower_hex(text, 40)
@@ -146,11 +151,7 @@ impl Listing {
             return Ok(Plan { config, tokenizer, external: Vec::new(), weights: Choice::Safetensors(weights.clone()) });
         }
         if let Some(graph) = ONNX.iter().find_map(|name| self.find(name)) {
-            let external = ONNX_DATA_SUFFIXES
-                .iter()
-                .filter_map(|suffix| self.find(&format!("{}{suffix}", graph.name)))
-                .cloned()
-                .collect();
+            let external = external_names(&graph.name).filter_map(|name| self.find(&name).cloned()).collect();
             return Ok(Plan { config, tokenizer, external, weights: Choice::Onnx(graph.clone()) });
         }
         Err(HubError::NoUsableWeights {

@@ -334,6 +334,12 @@ fn onnx_is_taken_with_its_external_data() {
         assert_eq!(hub.take_log().iter().any(|r| r.path.ends_with("data")), data);
         drop(hub);
         assert_eq!(download(ID, Some(FIRST), &options).expect("the cache"), found);
+        for name in files.iter().filter(|name| name.ends_with("data")) {
+            fs::write(found.dir.join(name), [&[!repo.data(name)[0]], &repo.data(name)[1..]].concat()).expect("damaged");
+            let offline = HubOptions { offline: Some(true), ..options.clone() };
+            let error = download(ID, Some(FIRST), &offline).expect_err("damaged tensors");
+            assert!(matches!(error, HubError::NotCached { .. }), "{error}");
+        }
     }
 }
 
