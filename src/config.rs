@@ -4,11 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::layout::MAX_K;
+
 /// The largest vocabulary; real ones are below a tenth of it.
 const MAX_VOCABULARY: usize = 1 << 22;
-/// Upper bound of all other sizes but the number of layers. For inner dimensions it is the largest for which `u8 x i8` dot products cannot
-/// overflow an `i32` accumulator: `255 * 127 * 2^16 < 2^31`.
-const MAX_INNER: usize = 1 << 16;
+/// Upper bound of all other sizes but the number of layers.
+const MAX_INNER: usize = MAX_K;
 const MAX_LAYERS: usize = 1024;
 /// The most values of a layer for a whole sequence: their bytes can be counted in 32 bits, with a sign.
 const MAX_VALUES: usize = (i32::MAX as usize) / size_of::<f32>();

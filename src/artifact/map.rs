@@ -49,10 +49,9 @@ impl Mapping {
             return Err(io("open")(std::io::Error::other("it is no regular file")));
         }
         let file = File::open(path).map_err(io("open"))?;
-        // SAFETY: the map is read-only and private to this process's view. Rust's rule that the bytes behind `&[u8]` do not
+        // SAFETY: the map is shared and read-only. Rust's rule that the bytes behind `&[u8]` do not
         // change is the duty documented above: models are replaced by rename, never written in place. Little depends on it:
-        // offsets and lengths are validated once and kept outside the map, and numbers viewed in it may have any bit pattern. What
-        // is validated as UTF-8 and used in the map must stay so.
+        // offsets and lengths are validated once and kept outside the map, and numbers viewed in it may have any bit pattern.
         let map = unsafe { Mmap::map(&file) }.map_err(io("map"))?;
         Ok(Arc::new(Self { map, keep: AtomicBool::new(false) }))
     }

@@ -279,7 +279,7 @@ fn check_tensor(spec: &TensorSpec, info: &TensorInfo) -> Result<(), ArtifactErro
     if info.dtype != spec.dtype {
         return Err(ArtifactError::Dtype { tensor: tensor(), found: info.dtype, expected: spec.dtype });
     }
-    let expected = spec.shape.clone().unwrap_or_else(|| vec![info.bytes.len() * 8 / spec.dtype.bitsize()]);
+    let expected = spec.shape.clone().unwrap_or_else(|| vec![schema::elements(info.bytes.len(), spec.dtype)]);
     if info.shape != expected {
         return Err(ArtifactError::Shape { tensor: tensor(), found: info.shape.clone(), expected });
     }

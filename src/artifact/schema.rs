@@ -49,6 +49,11 @@ pub struct TensorSpec {
     pub required: bool,
 }
 
+/// How many elements of a type with whole bytes there are in so many bytes.
+pub fn elements(bytes: usize, dtype: Dtype) -> usize {
+    bytes / dtype.bitsize().div_ceil(8)
+}
+
 /// How the weights of a linear layer are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {

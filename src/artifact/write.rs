@@ -113,7 +113,7 @@ fn layout<'a>(
             }
             continue;
         };
-        let shape = spec.shape.clone().unwrap_or_else(|| vec![bytes.len() * 8 / spec.dtype.bitsize()]);
+        let shape = spec.shape.clone().unwrap_or_else(|| vec![schema::elements(bytes.len(), spec.dtype)]);
         if Some(bytes.len()) != size(&shape, spec.dtype.bitsize()) {
             return Err(ArtifactError::Shape { tensor: spec.name, found: vec![bytes.len()], expected: shape });
         }

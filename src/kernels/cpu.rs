@@ -131,7 +131,7 @@ pub fn features() -> Vec<(&'static str, bool)> {
     Vec::new()
 }
 
-/// The vector instructions of all but the linear layers.
+/// The vector instructions of everything but the integer products of [`gemm`](super::gemm).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// What the target always has.
@@ -142,7 +142,7 @@ pub enum Isa {
     /// See [`AvxVnni`]: for `f32` like [`Isa::Avx2`].
     #[cfg(target_arch = "x86_64")]
     AvxVnni(AvxVnni),
-    /// See [`Avx512`].
+    /// See [`Avx512`]. No kernel goes with it, so that it is never chosen.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     /// See [`Avx512Vnni`]: for `f32` like [`Isa::Avx512`].
@@ -154,7 +154,7 @@ pub enum Isa {
     /// See [`NeonDot`]: for `f32` like [`Isa::Neon`].
     #[cfg(target_arch = "aarch64")]
     NeonDot(NeonDot),
-    /// See [`NeonI8mm`]: but for the linear layers like [`Isa::NeonDot`].
+    /// See [`NeonI8mm`]: like [`Isa::NeonDot`].
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(NeonI8mm),
     /// See [`Neon32`].

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use super::cpu::Isa;
-use super::layout::{Form, KG, NR};
+use super::layout::{Form, KG, MAX_K, NR};
 use super::{portable, scalar};
 
 /// Rows that one call of a kernel may be given at most.
@@ -38,7 +38,7 @@ impl<'a> Tile<'a> {
     fn is_consistent(&self, kernel: &Kernel) -> bool {
         (1..=kernel.rows).contains(&self.rows)
             && (1..=kernel.panels).contains(&self.panels)
-            && self.padded_k > 0
+            && (1..=MAX_K).contains(&self.padded_k)
             && self.padded_k.is_multiple_of(KG)
             && self.activations.len() == self.rows * self.padded_k
             && self.weights.len() == self.panels * NR * self.padded_k
@@ -177,7 +177,8 @@ impl Kernel {
     /// artifact holds, give an unspecified sum, never undefined behaviour.
     ///
     /// # Panics
-    /// If the tile's lengths do not agree, it is larger than the kernel takes, or this CPU cannot run the kernel.
+    /// If the tile's lengths do not agree, `padded_k` is more than [`MAX_K`], it is larger than the kernel takes, or this CPU cannot run the
+    /// kernel.
     pub fn run(&self, tile: &Tile<'_>, acc: &mut Accumulators) {
         assert!(tile.is_consistent(self), "inconsistent tile for {}", self.name);
         (self.tile)(tile, acc);

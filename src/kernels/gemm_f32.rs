@@ -216,7 +216,7 @@ fn vectors<S: Simd, const V: usize>(s: S, b: &[f32]) -> [S::F32; V] {
 #[cfg(test)]
 mod tests {
     use super::super::cpu::Isa;
-    use super::super::tests::EndOfFile;
+    use super::super::end_of_file::EndOfFile;
     use super::*;
 
     /// `b` in panels that are matrices of their own, and their width. What the last panel lacks is NaN.

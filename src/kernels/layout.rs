@@ -26,6 +26,10 @@ pub const NR: usize = 16;
 pub const KG: usize = 4;
 /// The inner dimension is padded to a multiple of this.
 pub const K_ALIGN: usize = 8;
+/// Bytes of one group of one panel.
+pub(crate) const GROUP: usize = NR * KG;
+/// The largest inner dimension, for which `u8 x i8` dot products cannot overflow an `i32`: `255 * 127 * 2^16 < 2^31`.
+pub const MAX_K: usize = 1 << 16;
 
 /// How a kernel wants activations stored, a byte each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -120,19 +120,16 @@ impl<'a, 'b> LinearI8<'a, 'b> {
         let width = shape.channels(range.clone()).len();
         assert!(out.has_shape(rows, width), "output does not match {rows} rows of {width}");
         assert!(epilogue.residual.is_none_or(|r| r.len() == rows * shape.n), "residual does not match the output");
-        let (scales, bias, sums) =
-            (weights.scales.as_chunks().0, weights.bias.as_chunks().0, weights.column_sums.as_chunks().0);
         assert_eq!(
             weights.notes.len(),
             panels * kernel.notes_of_panel(shape.padded_k()),
             "notes are not those of {} on {shape:?}",
             kernel.name
         );
-        assert!(
-            scales.len() == panels && bias.len() == panels && sums.len() == panels,
-            "vectors do not match {shape:?}"
-        );
-        let Int8Weights { packed, notes, .. } = *weights;
+        let Int8Weights { packed, scales, bias, column_sums, notes, .. } = *weights;
+        let lengths = [scales.len(), bias.len(), column_sums.len()];
+        assert!(lengths.iter().all(|len| *len == shape.padded_n()), "vectors of {lengths:?} do not match {shape:?}");
+        let (scales, bias, sums) = (scales.as_chunks().0, bias.as_chunks().0, column_sums.as_chunks().0);
         Self { kernel, a, shape, packed, scales, bias, sums, notes, range, epilogue, out }
     }
 }
@@ -345,10 +342,15 @@ mod tests {
 
     /// A layer of one channel and one input, applied to one row in `form`, of which some panels are computed.
     fn one(form: Form, panels: Range<usize>) {
+        with_vectors(form, panels, &[0.0; NR]);
+    }
+
+    /// The same with these scales.
+    fn with_vectors(form: Form, panels: Range<usize>, scales: &[f32]) {
         let weights = Int8Weights {
             shape: PackedShape { n: 1, k: 1 },
             packed: &[0; 8 * NR],
-            scales: &[0.0; NR],
+            scales,
             bias: &[0.0; NR],
             column_sums: &[0; NR],
             notes: &[],
@@ -366,6 +368,12 @@ mod tests {
     fn activations_in_another_form_are_refused() {
         one(Form::Signed, 0..1);
         one(Form::Offset128, 0..1);
+    }
+
+    #[test]
+    #[should_panic(expected = "vectors of [31, 16, 16] do not match")]
+    fn vectors_that_are_too_long_are_refused() {
+        with_vectors(Form::Signed, 0..1, &[0.0; 2 * NR - 1]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Scratch {
 /// A linear layer with `f32` weights: `weights` is `[n, k]`, `bias` has `n` values, `x` is `[rows, k]`.
 ///
 /// # Panics
-/// If lengths do not agree.
+/// If lengths do not agree, or `k` is 0.
 pub fn linear_f32(
     x: &[f32],
     k: usize,
@@ -54,7 +54,7 @@ pub fn linear_f32(
 /// The same layer with `f16` weights and one scale per output channel: `real weight = weight * scale`. Arithmetic is in `f32`.
 ///
 /// # Panics
-/// If lengths do not agree.
+/// If lengths do not agree, or `k` is 0.
 pub fn linear_f16(
     x: &[f32],
     weights: &HalfWeights<'_>,
@@ -83,6 +83,7 @@ fn linear_float(
     out: &mut [f32],
     load: impl Fn(usize, &mut [f32]),
 ) {
+    assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
     let n = bias.len();
     let rows = x.len() / k;
     assert_eq!(out.len(), rows * n, "output does not match {rows} rows of {n}");
@@ -172,5 +173,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn lengths_are_checked() {
+        let run = |x: &[f32], k: usize, out: usize| {
+            let (weights, mut out) = (vec![1.0; 2 * k], vec![0.0; out]);
+            let epilogue = Epilogue { gelu: false, residual: None };
+            linear_f32(x, k, &weights, &[0.0; 2], epilogue, &mut Scratch::default(), &mut out);
+        };
+        let panics = |x: &[f32], k, out| std::panic::catch_unwind(|| run(x, k, out)).is_err();
+        assert!(!panics(&[1.0; 6], 3, 4));
+        assert!(panics(&[1.0; 6], 3, 5), "an output too many");
+        assert!(panics(&[1.0; 7], 3, 4), "no whole rows");
+        assert!(panics(&[], 0, 0), "rows of nothing");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`layout`] says where a weight lies, [`pack`] puts it there, [`gemm`] is the table of kernels, [`linear`] turns a kernel's
 //! integers into a layer's outputs, [`linear_float`] does without integers, [`rows`] quantises activations, [`math`] holds the
-//! `f32` parts, [`attention`] computes scores and weighted sums of values, block by block. `columns` are parts of a matrix that threads write at the same time. [`cpu`] finds out what the CPU can do; `f32`
-//! code is written once over the vectors of `simd`.
+//! `f32` parts, [`attention`] computes scores and weighted sums of values, block by block. `columns` are parts of a matrix that
+//! threads write at the same time. [`cpu`] finds out what the CPU can do; `f32` code is written once over the vectors of `simd`.
 
 // First, as macros are known from their place on.
 #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
@@ -22,6 +22,8 @@ pub mod attention;
 pub(crate) mod columns;
 pub mod cpu;
 mod elementary;
+#[cfg(test)]
+mod end_of_file;
 pub mod gemm;
 mod gemm_f32;
 pub mod layout;

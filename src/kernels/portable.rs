@@ -2,10 +2,8 @@
 
 use super::cpu::Isa;
 use super::gemm::{Accumulators, Tile, TileKernel};
-use super::layout::{Form, KG, NR};
+use super::layout::{Form, GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Weights that are widened and multiplied together: two channels of four `k`, one 128-bit register of `i16`.
 const CHUNK: usize = 2 * KG;
 /// Chunks per group.

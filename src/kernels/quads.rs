@@ -6,10 +6,8 @@
 //! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end.
 
 use super::gemm::{Accumulators, Tile};
-use super::layout::{KG, NR};
+use super::layout::{GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-pub(super) const GROUP: usize = NR * KG;
 /// Groups that a note is about.
 pub(super) const QUAD: usize = 4;
 /// Rows that are multiplied together.

@@ -80,8 +80,8 @@ impl QuantizedRows {
         self.values.resize(rows * self.padded_k, 0);
         self.scales.resize(rows, 0.0);
         self.offsets.resize(rows, 0.0);
-        let ranges = split(rows, GROUP, threads.row_parts(rows));
-        let width = if factor.is_some() { GROUP * k } else { 0 };
+        let ranges = split(rows, ROWS, threads.row_parts(rows));
+        let width = if factor.is_some() { ROWS * k } else { 0 };
         let scaled = room(&mut self.scaled, ranges.len() * width);
         let lengths = ranges.clone().map(|rows| rows.len());
         let values = cut(&mut self.values, lengths.clone().map(|rows| rows * self.padded_k));
@@ -98,7 +98,7 @@ impl QuantizedRows {
 }
 
 /// Rows whose ranges come before their bytes, so that one row's bytes do not wait for its own range.
-const GROUP: usize = 4;
+const ROWS: usize = 4;
 
 /// Some rows, and where they go.
 struct QuantizeRows<'a> {
@@ -110,7 +110,7 @@ struct QuantizeRows<'a> {
     values: &'a mut [i8],
     scales: &'a mut [f32],
     offsets: &'a mut [f32],
-    /// Room for [`GROUP`] rows, if there is a factor.
+    /// Room for [`ROWS`] rows, if there is a factor.
     scaled: &'a mut [f32],
 }
 
@@ -120,9 +120,9 @@ impl Task for QuantizeRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, k, padded_k, factor, form, values, scales, offsets, scaled } = self;
-        let bytes = values.chunks_mut(GROUP * padded_k);
-        let units = scales.chunks_mut(GROUP).zip(offsets.chunks_mut(GROUP));
-        for ((mut x, bytes), (scales, offsets)) in x.chunks(GROUP * k).zip(bytes).zip(units) {
+        let bytes = values.chunks_mut(ROWS * padded_k);
+        let units = scales.chunks_mut(ROWS).zip(offsets.chunks_mut(ROWS));
+        for ((mut x, bytes), (scales, offsets)) in x.chunks(ROWS * k).zip(bytes).zip(units) {
             if let Some(factor) = factor {
                 for (x, scaled) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)) {
                     multiply(s, x, factor, scaled);

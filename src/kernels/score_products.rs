@@ -120,8 +120,8 @@ fn window(group: &[u8], entry: usize) -> &[u8; GROUP] {
 #[cfg(test)]
 mod tests {
     use super::super::cpu::Isa;
+    use super::super::end_of_file::EndOfFile;
     use super::super::simd::TaskDot;
-    use super::super::tests::EndOfFile;
     use super::*;
     use crate::skip::skipped;
 
@@ -193,10 +193,12 @@ mod tests {
             let zero = Sums { content: zero, to_position: zero, of_position: zero };
             let (mut got, mut want) = (Vec::new(), Vec::new());
             for row in (0..LANES).step_by(ROWS) {
-                let sums = d.score_sums(&operands, row, zero);
-                let all = [sums.content, sums.to_position, sums.of_position];
-                got.extend(all.into_iter().flatten().flatten().flat_map(|sum| s.array_i32(sum)));
-                want.extend(self.naive(D::FLIP, row));
+                // The general code, too, where score sums have assembly of their own.
+                for sums in [d.score_sums(&operands, row, zero), add(d, &operands, row, zero)] {
+                    let all = [sums.content, sums.to_position, sums.of_position];
+                    got.extend(all.into_iter().flatten().flatten().flat_map(|sum| s.array_i32(sum)));
+                    want.extend(self.naive(D::FLIP, row));
+                }
             }
             (got, want)
         }

@@ -84,7 +84,7 @@ pub(super) trait Simd: Copy {
     /// `-126..=127`, the `f32` `2^n`.
     fn bits_add_shl23(self, x: Self::F32, add: i32) -> Self::F32;
     /// Rounds values below 2^15 in magnitude to the nearest integers, of ties to the even ones, takes the nearest of
-    /// `[-127, 127]`, and stores it with the bits of `flip` flipped.
+    /// `[-127, 127]`, and stores it with the bits of `flip` flipped. NaN gives an unspecified integer of these.
     fn store_i8(self, x: [Self::F32; BLOCK / LANES], flip: i8, to: &mut [i8; BLOCK]);
     /// [`Simd::store_i8`], without flipping bits, in another order: byte `i` of the four from `4 l` on is that of lane `l` of vector `i`.
     #[inline(always)]

@@ -1,9 +1,8 @@
 //! Every row of the kernel table equals a naive product of the unpacked matrices.
 
-use std::io::Write;
-
+use super::end_of_file::EndOfFile;
 use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
-use super::layout::{Form, K_ALIGN, KG, NR, PackedShape};
+use super::layout::{Form, K_ALIGN, KG, MAX_K, NR, PackedShape};
 use super::pack::{column_sums, pack};
 use crate::skip::skipped;
 
@@ -244,39 +243,6 @@ fn kernels_do_not_read_beyond_their_operands() {
     }
 }
 
-/// Values at the very end of a mapped file, followed by a mapped page that the file does not have: touching it kills the process
-/// (SIGBUS).
-pub(super) struct EndOfFile<T> {
-    map: memmap2::Mmap,
-    values: std::ops::Range<usize>,
-    of: std::marker::PhantomData<T>,
-}
-
-impl<T: bytemuck::Pod> EndOfFile<T> {
-    /// A multiple of the page size of every target.
-    const PAGE: usize = 1 << 16;
-
-    pub fn new(values: &[T]) -> Self {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let end = bytes.len().next_multiple_of(Self::PAGE);
-        let mut file = tempfile::tempfile().expect("temporary file");
-        file.write_all(&vec![0; end - bytes.len()]).and_then(|()| file.write_all(bytes)).expect("write");
-        // SAFETY: nothing else knows the file, so its bytes do not change; those after its end are not reached through `values`.
-        let map = unsafe { memmap2::MmapOptions::new().len(end + Self::PAGE).map(&file) }.expect("map");
-        Self { map, values: end - bytes.len()..end, of: std::marker::PhantomData }
-    }
-
-    pub fn values(&self) -> &[T] {
-        bytemuck::cast_slice(&self.map[self.values.clone()])
-    }
-}
-
-impl<T: bytemuck::Pod> AsRef<[T]> for EndOfFile<T> {
-    fn as_ref(&self) -> &[T] {
-        self.values()
-    }
-}
-
 #[test]
 fn any_number_of_groups_is_multiplied() {
     for kernel in kernels("any_number_of_groups_is_multiplied") {
@@ -340,6 +306,12 @@ fn an_inconsistent_tile_is_refused() {
         ] {
             assert!(!run(bad), "{}: {bad:?}", kernel.name);
         }
+        // Sums of as many products as these may not fit.
+        let deep = MAX_K + K_ALIGN;
+        let (activations, weights) = (vec![0; deep], vec![0; deep * NR]);
+        let notes = kernel.examine(&weights, deep);
+        let too_deep = Tile { activations: &activations, weights: &weights, padded_k: deep, notes: &notes, ..good };
+        assert!(!run(too_deep), "{}", kernel.name);
         // Nothing would stop assembly at the end of the operands.
         let endless = vec![0; notes.len()];
         assert!(endless.is_empty() || !run(Tile { notes: &endless, ..good }), "{}: notes without an end", kernel.name);

@@ -174,7 +174,7 @@ impl Session {
         let mut times = BTreeMap::new();
         self.check(ids, types)?;
         let record = |name: &str, time| *times.entry(name.to_owned()).or_default() += time;
-        self.evaluate(ids, types, record).map_err(|error| self.failure(error))?;
+        self.threads.run(|| self.evaluate(ids, types, record)).map_err(|error| self.failure(error))?;
         Ok(times)
     }
 

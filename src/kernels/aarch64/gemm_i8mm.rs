@@ -9,10 +9,8 @@ use std::ops::Range;
 
 use crate::kernels::cpu::{Isa, NeonI8mm};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Bytes of a register: four channels of four `k`, or eight `k` of two rows or channels.
 const CHUNK: usize = 16;
 /// Inner-dimension values of an instruction: two groups.

@@ -6,8 +6,8 @@ use std::arch::asm;
 
 use crate::kernels::cpu::{Isa, Neon};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
-use crate::kernels::quads::{self, BLOCK, END, FITS, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
+use crate::kernels::quads::{self, BLOCK, END, FITS, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Bytes of a register: four channels of four `k`.
 const CHUNK: usize = 16;

@@ -5,10 +5,8 @@ use std::arch::asm;
 
 use crate::kernels::cpu::{Isa, NeonDot};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Bytes of a register: four channels of four `k`, or four groups of a row.
 const CHUNK: usize = 16;
 /// Registers of a group.

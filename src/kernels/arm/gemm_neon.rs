@@ -5,8 +5,8 @@
 
 use crate::kernels::cpu::{Isa, Neon32};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
-use crate::kernels::quads::{self, BLOCK, END, GROUP, QUAD, WIDE, for_blocks, notes_of_part};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
+use crate::kernels::quads::{self, BLOCK, END, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Channels whose sums stay in registers for four rows.
 const CHANNELS: usize = 4;

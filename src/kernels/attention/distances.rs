@@ -21,7 +21,7 @@ impl Distances {
     /// `rows` holds the table row of every distance between a query and a key, from `-(length - 1)` to `length - 1`.
     ///
     /// # Panics
-    /// If the number of rows is even, as there is one for every distance, or rows descend.
+    /// If the number of rows is even, as there is one for every distance, or rows descend or span 2^32.
     pub fn new(rows: Vec<usize>) -> Self {
         assert!(!rows.len().is_multiple_of(2), "{} rows are not those of all distances", rows.len());
         assert!(rows.is_sorted(), "rows descend");

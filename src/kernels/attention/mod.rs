@@ -22,6 +22,7 @@ use self::weights::To;
 use super::columns::Columns;
 use super::cpu::Isa;
 use super::gemm::{self, Kernel};
+use super::layout::MAX_K;
 use super::simd::{Dot, LANES, Simd, Task, TaskDot};
 use super::transposed::Row;
 use crate::threads::{Threads, cut, split};
@@ -170,7 +171,7 @@ fn run(
         return;
     }
     // Sums of a column's bytes are added in `f32`, and products in `i32`.
-    assert!(length <= 1 << 16, "{length} tokens");
+    assert!(length <= MAX_K, "{length} tokens");
     if let Some(positions) = positions {
         assert_eq!(positions.distances.length(), length, "distances of another length");
         let rows = positions.distances.last_row() + 1;

@@ -74,6 +74,10 @@ fn rounding_equals_the_standard_library() {
                 assert_eq!(isa.run(Bytes(&x, flip)), want, "{} {}", isa.name(), x[0]);
             }
         }
+        for flip in [0, -128] {
+            let bytes = isa.run(Bytes(&[f32::NAN; BLOCK], flip)).map(|byte| byte ^ flip);
+            assert!(!bytes.contains(&-128), "{}: {bytes:?}", isa.name());
+        }
     }
 }
 
@@ -101,6 +105,7 @@ fn bytes_in_fours_are_those_of_a_lane() {
                 std::array::from_fn(|i| (x[i % 4 * LANES + i / 4].round_ties_even() as i8).max(-127));
             assert_eq!(isa.run(Fours(&x)), want, "{} {step}", isa.name());
         }
+        assert!(!isa.run(Fours(&[f32::NAN; BLOCK])).contains(&-128), "{}", isa.name());
     }
 }
 

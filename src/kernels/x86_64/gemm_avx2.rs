@@ -6,10 +6,8 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx2, Isa};
 use crate::kernels::gemm::{Accumulators, MAX_ROWS, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Bytes that are widened to one register: four channels of four `k`.
 const CHUNK: usize = 16;
 /// Channels of a register of widened weights.

@@ -4,10 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{Avx512Vnni, Isa};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
-
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
+use crate::kernels::layout::{Form, GROUP, KG};
 
 impl TileKernel for Avx512Vnni {
     const NAME: &'static str = "gemm_i8_12x32k4_avx512_vnni";

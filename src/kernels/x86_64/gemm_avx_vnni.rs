@@ -4,10 +4,8 @@ use std::arch::x86_64::*;
 
 use crate::kernels::cpu::{AvxVnni, Isa};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
-use crate::kernels::layout::{Form, KG, NR};
+use crate::kernels::layout::{Form, GROUP, KG, NR};
 
-/// Bytes of one group of one panel.
-const GROUP: usize = NR * KG;
 /// Registers per group.
 const PARTS: usize = 2;
 /// Channels of a register.

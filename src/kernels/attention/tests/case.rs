@@ -11,7 +11,7 @@ pub(super) fn random(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Which table row belongs to a distance, around 300.
+/// Which table row belongs to a distance, around the middle of [`TABLE_ROWS`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rows {
     /// Every distance has its own up to 128, then about two share one.
@@ -30,7 +30,7 @@ impl Rows {
             Rows::Clamped => far.min(5),
             Rows::Skipping => far * 3,
         };
-        usize::try_from(distance.signum() * bucket + 1600).expect("no negative row")
+        usize::try_from(distance.signum() * bucket + TABLE_ROWS as isize / 2).expect("no negative row")
     }
 }
 

@@ -160,7 +160,7 @@ fn lengths_are_checked() {
     assert!(!panics(&|| run(vec![0, 1, 2], &[0.0; 6])));
     assert!(panics(&|| run(vec![0, 1, 2], &[0.0; 5])), "a row is missing");
     assert!(panics(&|| run(vec![0], &[0.0; 6])), "distances of another length");
-    let too_many = (1 << 16) + 1;
+    let too_many = MAX_K + 1;
     let (qkv, mut out) = (vec![0.0; 6 * too_many], vec![0.0; 2 * too_many]);
     let run = || attention(&Threads::one(), shape, &qkv, None, &mut Scratch::default(), &mut out);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "sums of more tokens may not fit");
