@@ -5,7 +5,7 @@ mod cli;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use edgeqa::command_line::parse;
 use edgeqa::errors::one_line;
 
 /// Exit code of a command line that asks for something impossible.
@@ -13,7 +13,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     edgeqa::memory::keep_little();
-    let args = cli::Cli::parse();
+    let args: cli::Cli = match parse("edgeqa") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     cli::start_log(&args);
     match cli::run(&args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use clap::Parser;
+use edgeqa::command_line::parse;
 use edgeqa::errors::one_line;
 use edgeqa_quantize::compare::cache;
 use edgeqa_quantize::convert::{CalibrationText, Input, Options, Prepared, Summary};
@@ -16,7 +16,10 @@ use edgeqa_quantize::gate::Gate;
 use edgeqa_quantize::{hub, interrupt};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match parse("edgeqa-quantize") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tract_onnx=error"))
         .format_timestamp(None)
         .init();

@@ -195,6 +195,8 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
         "{}",
         stderr(&output)
     );
+    let output = program().arg("--help").stdout(full()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let output = convert("no-such-file.onnx", &out).stderr(full()).output().expect("runs");
     assert_eq!(output.status.code(), Some(1));
     // A pipe, by a name that leads to none.

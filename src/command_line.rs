@@ -1,0 +1,27 @@
+//! What both programs do with their command line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Parses the command line of `program`. What is not to run is printed: help and version, or what is wrong.
+///
+/// # Errors
+/// The exit code: 0 after help or version, 1 if these cannot be written, 2 for wrong usage.
+pub fn parse<T: Parser>(program: &str) -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| {
+        let written = error.print().and_then(|()| io::stdout().flush());
+        if error.use_stderr() {
+            return ExitCode::from(2);
+        }
+        match written {
+            // To go away is a reader's right.
+            Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
+                let _ = writeln!(io::stderr(), "{program}: error: cannot write to standard output: {problem}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        }
+    })
+}
