@@ -1,8 +1,8 @@
 //! Reading the text files of a folder.
 //!
 //! All files whose names end with `.txt` or `.md`, sub-folders included. Names that start with a dot are passed over; other
-//! files are named and skipped. Symbolic links are followed; a folder that was listed already, or lies more than 16 deep, is
-//! not listed again.
+//! files are named and skipped. Symbolic links are followed; a file or folder that was listed already is not
+//! listed again, nor is a folder more than 16 deep.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::encoding::NotText;
 use super::passages::Format;
+use crate::replace::identity;
 use crate::shown::{clean, count};
 
 /// How deep folders are searched.
@@ -68,6 +69,8 @@ pub enum Reason {
     Unreadable(String),
     /// It is a folder that was listed already, under another name.
     Loop,
+    /// It is a file that was listed already, under another name.
+    Again,
     /// It is a folder too deep inside of others.
     TooDeep,
 }
@@ -104,6 +107,7 @@ impl fmt::Display for Reason {
             Self::Gone => write!(f, "it is gone, or a link to nothing"),
             Self::Unreadable(problem) => write!(f, "it cannot be read: {problem}"),
             Self::Loop => write!(f, "this folder was listed already, under another name"),
+            Self::Again => write!(f, "this file was listed already, under another name"),
             Self::TooDeep => write!(f, "it is more than {DEEPEST} folders deep"),
         }
     }
@@ -188,6 +192,8 @@ pub(super) struct Listing {
     /// Files of `skipped` that could not be looked at, and, each with a `/` at the end, folders of which this is so.
     unseen: Vec<String>,
     listed: HashSet<PathBuf>,
+    /// The [`identity`] of those of `documents`.
+    files: HashSet<(u64, u64)>,
     /// How many files and folders were listed, and how many there may be.
     entries: usize,
     most: usize,
@@ -246,11 +252,17 @@ impl Listing {
             None if !metadata.is_dir() => self.skip(name, Reason::Kind),
             _ if !is_utf8 => self.skip(name, Reason::Name),
             _ if metadata.is_dir() => self.folder(&path, name, depth + 1),
+            Some(_) if metadata.is_file() && !self.is_new(&metadata) => self.skip(name, Reason::Again),
             Some(format) if metadata.is_file() => {
                 self.documents.push(Document { path, name, format, stamp: Stamp::of(&metadata) });
             }
             _ => self.skip(name, Reason::Unreadable(NO_FILE.into())),
         }
+    }
+
+    /// Whether a file is not known under another name.
+    fn is_new(&mut self, metadata: &Metadata) -> bool {
+        identity(metadata).is_none_or(|identity| self.files.insert(identity))
     }
 
     fn folder(&mut self, path: &Path, name: String, depth: usize) {

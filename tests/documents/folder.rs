@@ -80,6 +80,18 @@ fn text_files_are_read_and_others_are_named() {
     assert!(Library::open(&folder.path().join("b.txt"), &LibraryOptions::default()).is_err(), "no folder");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_of_several_names_is_read_once() {
+    let folder = folder(&[("b.txt", b"B."), ("a/c.txt", b"C."), ("same.txt", b"B.")]);
+    let at = |name: &str| folder.path().join(name);
+    fs::hard_link(at("b.txt"), at("hard.txt")).expect("linked");
+    std::os::unix::fs::symlink("a/c.txt", at("soft.txt")).expect("linked");
+    let (library, found) = open(folder.path());
+    assert_eq!(texts(&library), [("a/c.txt", "C."), ("b.txt", "B."), ("same.txt", "B.")]);
+    assert_eq!(skipped(&found), [("hard.txt", &Reason::Again), ("soft.txt", &Reason::Again)]);
+}
+
 #[test]
 fn files_of_other_kinds_are_counted_and_the_first_are_named() {
     let skip = |file: &str, reason| Skipped { file: file.to_owned(), reason };
@@ -120,8 +132,9 @@ fn links_are_followed_but_not_in_circles() {
     symlink(elsewhere.path(), folder.path().join("other")).expect("linked");
     symlink("nowhere", folder.path().join("dangling.txt")).expect("linked");
     let (library, found) = open(folder.path());
-    assert_eq!(texts(&library), [("a/x.txt", "X."), ("other/z.txt", "Z."), ("same.txt", "X.")]);
-    assert_eq!(skipped(&found), [("a/circle", &Reason::Loop), ("dangling.txt", &Reason::Gone)]);
+    assert_eq!(texts(&library), [("a/x.txt", "X."), ("other/z.txt", "Z.")]);
+    let want = [("a/circle", &Reason::Loop), ("dangling.txt", &Reason::Gone), ("same.txt", &Reason::Again)];
+    assert_eq!(skipped(&found), want);
 
     let mut deep = folder.path().join("deep");
     (0..17).for_each(|_| deep.push("d"));
