@@ -65,20 +65,23 @@ pub fn run(args: &ModelCommandArgs) -> anyhow::Result<()> {
 struct Outcome {
     /// Where the model is.
     path: String,
-    /// Of the tensor data.
-    sha256: String,
+    data_sha256: String,
     /// Whether files were moved.
     changed: bool,
 }
 
 impl Outcome {
     fn new(path: &Path, sha256: &str, changed: bool) -> Self {
-        Self { path: path.to_string_lossy().into_owned(), sha256: sha256.to_owned(), changed }
+        Self { path: path.to_string_lossy().into_owned(), data_sha256: sha256.to_owned(), changed }
     }
 
     /// What was `done`.
     fn text(&self, json: bool, done: &str) -> serde_json::Result<String> {
-        if json { pretty(self) } else { Ok(format!("{done} {} (sha256 of its data {})\n", self.path, self.sha256)) }
+        if json {
+            pretty(self)
+        } else {
+            Ok(format!("{done} {} (sha256 of its data {})\n", self.path, self.data_sha256))
+        }
     }
 }
 
@@ -96,8 +99,7 @@ struct Status {
 struct Entry {
     path: String,
     exists: bool,
-    /// Of the tensor data.
-    sha256: Option<String>,
+    data_sha256: Option<String>,
     license: Option<String>,
     bytes: Option<usize>,
     /// What is wrong with it.
@@ -112,7 +114,7 @@ impl Entry {
         Self {
             path: path.to_string_lossy().into_owned(),
             exists: model.is_some(),
-            sha256: good.map(|artifact| artifact.data_sha256().to_owned()),
+            data_sha256: good.map(|artifact| artifact.data_sha256().to_owned()),
             license: good.map(|artifact| artifact.metadata().license.clone()),
             bytes: good.map(|artifact| artifact.file_len()),
             problem: model.as_ref().and_then(|model| model.as_ref().err()).map(|problem| one_line(problem)),
@@ -120,7 +122,7 @@ impl Entry {
     }
 
     fn page(&self) -> String {
-        let state = match (&self.sha256, &self.problem) {
+        let state = match (&self.data_sha256, &self.problem) {
             (Some(sha256), _) => format!("sha256 of its data {sha256}"),
             (_, Some(problem)) => format!("cannot be used: {problem}"),
             _ => "there is none".into(),

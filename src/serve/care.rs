@@ -106,7 +106,7 @@ impl Care {
     fn status(&self) -> String {
         let model = self.daemon.model.get();
         let sha256 = model.artifact().data_sha256();
-        let mut status = format!("answering with {} (sha256 {sha256:.12})", model.path().display());
+        let mut status = format!("answering with {} (data sha256 {sha256:.12})", model.path().display());
         if let Some(shelf) = &self.daemon.documents {
             status.push_str(&format!(" from {}", count(shelf.library().file_count(), "document")));
             if let Some(problem) = shelf.problem() {
@@ -141,6 +141,11 @@ impl Care {
         } else if found == self.seen {
             self.reload();
         } else {
+            if self.daemon.model.get().check_file().is_err() {
+                log::warn!(
+                    "the file of the model in use was written to or touched: no answers until it is proven again"
+                );
+            }
             self.seen = found;
         }
     }
@@ -164,7 +169,7 @@ impl Care {
                 self.daemon.set_healthy(true);
                 self.daemon.metrics.forget_refusal();
                 Metrics::count(&self.daemon.metrics.swaps);
-                log::info!("new questions go to {} (sha256 {sha256:.12})", path.display());
+                log::info!("new questions go to {} (data sha256 {sha256:.12})", path.display());
             }
             Err(problem) => {
                 self.refuse(&path, &problem);

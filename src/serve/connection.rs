@@ -10,12 +10,14 @@ use super::Limits;
 use super::error::{ApiError, Code};
 use super::http::{self, Parsed, Response};
 use super::listen::Stream;
-use super::pool::Ticket;
+use super::pool::{self, Ticket};
 
 /// How long, and for how many bytes, a client that was refused may go on sending what is thrown away. Closing at once could
 /// destroy the reply on its way.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
+/// How long a client has for the rest of its request when there will be no other.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// Bytes read at a time, and what is kept of a buffer that holds the beginning of the next request.
 const CHUNK: usize = 16 << 10;
 
@@ -91,9 +93,12 @@ impl Connection {
         }
     }
 
-    /// Ends it after the next reply.
+    /// Ends it after the next reply, and soon if its request stays incomplete.
     pub fn end(&mut self) {
         self.ending = true;
+        if matches!(self.state, State::Reading) {
+            self.deadline = self.deadline.min(Instant::now() + LAST_REQUEST);
+        }
     }
 
     /// The socket.
@@ -178,7 +183,7 @@ impl Connection {
             Ok(Parsed::Partial { expects_continue }) => {
                 if matches!(self.state, State::Idle) {
                     self.state = State::Reading;
-                    self.deadline = Instant::now() + limits.client;
+                    self.deadline = Instant::now() + if self.ending { LAST_REQUEST } else { limits.client };
                 }
                 if expects_continue && !self.continued {
                     self.continued = true;
@@ -266,6 +271,7 @@ impl Connection {
     /// Its time is over. Returns why the client gets no answer, if it is to be told.
     pub fn expire(&mut self, limits: &Limits, too_late: impl FnOnce() -> ApiError) -> Option<ApiError> {
         let (error, manner) = match self.state {
+            State::Reading if self.ending => (pool::stopping(), Manner::LAST),
             State::Reading => {
                 let seconds = limits.client.as_secs_f64();
                 let message = format!("the request was not complete within {seconds} s; send it faster");

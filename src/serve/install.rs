@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use super::model::{ModelProblem, Proven};
 use super::previous;
 use crate::artifact::Artifact;
+use crate::errors::one_line;
 use crate::replace::{folder_of, is_special, sync_folder};
 use crate::threads::Threads;
 
@@ -26,6 +27,16 @@ pub enum InstallError {
         path: PathBuf,
         /// What is wrong with it.
         source: ModelProblem,
+    },
+    /// The copy of a model that works does not.
+    #[error("{} is not installed: its copy in {} is not the same ({source}); the disk may fail: try again", path.display(), folder.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Where it was copied to.
+        folder: PathBuf,
+        /// What is wrong with the copy.
+        source: Box<ModelProblem>,
     },
     /// Something cannot be done.
     #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
@@ -68,7 +79,8 @@ pub enum Installed {
     Same(String),
 }
 
-/// Installs the model `from` as `to`, after its checksum and self-test, and keeps what was there as [`previous`].
+/// Installs the model `from` as `to`, after its checksum and self-test, and keeps what was there as [`previous`], unless there is one and
+/// what was there cannot be used.
 ///
 /// # Errors
 /// [`InstallError`].
@@ -91,10 +103,27 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     }
     let new = beside(to, "new")?;
     copy(from, new.path())?;
-    let model = Proven::open(new.path(), threads).map_err(refused)?;
-    let sha256 = model.artifact().data_sha256().to_owned();
-    drop(model);
-    put(new, to)?;
+    let sha256 = match Proven::open(new.path(), threads) {
+        Ok(model) => model.artifact().data_sha256().to_owned(),
+        // Which of the two is bad, and in the name that somebody knows.
+        Err(of_copy) => {
+            return Err(match Proven::open(from, threads) {
+                Err(source) => refused(source),
+                Ok(_) => {
+                    InstallError::Copy { path: from.to_owned(), folder: folder.to_owned(), source: of_copy.into() }
+                }
+            });
+        }
+    };
+    let before = previous(to);
+    match is_there(to)?.then(|| Proven::open(to, threads)) {
+        Some(Err(problem)) if is_there(&before)? => {
+            let (present, kept) = (to.display(), before.display());
+            log::warn!("{present} could not be used ({}), so that {kept} stays the previous model", one_line(&problem));
+            rename(new, to)?;
+        }
+        _ => put(new, to)?,
+    }
     sync_folder(folder);
     Ok(Installed::New(sha256))
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::Code;
+use super::pace::Pace;
 use crate::memory;
 
 /// Upper bounds of the histograms, in seconds.
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub request: Histogram,
     /// Of that, in the model.
     pub inference: Histogram,
+    /// Of that, how long the latest took.
+    pub pace: Pace,
     /// Questions with an answer.
     pub answers: AtomicU64,
     /// Questions without.
@@ -126,6 +129,7 @@ impl Default for Metrics {
             started: Instant::now(),
             request: Histogram::default(),
             inference: Histogram::default(),
+            pace: Pace::default(),
             answers: AtomicU64::default(),
             no_answers: AtomicU64::default(),
             cancelled: AtomicU64::default(),
@@ -193,7 +197,7 @@ impl Metrics {
         page.one("edgeqa_ready", "gauge", "1 if questions are answered.", u8::from(gauges.ready));
         page.head("edgeqa_model_info", "gauge", "The model in use.");
         let (sha256, path) = (label(&gauges.model_sha256), label(&gauges.model_path));
-        page.line(&format!("edgeqa_model_info{{sha256=\"{sha256}\",path=\"{path}\"}}"), 1);
+        page.line(&format!("edgeqa_model_info{{data_sha256=\"{sha256}\",path=\"{path}\"}}"), 1);
         page.one("edgeqa_model_swaps_total", "counter", "Models taken after the first.", get(&self.swaps));
         page.one("edgeqa_model_refusals_total", "counter", "Models refused.", get(&self.refusals));
         if let Some(refusal) = self.last_refusal() {

@@ -31,6 +31,7 @@ mod listen;
 mod metrics;
 pub mod model;
 mod notify;
+mod pace;
 pub mod page;
 mod pool;
 mod queue;

@@ -43,6 +43,13 @@ pub struct Job {
     reply: Box<dyn FnOnce(Outcome) + Send>,
 }
 
+impl Job {
+    /// How many bytes are read; `None` if passages of the documents are.
+    fn text(&self) -> Option<usize> {
+        self.ask.context.as_ref().map(|context| context.len() + self.ask.question.len())
+    }
+}
+
 /// What the thread is asked to do.
 pub enum Work {
     /// To answer a question.
@@ -114,8 +121,11 @@ pub fn submit(
 /// Why a question finds no place in the line, or loses it to somebody who has none.
 fn queue_full(daemon: &Daemon) -> ApiError {
     let waiting = daemon.limits.queue;
-    let mean = daemon.metrics.inference.mean().unwrap_or(Duration::from_millis(100));
-    let seconds = mean.saturating_mul(waiting as u32).as_secs_f64().ceil().clamp(1.0, 60.0);
+    let expected = |work: &Work| match work {
+        Work::Ask(job) => daemon.metrics.pace.expect(job.text()),
+        Work::SelfTest(_) => Duration::ZERO,
+    };
+    let seconds = daemon.line.sum(expected).as_secs_f64().ceil().clamp(1.0, 60.0);
     let message = format!("{waiting} questions wait already; ask again in {seconds} s");
     ApiError::new(Code::QueueFull, message).retry_after(seconds as u64)
 }
@@ -187,6 +197,7 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
     // What was stopped has taken its time, too.
     if outcome.is_ok() || matches!(&outcome, Err(error) if error.code == Code::TimeLimit) {
         daemon.metrics.inference.observe(started.elapsed());
+        daemon.metrics.pace.learn(job.text(), started.elapsed());
     }
     let (answered, reply) = outcome.map_err(|error| match error.code {
         Code::TimeLimit => too_late(daemon),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What waits, in one line per client. The clients take turns, each with its oldest entry.
 #[derive(Debug)]
@@ -19,6 +20,11 @@ impl<K: PartialEq, T> Turns<K, T> {
     /// How many entries wait.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// All that wait.
+    fn entries(&self) -> impl Iterator<Item = &T> {
+        self.lines.iter().flat_map(|(_, line)| line)
     }
 
     /// Puts an entry at the end of its client's line.
@@ -107,6 +113,12 @@ impl<K: PartialEq, T> Queue<K, T> {
     /// How many entries wait.
     pub fn len(&self) -> usize {
         self.state().turns.len()
+    }
+
+    /// The sum of what `time` says of every entry that waits, urgent ones not counted.
+    pub fn sum(&self, time: impl Fn(&T) -> Duration) -> Duration {
+        let state = self.state();
+        state.turns.entries().fold(Duration::ZERO, |sum, entry| sum.saturating_add(time(entry)))
     }
 
     /// Adds an entry of a client. If the queue is full and the client has nothing in it, [`Turns::make_room`] takes out another

@@ -134,7 +134,7 @@ impl DocumentsInfo {
 #[derive(Serialize)]
 struct ModelInfo {
     path: String,
-    sha256: String,
+    data_sha256: String,
     license: String,
     tool: String,
     null_threshold: f32,
@@ -178,7 +178,7 @@ impl Info {
             ready: daemon.readiness().is_ok(),
             model: ModelInfo {
                 path: model.path().to_string_lossy().into_owned(),
-                sha256: artifact.data_sha256().to_owned(),
+                data_sha256: artifact.data_sha256().to_owned(),
                 license: artifact.metadata().license.clone(),
                 tool: artifact.metadata().tool.clone(),
                 null_threshold: model.reader().null_threshold(),

@@ -193,8 +193,8 @@ fn the_state_can_be_read() {
     assert_eq!(daemon.metric("edgeqa_rejected_total{code=\"invalid_request\"}"), 1.0);
     assert!(daemon.metric("edgeqa_memory_bytes{kind=\"anonymous\"}") > 1e6);
     let info = daemon.get("/v1/info").json();
-    let sha256 = info["model"]["sha256"].as_str().expect("a checksum");
-    assert!(metrics.text().contains(&format!("edgeqa_model_info{{sha256=\"{sha256}\",path=")));
+    let sha256 = info["model"]["data_sha256"].as_str().expect("a checksum");
+    assert!(metrics.text().contains(&format!("edgeqa_model_info{{data_sha256=\"{sha256}\",path=")));
     assert_eq!(
         (&info["ready"], &info["documents"], &info["limits"]["queue"]),
         (&true.into(), &Value::Null, &16.into())

@@ -84,7 +84,7 @@ fn models_are_installed_brought_back_and_shown() {
     assert_eq!(json(&again.each_ref().map(String::as_str))["changed"], false);
     for _ in 0..2 {
         let back = json(&["rollback", "--json"]);
-        assert_eq!((&back["changed"], back["sha256"].as_str().map(str::len)), (&true.into(), Some(64)));
+        assert_eq!((&back["changed"], back["data_sha256"].as_str().map(str::len)), (&true.into(), Some(64)));
         assert_eq!(back["path"], models.folder.path().join("in/model.safetensors").to_str().unwrap());
     }
     for threshold in [-3.4, -3.5] {
@@ -92,8 +92,34 @@ fn models_are_installed_brought_back_and_shown() {
         assert_eq!((models.threshold(), models.names()), (threshold, both.map(String::from).to_vec()));
     }
     let status: Value = serde_json::from_str(&success(run(&mut models.model(&["status", "--json"]), ""))).unwrap();
-    assert_eq!(status["installed"]["sha256"], status["previous"]["sha256"]);
+    assert!(status["installed"]["data_sha256"].is_string());
+    assert_eq!(status["installed"]["data_sha256"], status["previous"]["data_sha256"]);
     assert_eq!((&status["installed"]["exists"], &status["previous"]["problem"]), (&true.into(), &Value::Null));
+}
+
+/// Not the fallback of a kiosk whose model has become unreadable.
+#[test]
+fn what_cannot_be_used_does_not_become_the_previous_model() {
+    let models = Models::new();
+    success(models.install(&models.offer("-3.4")));
+    success(models.install(&models.offer("-3.5")));
+    let mut damaged = fs::read(models.installed()).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(models.installed(), &damaged).unwrap();
+    let output = models.install(&models.offer("-3.5"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("could not be used (") && said.contains("checksum"), "{said}");
+    assert!(said.contains("model.safetensors.previous stays the previous model"), "{said}");
+    assert_eq!(models.threshold(), -3.5);
+    success(run(&mut models.model(&["rollback"]), ""));
+    assert_eq!(models.threshold(), -3.4);
+
+    // A model that is refused is named as it was given.
+    let bad = models.folder.path().join("bad.safetensors");
+    fs::write(&bad, &damaged).unwrap();
+    let error = failure(models.install(&bad), 1);
+    assert!(error.contains("bad.safetensors: checksum mismatch") && !error.contains("install-"), "{error}");
 }
 
 #[test]

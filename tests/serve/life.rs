@@ -47,6 +47,24 @@ fn requests_that_came_before_the_signal_are_answered() {
     }
 }
 
+/// Nobody knows whether the rest will ever come.
+#[test]
+fn requests_that_stay_incomplete_do_not_delay_the_end() {
+    for part in ["G", "GET / HT", "POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"] {
+        let mut daemon = Daemon::start(&[]);
+        let mut client = daemon.connect();
+        client.send(part);
+        wait("the connection", || (daemon.metric("edgeqa_connections") == 2.0).then_some(()));
+        let begun = Instant::now();
+        daemon.signal("TERM");
+        let reply = client.reply();
+        assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &"stopping".into()));
+        assert!(daemon.end().success());
+        // --client-timeout is 10 s.
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn the_end_does_not_wait_forever() {
     for signals in [1, 2] {
@@ -240,7 +258,7 @@ fn systemd_is_told_and_the_watchdog_only_after_a_test() {
             .env("WATCHDOG_USEC", "6000000"),
     );
     let ready = receive();
-    assert!(ready.starts_with("READY=1\nSTATUS=answering with ") && ready.contains("(sha256 "), "{ready}");
+    assert!(ready.starts_with("READY=1\nSTATUS=answering with ") && ready.contains("(data sha256 "), "{ready}");
     assert_eq!((receive(), receive()), ("WATCHDOG=1".into(), "WATCHDOG=1".into()));
     assert!(daemon.metric("edgeqa_self_tests_total{result=\"passed\"}") >= 2.0);
 

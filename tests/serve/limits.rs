@@ -56,6 +56,10 @@ fn a_client_that_takes_no_replies_is_cut_off() {
 #[test]
 fn a_full_queue_refuses_and_clients_that_go_make_room() {
     let daemon = Daemon::start(&["--max-queue", "2", "--threads", "1"]);
+    // Short questions, however many, say nothing about how long the others take.
+    for _ in 0..20 {
+        assert_eq!(daemon.ask(&short()).status, 200);
+    }
     let mut gone: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
     for (i, client) in gone.iter_mut().enumerate() {
         client.send(post(&long().to_string()));
@@ -66,7 +70,7 @@ fn a_full_queue_refuses_and_clients_that_go_make_room() {
     let refused = daemon.ask(&short());
     assert_eq!((refused.status, refused.code().as_str()), (503, "queue_full"));
     let seconds: u64 = refused.header("Retry-After").expect("a time").parse().expect("a number");
-    assert!((1..=60).contains(&seconds));
+    assert!((2..=60).contains(&seconds), "{seconds}");
     assert_eq!(daemon.get("/readyz").status, 200);
 
     let begun = Instant::now();
