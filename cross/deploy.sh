@@ -141,7 +141,10 @@ if "bench" in found:
     written.append(bench)
 path.write_text(json.dumps(record, indent=1) + "\n")
 print("written to", " and ".join(map(str, written)))
-for reason in json.loads(found.get("bench", "{}")).get("throttled", []):
+bench = json.loads(found.get("bench", "{}"))
+for reason in bench.get("throttled", []):
     print(f"warning: the board was THROTTLED while it was measured: {reason}")
+for reason in bench.get("warnings", []):
+    print(f"warning: the figures are doubtful: {reason}")
 PYTHON
 [ -z "$failed" ] || fail "$failed failed on $board, or the connection was lost; the record has what was found before"

@@ -46,7 +46,9 @@
 pub mod artifact;
 pub mod bench;
 pub mod checksum;
+pub mod command_line;
 pub mod config;
+pub mod date;
 pub mod documents;
 pub mod errors;
 pub mod eval;

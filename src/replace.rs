@@ -36,6 +36,29 @@ pub fn writable(target: &Path) -> io::Result<()> {
     beside(&target).map(drop)
 }
 
+/// Whether two names lead to the same file, which is there: through links of any kind.
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    let found = |path| fs::metadata(path).ok().and_then(|found| identity(&found));
+    match (found(a), found(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b),
+    }
+}
+
+/// What all names of a file have in common, where the system tells: device and inode.
+pub(crate) fn identity(found: &fs::Metadata) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((found.dev(), found.ino())).filter(|(_, inode)| *inode != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        None
+    }
+}
+
 /// Whether something is there that is no file and no folder: a rename would put a file in its place.
 pub fn is_special(target: &Path) -> bool {
     fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir())

@@ -226,6 +226,28 @@ fn what_cannot_be_is_refused() {
     ] {
         refused(args);
     }
+    assert!(refused(&["--min-time", "-1"]).contains("'-1' for '--min-time <S>'"));
+    let error = refused(&["--out", "-"]);
+    assert!(error.contains("--out - is no file; --json prints to standard output"), "{error}");
+    // What is read stays as it is.
+    let (text, copy) = (folder.file("text.txt", "Ada kept it."), folder.file("copy.txt", "Who?"));
+    let linked = folder.folder.path().join("linked.json");
+    std::fs::hard_link(&text, &linked).expect("linked");
+    let linked = linked.to_str().expect("UTF-8");
+    for args in [
+        &["--out", model][..],
+        &["--html", model],
+        &["--text", &text, "--questions", &copy, "--out", &text],
+        &["--text", &text, "--questions", &copy, "--html", &copy],
+        &["--text", &text, "--questions", &copy, "--out", linked],
+    ] {
+        let error = refused(args);
+        assert!(error.contains("is an input and would be overwritten; name another file"), "{error}");
+    }
+    let compare = ["bench", "--compare", &text, &copy, "--out", &copy];
+    let error = failure(run(&mut folder.command(&compare), ""), 2);
+    assert!(error.contains("copy.txt is an input"), "{error}");
+    assert_eq!([&text, &copy].map(|file| std::fs::read_to_string(file).expect("read")), ["Ada kept it.", "Who?"]);
     let error = refused(&["--text", "-", "--questions", "-"]);
     assert!(
         error.contains("give one of them as a file") && error.contains("--text FILE or --questions FILE"),

@@ -176,6 +176,18 @@ fn wrong_usage_has_its_exit_code() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let bench = Bench::new();
+    for args in [&["--help"][..], &["--version"], &["ask", "--help"], &["help", "ask"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+        let output = bench.command(args).stdout(full).output().expect("started");
+        let error = failure(output, 1);
+        assert!(error.contains("error: cannot write to standard output: No space left"), "{args:?}: {error}");
+    }
+}
+
 #[test]
 fn examples_of_help_fit_into_80_columns() {
     let bench = Bench::new();
@@ -328,7 +340,7 @@ fn damaged_models_are_refused() {
     damaged[middle] ^= 1;
     fs::write(&bench.model, &damaged).expect("written");
     let output = run(&mut bench.command(&["inspect", model]), "");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("NOT VERIFIED"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("MISMATCH (the data should have sha256 "));
     let error = failure(output, 1);
     assert!(error.contains("checksum mismatch") && error.contains(model), "{error}");
     let output = run(&mut bench.command(&["inspect", "--json", model]), "");

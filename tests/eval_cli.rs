@@ -59,7 +59,7 @@ fn json_says_everything() {
     let run = &report["run"];
     assert_eq!(run["model"], eval.bench.model.to_str().expect("UTF-8"));
     assert_eq!((&run["null_threshold"], &run["threads"]), (&Value::from(-1.5), &2.into()));
-    assert_eq!((&run["max_answer_len"], &run["max_seq_len"]), (&30.into(), &Value::Null));
+    assert_eq!((&run["max_answer_len"], &run["max_seq_len"]), (&30.into(), &96.into()));
     assert!(run["kernel"].as_str().is_some_and(|name| name.starts_with("gemm_i8_")), "{run}");
     assert_eq!(run["windows"], 4);
     for key in ["total", "mean", "median", "longest"] {
@@ -118,7 +118,28 @@ fn the_files_score_as_the_run_did() {
         assert_eq!(again["files"]["predictions"], predictions);
         let written: Value = serde_json::from_slice(&fs::read(file("eval.json")).expect("a file")).expect("JSON");
         assert_eq!(written, report["metrics"]);
+        let written: Value = serde_json::from_slice(&fs::read(file("report.json")).expect("a file")).expect("JSON");
+        assert_eq!(written, report);
+        let run = &report["run"];
+        assert_eq!((&run["version"], &run["doc_stride"]), (&env!("CARGO_PKG_VERSION").into(), &128.into()));
+        assert!(run["max_seq_len"].is_u64() && run["date"].as_str().is_some_and(|date| date.ends_with('Z')), "{run}");
     }
+}
+
+/// A data set that has the name of a result.
+#[test]
+fn results_do_not_replace_what_is_read() {
+    let eval = Eval::new();
+    let folder = eval.bench.folder.path().join("both");
+    fs::create_dir(&folder).expect("made");
+    let data = folder.join("predictions.json");
+    fs::copy(&eval.data, &data).expect("copied");
+    let (data, out) = (data.to_str().expect("UTF-8"), folder.to_str().expect("UTF-8"));
+    let model = eval.bench.model.to_str().expect("UTF-8");
+    let args = ["eval", "--squad", data, "--model", model, "--out", out];
+    let error = failure(run(&mut eval.bench.command(&args), ""), 2);
+    assert!(error.contains("predictions.json is an input and would be overwritten"), "{error}");
+    assert_eq!(fs::read(data).expect("read"), fs::read(&eval.data).expect("read"));
 }
 
 #[test]

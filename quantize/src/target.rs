@@ -1,10 +1,9 @@
 //! The file that a conversion writes: possible, and none of those that it reads.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use edgeqa::replace::{behind_links, folder_of, is_special, writable};
+use edgeqa::replace::{behind_links, folder_of, is_same_file, is_special, writable};
 
 /// Refuses what cannot be replaced by a file. Best done before there is anything to write.
 ///
@@ -41,15 +40,8 @@ fn names_folder(path: &Path) -> bool {
 /// # Errors
 /// If it is one; the message says what to do.
 pub(crate) fn check_inputs<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
-    // What does not exist yet is no input.
-    let Ok(target) = fs::canonicalize(out) else { return Ok(()) };
-    for input in inputs {
-        ensure!(
-            fs::canonicalize(input).ok().as_ref() != Some(&target),
-            "{} is an input; give another file with --out",
-            out.display()
-        );
-    }
+    let is_input = inputs.into_iter().any(|input| is_same_file(input, out));
+    ensure!(!is_input, "{} is an input; give another file with --out", out.display());
     Ok(())
 }
 
@@ -73,6 +65,6 @@ mod tests {
         let error = check(&out).expect_err("a folder").to_string();
         assert_eq!(error, format!("{} names a folder that does not exist; give a file with --out", out.display()));
         check(&folder.path().join("m2")).expect("a file");
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
 }

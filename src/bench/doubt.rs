@@ -2,6 +2,7 @@
 
 use super::record::{Record, Runs};
 use super::report::all_runs;
+use crate::shown::count;
 
 /// A share of CPU time that others may use without a warning.
 const OTHERS: f64 = 0.05;
@@ -45,8 +46,8 @@ pub fn warnings(record: &Record) -> Vec<String> {
     }
     if let Some((share, name)) = waited.iter().min_by(|a, b| a.0.total_cmp(&b.0)) {
         warnings.push(format!(
-            "at {} points threads had to wait for a CPU; they had one {} of the time for {name}",
-            waited.len(),
+            "at {} threads had to wait for a CPU; they had one {} of the time for {name}",
+            count(waited.len(), "point"),
             percent(*share)
         ));
     }

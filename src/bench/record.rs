@@ -80,8 +80,10 @@ pub struct Model {
     pub file: String,
     /// Its size.
     pub bytes: u64,
-    /// Its checksum.
+    /// The checksum of the file.
     pub sha256: String,
+    /// The checksum of its tensor data, as other commands show it; older records have none.
+    pub data_sha256: Option<String>,
     /// Its shape, for people.
     pub shape: String,
 }

@@ -311,6 +311,7 @@ fn method(record: &Record) -> Option<Section> {
     let rows = vec![
         ("runs", runs),
         ("percentiles", "interpolated linearly between the nearest two times".into()),
+        ("tokens/s", "tokens divided by the median; questions/s are all questions divided by the time of all".into()),
         ("threads", if settings.pinned { "pinned" } else { "not pinned" }.into()),
         ("model", format!("{}, {} MB, {}", model.file, megabytes(model.bytes), model.shape)),
         (SHA256, model.sha256.clone()),

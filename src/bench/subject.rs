@@ -52,7 +52,8 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let windows = lengths.iter().map(window).collect::<Result<_, _>>()?;
     let (bytes, sha256) = sum(path)?;
     let shape = format!("{} layers of {}, {} heads", config.num_layers, config.hidden_size, config.num_heads);
-    let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, shape };
+    let data_sha256 = Some(artifact.data_sha256().to_owned());
+    let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, data_sha256, shape };
     Ok((config.clone(), artifact.encoder().len(), model, windows))
 }
 

@@ -15,7 +15,7 @@ use edgeqa::replace::{behind_links, folder_of, is_special, replace, writable};
 use edgeqa::threads::Threads;
 
 use super::args::bench::BenchArgs;
-use super::{input, locate, open, print, usage_error, verify};
+use super::{input, locate, open, print, refuse_input, usage_error, verify};
 
 const TWICE: &str = "\
 standard input cannot be both the questions and the text; give one of them as a file, with --text FILE or --questions FILE";
@@ -45,7 +45,24 @@ fn check_outputs(args: &BenchArgs) -> anyhow::Result<()> {
     {
         return Err(usage_error("bench", format!("--html and --out are both {}; give two files", out.display())));
     }
-    [&args.html, &args.out].into_iter().flatten().try_for_each(|to| writable(to).with_context(|| not_written(to)))
+    let outputs = [("--html", &args.html), ("--out", &args.out)];
+    for (option, to) in outputs.into_iter().filter_map(|(option, to)| Some((option, to.as_deref()?))) {
+        if input::is_stdin(to) {
+            return Err(usage_error("bench", format!("{option} - is no file; --json prints to standard output")));
+        }
+        refuse_input("bench", to, &inputs(args))?;
+        writable(to).with_context(|| not_written(to))?;
+    }
+    Ok(())
+}
+
+/// The files that are read, standard input not counted.
+fn inputs(args: &BenchArgs) -> Vec<PathBuf> {
+    if !args.compare.is_empty() {
+        return args.compare.clone();
+    }
+    let texts = [&args.text, &args.questions].into_iter().flatten().filter(|path| !input::is_stdin(path)).cloned();
+    texts.chain(locate::model(args.model.as_deref()).ok()).collect()
 }
 
 /// The one path of the file that `target` leads to.

@@ -9,6 +9,7 @@ use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen, overridden};
 use edgeqa::memory::Need;
+use edgeqa::shown::count;
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
@@ -166,9 +167,9 @@ impl Report {
             row("  override", &format!("{OVERRIDE_VARIABLE}={name}"))?;
         }
         row("vectors", self.vectors)?;
-        let (cores, cpus) = (self.physical_cores, self.usable_cpus);
-        let default = self.default_threads;
-        row("threads", &format!("{} (default {default}; {cores} physical cores, {cpus} usable CPUs)", self.threads))?;
+        let cores = count(self.physical_cores, "physical core");
+        let (cpus, default) = (count(self.usable_cpus, "usable CPU"), self.default_threads);
+        row("threads", &format!("{} (default {default}; {cores}, {cpus})", self.threads))?;
         row("page size", &format!("{} bytes", self.page_bytes))?;
         row("model", self.model.as_deref().unwrap_or("(none can be used)"))?;
         for (i, line) in self.problem.iter().flat_map(|problem| problem.lines()).enumerate() {

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::time::Instant;
 
 use edgeqa::bench::stats::Summary;
+use edgeqa::date;
 use edgeqa::eval::score::Figure;
 use edgeqa::eval::{Dataset, EvalError, Metrics, Prediction, Subset, evaluate, files};
 use edgeqa::kernels::gemm;
 use edgeqa::memory;
 use edgeqa::progress::Progress;
+use edgeqa::qa::AskOptions;
+use edgeqa::shown::count;
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::excerpt::clean;
-use super::{load, locate, pretty, print};
+use super::{load, locate, pretty, print, refuse_input};
 
 /// Everything about an evaluation.
 #[derive(Serialize)]
@@ -41,6 +44,12 @@ struct Data {
 
 #[derive(Serialize)]
 struct Run {
+    /// Version of the program.
+    version: &'static str,
+    /// What it was built for.
+    target: String,
+    /// When it ended, in UTC.
+    date: String,
     model: String,
     /// Checksum of its tensor data.
     model_data_sha256: String,
@@ -49,10 +58,10 @@ struct Run {
     #[serde(skip)]
     threshold_from: &'static str,
     max_answer_len: usize,
-    /// As given; `None` for the default.
-    max_seq_len: Option<usize>,
-    /// As given; `None` for the default.
-    doc_stride: Option<usize>,
+    /// Tokens of the longest window.
+    max_seq_len: usize,
+    /// Tokens that windows share, but half of what they hold of the text where that is less and this was not asked for.
+    doc_stride: usize,
     threads: usize,
     kernel: &'static str,
     windows: usize,
@@ -115,7 +124,11 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
 /// second result.
 fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<(), EvalError>)> {
     let path = locate::model(args.model.model.as_deref())?;
-    args.out.as_deref().map_or(Ok(()), files::prepare)?;
+    if let Some(folder) = &args.out {
+        let inputs = [args.squad.clone(), path.clone()];
+        files::names(folder).iter().try_for_each(|name| refuse_input("eval", name, &inputs))?;
+        files::prepare(folder)?;
+    }
     let threads = args.threads.unwrap_or_else(Threads::usable_cpus);
     let (artifact, reader) = load(&path, &args.model, threads.get(), args.answer.max_seq_len)?;
     let options = args.answer.options();
@@ -136,13 +149,16 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
     let metrics = Metrics::new(dataset, &files::texts(&predictions), Some(&null_odds), None)?;
     let written = args.out.as_ref().map_or(Ok(()), |folder| files::write(folder, &predictions, &metrics));
     let run = Run {
+        version: env!("CARGO_PKG_VERSION"),
+        target: edgeqa::target(),
+        date: date::now(),
         model: path.display().to_string(),
         model_data_sha256: artifact.data_sha256().to_owned(),
         null_threshold,
         threshold_from,
         max_answer_len: options.max_answer_len,
-        max_seq_len: options.max_seq_len,
-        doc_stride: options.doc_stride,
+        max_seq_len: options.longest_window(reader.config().max_positions),
+        doc_stride: options.doc_stride.unwrap_or(AskOptions::DOC_STRIDE),
         threads: threads.get().min(predictions.len()),
         kernel: gemm::chosen().name,
         windows: predictions.iter().map(|prediction| prediction.windows).sum(),
@@ -150,7 +166,12 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
         peak_memory_bytes: memory::peak(),
         out: args.out.as_ref().filter(|_| written.is_ok()).map(|folder| folder.display().to_string()),
     };
-    Ok((Report { data: Data::of(dataset), run: Some(run), files: None, metrics }, written))
+    let report = Report { data: Data::of(dataset), run: Some(run), files: None, metrics };
+    let written = match &args.out {
+        Some(folder) if written.is_ok() => files::write_report(folder, &report),
+        _ => written,
+    };
+    Ok((report, written))
 }
 
 impl Data {
@@ -179,9 +200,13 @@ impl Report {
         let data = &self.data;
         row(text, "data", &data.file)?;
         row(text, "sha256", &data.sha256)?;
-        row(text, "questions", &format!("{} in {} paragraphs", data.questions, data.paragraphs))?;
+        row(text, "questions", &format!("{} in {}", data.questions, count(data.paragraphs, "paragraph")))?;
         if let Some(Subset { limit, seed, of_questions, of_paragraphs }) = data.subset {
-            row(text, "subset", &format!("of {of_questions} in {of_paragraphs} paragraphs, drawn with seed {seed}:"))?;
+            row(
+                text,
+                "subset",
+                &format!("of {of_questions} in {}, drawn with seed {seed}:", count(of_paragraphs, "paragraph")),
+            )?;
             row(text, "", &format!("whole paragraphs, until there are at least {limit} questions"))?;
         }
         if let Some(run) = &self.run {

@@ -193,8 +193,8 @@ impl<'a> Report<'a> {
                 row("", &format!("{name} {dtype:?} {shape:?} at {offset}, {bytes} bytes"))?;
             }
         }
-        let state = if self.verified { "verified" } else { "NOT VERIFIED" };
-        row("checksum", &format!("{state} (sha256 {})", self.data_sha256))?;
+        let state = if self.verified { "verified (sha256" } else { "MISMATCH (the data should have sha256" };
+        row("checksum", &format!("{state} {})", self.data_sha256))?;
         match &self.problem {
             Some(problem) => row("problem", problem),
             None => Ok(()),

@@ -18,7 +18,7 @@ mod serve;
 mod show;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::CommandFactory;
@@ -27,6 +27,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
 use edgeqa::qa::probe::probe;
 use edgeqa::qa::{QaError, Reader};
+use edgeqa::replace::is_same_file;
 use edgeqa::shown::harmless_json;
 
 pub use self::log::{is_journal, start as start_log};
@@ -65,6 +66,14 @@ fn usage_error(command: &str, message: impl std::fmt::Display) -> anyhow::Error 
         None => root.error(ErrorKind::MissingRequiredArgument, message),
     };
     error.into()
+}
+
+/// Refuses to write to what is read.
+fn refuse_input(command: &str, output: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    if !inputs.iter().any(|input| is_same_file(input, output)) {
+        return Ok(());
+    }
+    Err(usage_error(command, format!("{} is an input and would be overwritten; name another file", output.display())))
 }
 
 /// Writes to standard output, at once. Whether anybody reads on: to go away is a reader's right, and no error.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -22,6 +22,9 @@ pub const N_BEST: &str = "nbest_predictions.json";
 pub const NULL_ODDS: &str = "null_odds.json";
 /// The figures, as the official scorer writes them.
 pub const METRICS: &str = "eval.json";
+
+/// All that is known of the run.
+pub const REPORT: &str = "report.json";
 
 /// The answers as the scorer takes them.
 pub fn texts(predictions: &[Prediction]) -> Predictions {
@@ -56,6 +59,19 @@ pub fn write(folder: &Path, predictions: &[Prediction], metrics: &Metrics) -> Re
     write_one(folder, N_BEST, &n_best)?;
     write_one(folder, NULL_ODDS, &null_odds(predictions))?;
     write_one(folder, METRICS, metrics)
+}
+
+/// Writes the report on a run beside its other files.
+///
+/// # Errors
+/// [`EvalError::Io`].
+pub fn write_report(folder: &Path, report: &impl Serialize) -> Result<(), EvalError> {
+    write_one(folder, REPORT, report)
+}
+
+/// All files that [`write`] and [`write_report`] write.
+pub fn names(folder: &Path) -> [PathBuf; 5] {
+    [PREDICTIONS, N_BEST, NULL_ODDS, METRICS, REPORT].map(|name| folder.join(name))
 }
 
 fn write_one(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), EvalError> {

@@ -32,9 +32,14 @@ impl AskOptions {
     /// Default longest answer, in tokens.
     pub const MAX_ANSWER_LEN: usize = 30;
 
+    /// Tokens of the longest window of a model that takes `max_positions` tokens.
+    pub fn longest_window(&self, max_positions: usize) -> usize {
+        self.max_seq_len.unwrap_or(Self::MAX_SEQ_LEN.min(max_positions))
+    }
+
     /// Checks the options against each other and a model that takes `max_positions` tokens. Returns the longest window.
     pub(super) fn check(&self, max_positions: usize) -> Result<usize, QaError> {
-        let max_seq_len = self.max_seq_len.unwrap_or(Self::MAX_SEQ_LEN.min(max_positions));
+        let max_seq_len = self.longest_window(max_positions);
         let refuse = |option, value: &dyn ToString, problem: String| {
             Err(QaError::Option { option, value: value.to_string(), problem })
         };

@@ -61,7 +61,7 @@ pub struct BenchArgs {
     pub min_runs: usize,
 
     /// Least time of each point, in seconds; up to 1000 runs per process
-    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds(0.0))]
+    #[arg(long, value_name = "S", default_value_t = 2.0, allow_negative_numbers = true, value_parser = seconds(0.0))]
     pub min_time: f64,
 
     /// Runs to warm up with, in each process

@@ -63,7 +63,7 @@ pub struct ServeArgs {
     pub passages: usize,
 
     /// TOML file with the settings of the page: [page] title, subtitle, language, accent, accent_dark, logo, examples,
-    /// idle_seconds
+    /// idle_seconds (0: never)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -101,7 +101,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds(0.01))]
     pub idle_timeout: f64,
 
-    /// Seconds that requests have to be finished when edgeqa is stopped
+    /// Seconds that complete requests have to be answered when edgeqa is stopped; others have one second to be completed
     #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds(0.01))]
     pub stop_timeout: f64,
 
