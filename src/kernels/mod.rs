@@ -42,6 +42,7 @@ mod scalar;
 )]
 mod score_products;
 mod simd;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod transposed;

@@ -4,6 +4,7 @@ use super::cpu::Isa;
 use super::layout::{Form, K_ALIGN};
 use super::room;
 use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
+use super::steps::{Steps, store_steps};
 use crate::threads::{Threads, cut, split};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
@@ -196,28 +197,26 @@ fn quantize_around<S: Simd>(s: S, x: &[f32], offset: f32, scale: f32, form: Form
         out.fill(form.convert(0));
         return if scale.is_finite() { 0.0 } else { scale };
     }
-    let (offset, inverse) = (s.splat(offset), s.splat(inverse));
-    let ((x_blocks, x_tail), (out_blocks, out_tail)) = (x.as_chunks(), out.as_chunks_mut());
-    for (out, x) in out_blocks.iter_mut().zip(x_blocks) {
-        quantize_block(s, x, offset, inverse, form, out);
-    }
-    if !x_tail.is_empty() {
-        let (mut last, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
-        last[..x_tail.len()].copy_from_slice(x_tail);
-        quantize_block(s, &last, offset, inverse, form, &mut bytes);
-        out_tail.copy_from_slice(&bytes[..out_tail.len()]);
-    }
+    let mut around = Around::<S> { offset: s.splat(offset), inverse: s.splat(inverse) };
+    store_steps(s, x, &mut around, form.convert(0), out);
     scale
 }
 
-#[inline(always)]
-fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], offset: S::F32, inverse: S::F32, form: Form, out: &mut [i8; BLOCK]) {
-    // What the errors of offset and inverse may add beyond 127 steps, storing bounds.
-    let mut steps = [inverse; BLOCK / LANES];
-    for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
-        *steps = s.mul(s.sub(s.load(x), offset), inverse);
+/// `(x - offset) inverse`. What the errors of offset and inverse may add beyond 127 steps, storing bounds.
+struct Around<S: Simd> {
+    offset: S::F32,
+    inverse: S::F32,
+}
+
+impl<S: Simd> Steps<S> for Around<S> {
+    #[inline(always)]
+    fn of(&mut self, s: S, x: &[f32; BLOCK]) -> [S::F32; BLOCK / LANES] {
+        let mut steps = [self.inverse; BLOCK / LANES];
+        for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
+            *steps = s.mul(s.sub(s.load(x), self.offset), self.inverse);
+        }
+        steps
     }
-    s.store_i8(steps, form.convert(0), out);
 }
 
 /// The smallest and the largest value; both NaN if a value is not finite, both 0 if there is none.

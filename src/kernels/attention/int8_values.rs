@@ -20,12 +20,13 @@ use super::weights::largest;
 use super::{Block, Input, Shape};
 use crate::kernels::columns::Columns;
 use crate::kernels::elementary::MAGIC;
-use crate::kernels::layout::{Form, KG, NR, PackedShape};
+use crate::kernels::layout::{KG, NR, PackedShape};
 use crate::kernels::linear::{Epilogue, Int8Weights, LinearI8};
 use crate::kernels::math::exponentials;
 use crate::kernels::room;
 use crate::kernels::rows::RowsView;
 use crate::kernels::simd::{BLOCK, LANES, Simd, load_part, store_part};
+use crate::kernels::steps::{Steps, store_steps};
 
 /// The byte that stands for the cap. Its negative stands for no weight.
 const TOP: i8 = 127;
@@ -157,7 +158,9 @@ impl Int8Values {
             let max = largest(s, scores);
             sums[i] = exponentials(s, scores, max);
             let unit = cap(sums[i]) / (2.0 * f32::from(TOP));
-            quantize(s, scores, 1.0 / unit, form, &mut bytes[i * padded_k..][..padded_k]);
+            let mut weights = Weights::<S> { factor: s.splat(1.0 / unit), zero: s.splat(-f32::from(TOP)) };
+            let to = &mut bytes[i * padded_k..][..padded_k];
+            store_steps(s, scores.as_flattened(), &mut weights, form.convert(0), to);
             scales[i] = unit / sums[i];
             offsets[i] = f32::from(TOP) * scales[i];
         }
@@ -221,28 +224,19 @@ fn cap(sum: f32) -> f32 {
 /// Keeps steps within what [`Simd::store_i8`] takes.
 const LEAST_CAP: f32 = 1.0 / 64.0;
 
-/// Writes `round_half_even(x factor - 127)` of weights, at most 127, in `form`.
-#[inline(always)]
-fn quantize<S: Simd>(s: S, x: &[[f32; LANES]], factor: f32, form: Form, to: &mut [i8]) {
-    let (factor, zero) = (s.splat(factor), s.splat(-f32::from(TOP)));
-    let ((blocks, last), (to, to_last)) = (x.as_chunks(), to.as_chunks_mut());
-    for (x, to) in blocks.iter().zip(to) {
-        s.store_i8(steps(s, x, factor, zero), form.convert(0), to);
-    }
-    if !last.is_empty() {
-        let (mut x, mut bytes) = ([[0.0; LANES]; BLOCK / LANES], [0; BLOCK]);
-        x[..last.len()].copy_from_slice(last);
-        s.store_i8(steps(s, &x, factor, zero), form.convert(0), &mut bytes);
-        to_last.copy_from_slice(&bytes[..to_last.len()]);
-    }
+/// `weight factor - 127`: at most 254 * 64, as no weight is above 1.
+struct Weights<S: Simd> {
+    factor: S::F32,
+    zero: S::F32,
 }
 
-/// `x factor + zero`: at most 254 * 64, as no weight is above 1.
-#[inline(always)]
-fn steps<S: Simd>(s: S, x: &[[f32; LANES]; BLOCK / LANES], factor: S::F32, zero: S::F32) -> [S::F32; BLOCK / LANES] {
-    let mut steps = [zero; BLOCK / LANES];
-    for (steps, x) in steps.iter_mut().zip(x) {
-        *steps = s.mul_add(s.load(x), factor, *steps);
+impl<S: Simd> Steps<S> for Weights<S> {
+    #[inline(always)]
+    fn of(&mut self, s: S, x: &[f32; BLOCK]) -> [S::F32; BLOCK / LANES] {
+        let mut steps = [self.zero; BLOCK / LANES];
+        for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
+            *steps = s.mul_add(s.load(x), self.factor, *steps);
+        }
+        steps
     }
-    steps
 }

@@ -3,6 +3,7 @@
 use super::Input;
 use crate::kernels::elementary::MAGIC;
 use crate::kernels::simd::{BLOCK, LANES, Simd, load_part};
+use crate::kernels::steps::{Steps, store_steps};
 
 /// 16 quantised rows: `real value = byte * scale`.
 pub(super) struct Quantized {
@@ -76,50 +77,38 @@ fn units<S: Simd>(s: S, rows: &[&[f32]; LANES]) -> ([f32; LANES], [f32; LANES]) 
 /// which is NaN if a value is not finite.
 #[inline(always)]
 fn quantize_row<S: Simd>(s: S, x: &[f32], inverse: f32, flip: i8, to: &mut [i8], add: bool) -> S::F32 {
-    let mut sum = s.splat(0.0);
     if x.is_empty() {
         to.fill(flip);
-        return sum;
+        return s.splat(0.0);
     }
-    let inverse = s.splat(inverse);
-    let ((blocks, last), (to_blocks, to_last)) = (x.as_chunks(), to.as_chunks_mut());
-    for (x, to) in blocks.iter().zip(to_blocks) {
-        sum = s.add(sum, quantize_block(s, x, inverse, flip, to, add));
-    }
-    if !last.is_empty() {
-        let (mut x, mut bytes) = ([0.0; BLOCK], [0; BLOCK]);
-        x[..last.len()].copy_from_slice(last);
-        sum = s.add(sum, quantize_block(s, &x, inverse, flip, &mut bytes, add));
-        to_last.copy_from_slice(&bytes[..last.len()]);
-    }
-    sum
+    let mut times = Times::<S> { inverse: s.splat(inverse), add, sum: s.splat(0.0) };
+    store_steps(s, x, &mut times, flip, to);
+    times.sum
 }
 
-/// [`quantize_row`] of a block.
-#[inline(always)]
-fn quantize_block<S: Simd>(
-    s: S,
-    x: &[f32; BLOCK],
+/// `x inverse`, at most 127: the scale is a 127th of the largest but for some roundings. If asked to, adds them up, as whole steps.
+struct Times<S: Simd> {
     inverse: S::F32,
-    flip: i8,
-    to: &mut [i8; BLOCK],
     add: bool,
-) -> S::F32 {
-    // At most 127: the scale is a 127th of the largest but for some roundings.
-    let mut steps = [inverse; BLOCK / LANES];
-    for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
-        *steps = s.mul(s.load(x), *steps);
-    }
-    let mut sum = s.splat(0.0);
-    if add {
-        let magic = s.splat(MAGIC);
-        for steps in &mut steps {
-            *steps = s.sub(s.add(*steps, magic), magic);
+    sum: S::F32,
+}
+
+impl<S: Simd> Steps<S> for Times<S> {
+    #[inline(always)]
+    fn of(&mut self, s: S, x: &[f32; BLOCK]) -> [S::F32; BLOCK / LANES] {
+        let mut steps = [self.inverse; BLOCK / LANES];
+        for (steps, x) in steps.iter_mut().zip(x.as_chunks().0) {
+            *steps = s.mul(s.load(x), *steps);
         }
-        sum = s.add(s.add(steps[0], steps[1]), s.add(steps[2], steps[3]));
+        if self.add {
+            let magic = s.splat(MAGIC);
+            for steps in &mut steps {
+                *steps = s.sub(s.add(*steps, magic), magic);
+            }
+            self.sum = s.add(self.sum, s.add(s.add(steps[0], steps[1]), s.add(steps[2], steps[3])));
+        }
+        steps
     }
-    s.store_i8(steps, flip, to);
-    sum
 }
 
 /// The 16 queries (`part` 0) or keys (1) of a head from `first` on; none beyond the length.
