@@ -74,6 +74,10 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
 }
 
 fn summary_text(args: &Args, summary: &Summary) -> anyhow::Result<String> {
+    if args.json {
+        // A program reads the summary; the log is for whoever started it.
+        summary.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    }
     Ok(if args.json { serde_json::to_string_pretty(summary)? + "\n" } else { report::text(summary) })
 }
 

@@ -1,5 +1,7 @@
 //! The imported fp32 model against the original graph, run by tract.
 
+use std::iter::repeat_n;
+
 use anyhow::{bail, ensure};
 use edgeqa::model::Session;
 use serde::Serialize;
@@ -10,11 +12,13 @@ use crate::random::{Random, Sample};
 
 /// Largest difference allowed, as a share of the range of all logits seen.
 pub const TOLERANCE: f32 = 1e-4;
+/// Inputs of the one length that a graph accepts; of several lengths there is one each.
+const FIXED_INPUTS: usize = 3;
 
 /// What was compared and how far apart it was.
 #[derive(Clone, Debug, Serialize)]
 pub struct Proof {
-    /// Sequence lengths of the random inputs.
+    /// Sequence lengths of the random inputs, without repetitions.
     pub lengths: Vec<usize>,
     /// The one length that the graph accepts, if it was exported for one.
     pub fixed_length: Option<usize>,
@@ -28,6 +32,16 @@ impl Proof {
     /// Largest difference as a share of the range.
     pub fn relative(&self) -> f32 {
         self.max_difference / self.range
+    }
+
+    /// What is left unproven about a model of sequences of up to `max_positions` tokens.
+    pub fn warning(&self, max_positions: usize) -> Option<String> {
+        let length = self.fixed_length.filter(|length| *length < max_positions)?;
+        Some(format!(
+            "the graph accepts {length} tokens only, so nothing is proven about tokens further apart than {}, nor is what config.json says \
+             about them (position_buckets, max_relative_positions): export it with dynamic axes, for sequences of all lengths",
+            length - 1
+        ))
     }
 }
 
@@ -49,13 +63,13 @@ pub fn prove(model: &OnnxModel, imported: &Session) -> anyhow::Result<Proof> {
     let unproven = |e: anyhow::Error| {
         e.context(format!("tract cannot run {}, so the import cannot be proven; try another exporter", path.display()))
     };
-    let lengths = match original.fixed_length() {
-        Some(length) => vec![length; 3],
-        None => lengths(max).into_iter().filter(|length| *length >= original.shortest()).collect(),
+    let (lengths, inputs) = match original.fixed_length() {
+        Some(length) => (vec![length], FIXED_INPUTS),
+        None => (lengths(max).into_iter().filter(|length| *length >= original.shortest()).collect(), 1),
     };
     let mut random = Random(0x5eed);
     let (mut low, mut high, mut max_difference) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
-    for &length in &lengths {
+    for length in lengths.iter().flat_map(|length| repeat_n(*length, inputs)) {
         let sample = Sample::new(imported.config(), length, &mut random);
         let want = original.run(&sample.ids, sample.types.as_deref()).map_err(unproven)?;
         let types = sample.types.as_deref().filter(|_| original.has_types());
@@ -96,4 +110,20 @@ fn lengths(max: usize) -> Vec<usize> {
     lengths.sort_unstable();
     lengths.dedup();
     lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_for_fewer_tokens_than_the_model_takes_proves_less() {
+        let warning = |fixed_length: Option<usize>| {
+            let lengths = fixed_length.into_iter().collect();
+            Proof { lengths, fixed_length, max_difference: 0.0, range: 1.0 }.warning(512)
+        };
+        assert_eq!((warning(None), warning(Some(512))), (None, None));
+        let text = warning(Some(20)).expect("a warning");
+        assert!(text.contains("accepts 20 tokens only") && text.contains("further apart than 19"), "{text}");
+    }
 }

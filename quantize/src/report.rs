@@ -74,8 +74,11 @@ pub fn text(s: &Summary) -> String {
         "import",
         match &s.proof {
             Some(p) => format!(
-                "proven against the graph at lengths {:?}: logits differ by at most {:.1e} ({:.1e} of their range)",
-                p.lengths,
+                "proven against the graph at {}: logits differ by at most {:.1e} ({:.1e} of their range)",
+                p.fixed_length.map_or_else(
+                    || format!("lengths {:?}", p.lengths),
+                    |length| format!("its only length, {length} tokens")
+                ),
                 p.max_difference,
                 p.relative()
             ),
@@ -150,6 +153,9 @@ pub fn text(s: &Summary) -> String {
                 ),
             );
         }
+    }
+    for warning in &s.warnings {
+        line("warning", warning.clone());
     }
     if s.written {
         line("next", format!("edgeqa ask \"Who ...?\" --context-file text.txt --model {}", s.out.display()));

@@ -74,6 +74,8 @@ fn every_variant_converts_to_the_bytes_of_its_folder_or_says_why_not() {
         let summary = result.unwrap_or_else(|e| panic!("{name}: {e:#}"));
         let proof = summary.proof.as_ref().expect("a graph is proven");
         assert!(proof.max_difference <= 1e-5 && proof.range > 0.1, "{name}: {proof:?}");
+        assert!(proof.lengths.is_sorted_by(|a, b| a < b), "{name}: {proof:?}");
+        assert_eq!(summary.warnings.len(), usize::from(name == "ts4-op17-static40"), "{name}: {:?}", summary.warnings);
         let known = folders.lock().expect("no panic").get(&variant.hf).cloned();
         let folder = known.unwrap_or_else(|| {
             let out = temp.path().join("folder.safetensors");

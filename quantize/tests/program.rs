@@ -47,6 +47,24 @@ fn summary_is_text_or_json() {
 }
 
 #[test]
+fn a_graph_for_one_length_is_said_to_prove_less() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let out = temp.path().join("model.safetensors");
+    let convert = || convert("ts4-op17-static40/model.onnx", &out);
+    let warning = "the graph accepts 40 tokens only";
+    let text = convert().output().expect("runs");
+    let words = String::from_utf8(text.stdout).expect("UTF-8");
+    for word in ["at its only length, 40 tokens: ", warning] {
+        assert!(words.contains(word), "{word:?} is missing in\n{words}");
+    }
+    let json = convert().arg("--json").output().expect("runs");
+    assert!(stderr(&json).contains(warning), "{}", stderr(&json));
+    let summary: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(summary["proof"]["lengths"], serde_json::json!([40]));
+    assert!(summary["warnings"][0].as_str().is_some_and(|text| text.contains(warning)), "{summary}");
+}
+
+#[test]
 fn failures_exit_1_and_say_what_to_do() {
     let temp = tempfile::tempdir().expect("temporary folder");
     let out = temp.path().join("model.safetensors");

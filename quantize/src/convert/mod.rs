@@ -176,6 +176,8 @@ fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::R
     stage(Stage::Checking, 0, 0);
     let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)
         .with_context(|| format!("{} cannot be used", input.weights.display()))?;
+    let max_positions = maker.metadata.config.max_positions;
+    let warnings = proof.iter().filter_map(|proof| proof.warning(max_positions)).collect();
     let Maker { metadata, pending, sensitivity, .. } = maker;
     if let Some(pending) = pending.filter(|_| !options.dry_run) {
         pending.publish()?;
@@ -202,6 +204,7 @@ fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::R
         },
         data_sha256: artifact.data_sha256().to_owned(),
         proof,
+        warnings,
         calibration: calibration.map(|c| CalibrationSummary {
             sequences: c.windows.len(),
             tokens: c.tokens(),

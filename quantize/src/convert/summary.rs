@@ -35,6 +35,8 @@ pub struct Summary {
     pub data_sha256: String,
     /// The import against the original graph; `None` for a folder of named weights, which has no graph.
     pub proof: Option<Proof>,
+    /// Where the model may be worse than it looks; those of the gate are with it.
+    pub warnings: Vec<String>,
     /// What calibration did; `None` if there was none.
     pub calibration: Option<CalibrationSummary>,
     /// Linear layers in half precision, by name.
