@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::random::{Random, Sample};
 
+/// [`Noise::logit_error`] above which answers are expected to be lost; healthy models have 0.006 to 0.035.
+pub const HIGH_LOGIT_ERROR: f64 = 0.1;
+
 /// Noise of the quantised model on random inputs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Noise {
@@ -18,6 +21,18 @@ pub struct Noise {
     pub layer_snr_db: Vec<Option<f64>>,
     /// RMS difference of the logits, as a share of the standard deviation of the fp32 logits; `None` if these are all equal.
     pub logit_error: Option<f64>,
+}
+
+impl Noise {
+    /// What to do if int8 is plainly bad.
+    pub fn warning(&self) -> Option<String> {
+        let error = self.logit_error.filter(|error| *error > HIGH_LOGIT_ERROR)?;
+        Some(format!(
+            "the logits of int8 have a relative RMS error of {error:.3}, above {HIGH_LOGIT_ERROR} (healthy models have 0.006 to 0.035): \
+             --sensitivity lists what each layer costs, --half LAYER keeps one in half precision, and --squad FILE measures what that \
+             does to answers"
+        ))
+    }
 }
 
 /// Evaluates both models on random inputs.

@@ -117,6 +117,22 @@ fn a_model_that_computes_no_numbers_is_refused() {
 }
 
 #[test]
+fn int8_that_is_plainly_bad_is_warned_of() {
+    assert_eq!(Model::new(&[], |_| {}).convert().expect("converts").warnings, Vec::<String>::new());
+    // The steps of the last layer's inputs are those of one channel that is far larger than all others.
+    let spiked = Model::new(&[], |tensors| {
+        for (name, count) in
+            [("0.output.LayerNorm", 1), ("1.attention.output.LayerNorm", 1), ("1.output.dense", usize::MAX)]
+        {
+            let values = &mut tensors.get_mut(&format!("deberta.encoder.layer.{name}.weight")).expect("a weight").1;
+            values.iter_mut().take(count).for_each(|value| *value *= 1000.0);
+        }
+    });
+    let summary = spiked.convert().expect("converts");
+    assert!(matches!(&summary.warnings[..], [warning] if warning.contains("--sensitivity")), "{:?}", summary.noise);
+}
+
+#[test]
 fn two_inputs_of_one_name_keep_their_checksums() {
     let model = Model::new(&[], |_| {});
     let put = |folder: &str, source: &Path| {

@@ -177,7 +177,7 @@ fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::R
     let noise = noise::measure(&float, &ModelWeights::from_artifact(&artifact)?)
         .with_context(|| format!("{} cannot be used", input.weights.display()))?;
     let max_positions = maker.metadata.config.max_positions;
-    let warnings = proof.iter().filter_map(|proof| proof.warning(max_positions)).collect();
+    let warnings = proof.iter().filter_map(|proof| proof.warning(max_positions)).chain(noise.warning()).collect();
     let Maker { metadata, pending, sensitivity, .. } = maker;
     if let Some(pending) = pending.filter(|_| !options.dry_run) {
         pending.publish()?;
