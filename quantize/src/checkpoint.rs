@@ -55,7 +55,7 @@ pub enum PositionTerm {
 /// The relative-position embedding that all layers share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelativeEmbedding {
-    /// At least `2 * span` rows of the hidden size.
+    /// `2 * span` rows of the hidden size.
     pub table: Matrix,
     /// LayerNorm over the table, before it is projected.
     pub norm: Option<Norm>,
@@ -187,14 +187,7 @@ impl Checkpoint {
                 let Some(embedding) = &self.relative else {
                     anyhow::bail!("{what}: the relative-position embedding is missing");
                 };
-                let table = &embedding.table;
-                anyhow::ensure!(
-                    table.rows >= rows && table.cols == h,
-                    "the relative-position embedding is {} x {}, config.json implies {rows} x {h}",
-                    table.rows,
-                    table.cols
-                );
-                finite("relative-position embedding", &table.data)?;
+                matrix("relative-position embedding", &embedding.table, rows, h)?;
                 embedding.norm.as_ref().map_or(Ok(()), |n| norm("LayerNorm of the relative positions", n, h))
             }
         }

@@ -6,11 +6,13 @@ use anyhow::{Context, bail, ensure};
 use edgeqa::config::{ModelConfig, RelativeConfig};
 use serde::Deserialize;
 
-/// A model's shapes and the two options that only concern how its weights are read.
+/// A model's shapes and the options that only concern how its weights are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
     /// The model's shapes.
     pub model: ModelConfig,
+    /// Whether the model is saved with a relative-position embedding, which it need not use.
+    pub relative_attention: bool,
     /// Whether relative positions are projected with the layer's own key and query weights.
     pub share_att_key: bool,
     /// Whether the relative-position embedding goes through a LayerNorm.
@@ -164,7 +166,8 @@ impl Raw {
             relative,
         };
         model.validate().map_err(anyhow::Error::msg)?;
-        Ok(SourceConfig { model, share_att_key: self.share_att_key, norm_rel_ebd })
+        let Self { relative_attention, share_att_key, .. } = self;
+        Ok(SourceConfig { model, relative_attention, share_att_key, norm_rel_ebd })
     }
 }
 

@@ -62,17 +62,15 @@ pub(crate) fn stack(layers: &[&Dense]) -> Dense {
     }
 }
 
-/// The first `2 * span` rows of the relative-position embedding, through its LayerNorm.
+/// The relative-position embedding, through its LayerNorm.
 pub(crate) fn normalized(relative: &RelativeEmbedding, config: &ModelConfig) -> Matrix {
-    let cols = relative.table.cols;
-    let rows = config.relative.as_ref().map_or(0, |r| r.rows());
-    let mut data = relative.table.data[..rows * cols].to_vec();
+    let mut table = relative.table.clone();
     if let Some(norm) = &relative.norm {
-        for row in data.chunks_exact_mut(cols) {
+        for row in table.data.chunks_exact_mut(table.cols) {
             layer_norm(row, &norm.weight, &norm.bias, config.layer_norm_eps);
         }
     }
-    Matrix { rows, cols, data }
+    table
 }
 
 /// The `2 * span` projected relative positions of one term. `relative` is what [`normalized`] returns.

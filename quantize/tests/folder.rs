@@ -66,6 +66,8 @@ fn weights_that_config_json_does_not_describe_are_refused() {
         changed("norm_rel_ebd", json!("none")),
         &["deberta.encoder.LayerNorm.bias, deberta.encoder.LayerNorm.weight;"],
     );
+    let table = "deberta.encoder.rel_embeddings.weight";
+    refused(changed("relative_attention", json!(false)), &[table]);
     for name in [
         "deberta.embeddings.token_type_embeddings.weight",
         "deberta.encoder.conv.conv.weight",
@@ -73,6 +75,15 @@ fn weights_that_config_json_does_not_describe_are_refused() {
         "qa_outputs.dense.weight",
     ] {
         refused(Model::new(&[], add(name)), &[name]);
+    }
+}
+
+/// Neither does transformers load a table of another size.
+#[test]
+fn relative_positions_of_another_size_are_refused() {
+    for (buckets, rows) in [(8, 16), (18, 36)] {
+        Model::new(&[("position_buckets", json!(buckets))], |_| {})
+            .is_refused(&["relative-position embedding: shape is 32 x 32", &format!("implies {rows} x 32")]);
     }
 }
 
@@ -88,6 +99,8 @@ fn weights_that_models_are_saved_with_and_do_not_use_are_left_out() {
         let summary = Model::new(&[], add(name)).convert().unwrap_or_else(|error| panic!("{name}: {error:#}"));
         assert_eq!((&summary.data_sha256, summary.parameters), (&plain.data_sha256, plain.parameters), "{name}");
     }
+    // Relative attention without a term that would use it.
+    Model::new(&[("pos_att_type", json!([]))], |_| {}).convert().expect("converts");
     // What a model with positions in its input must have is not spare.
     Model::new(&[("position_biased_input", json!(true))], |_| {})
         .is_refused(&["position_embeddings.weight is missing"]);

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use edgeqa::artifact::map::Mapping;
-use edgeqa::config::ModelConfig;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
@@ -32,20 +31,20 @@ pub fn import(path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> 
     let import = || {
         let checkpoint = reader.checkpoint(config)?;
         checkpoint.validate()?;
-        reader.refuse_unused(&config.model)?;
+        reader.refuse_unused(config)?;
         Ok::<_, anyhow::Error>(checkpoint)
     };
     import().with_context(|| format!("cannot import {}", path.display()))
 }
 
 /// Whether transformers saves this tensor with a model that computes without it.
-fn is_spare(name: &str, model: &ModelConfig) -> bool {
+fn is_spare(name: &str, config: &SourceConfig) -> bool {
+    let model = &config.model;
     match name {
         "deberta.embeddings.position_ids" => true,
         "deberta.embeddings.position_embeddings.weight" => !model.position_biased_input,
-        "deberta.encoder.rel_embeddings.weight"
-        | "deberta.encoder.LayerNorm.weight"
-        | "deberta.encoder.LayerNorm.bias" => model.relative.is_none(),
+        "deberta.encoder.rel_embeddings.weight" => config.relative_attention && model.relative.is_none(),
+        "deberta.encoder.LayerNorm.weight" | "deberta.encoder.LayerNorm.bias" => model.relative.is_none(),
         _ => false,
     }
 }
@@ -80,11 +79,11 @@ impl Reader<'_> {
     }
 
     /// Without a weight that nobody asked for, the model would be another one.
-    fn refuse_unused(&self, model: &ModelConfig) -> anyhow::Result<()> {
+    fn refuse_unused(&self, config: &SourceConfig) -> anyhow::Result<()> {
         let used = self.used.borrow();
         let mut unused = self.tensors.names();
         unused.retain(|name| {
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !used.contains(*name) && !is_spare(name, model)
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !used.contains(*name) && !is_spare(name, config)
         });
         unused.sort_unstable();
         let shown = unused.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
