@@ -88,6 +88,22 @@ fn relative_positions_of_another_size_are_refused() {
 }
 
 #[test]
+fn names_that_torch_wraps_are_those_of_the_model() {
+    let wrap = |tensors: &mut Tensors| {
+        *tensors =
+            std::mem::take(tensors).into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor)).collect();
+    };
+    let plain = Model::new(&[], |_| {}).convert().expect("converts");
+    assert_eq!(Model::new(&[], wrap).convert().expect("converts").data_sha256, plain.data_sha256);
+    let unused = "deberta.encoder.conv.conv.weight";
+    Model::new(&[], |tensors| {
+        add(unused)(tensors);
+        wrap(tensors);
+    })
+    .is_refused(&[&format!("the weights module.{unused};")]);
+}
+
+#[test]
 fn weights_that_models_are_saved_with_and_do_not_use_are_left_out() {
     let plain = Model::new(&[], |_| {}).convert().expect("converts");
     for name in [

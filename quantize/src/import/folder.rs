@@ -14,6 +14,8 @@ use crate::config::SourceConfig;
 
 /// What the names of the weights of a question-answering model begin with. Heads of other tasks may be there, too.
 const PREFIXES: [&str; 2] = ["deberta.", "qa_outputs."];
+/// What torch's DataParallel puts before all names.
+const WRAPPER: &str = "module.";
 /// Names in an error message beyond this number are counted only.
 const NAMES_SHOWN: usize = 3;
 
@@ -27,7 +29,8 @@ pub fn import(path: &Path, config: &SourceConfig) -> anyhow::Result<Checkpoint> 
     let tensors = SafeTensors::deserialize(map.bytes()).map_err(|problem| {
         anyhow!("{} is no safetensors file, or a damaged one ({problem}); copy or download it again", path.display())
     })?;
-    let reader = Reader { tensors, used: RefCell::default() };
+    let is_wrapped = !tensors.is_empty() && tensors.names().iter().all(|name| name.starts_with(WRAPPER));
+    let reader = Reader { tensors, wrapper: if is_wrapped { WRAPPER } else { "" }, used: RefCell::default() };
     let import = || {
         let checkpoint = reader.checkpoint(config)?;
         checkpoint.validate()?;
@@ -51,6 +54,8 @@ fn is_spare(name: &str, config: &SourceConfig) -> bool {
 
 struct Reader<'a> {
     tensors: SafeTensors<'a>,
+    /// What all names begin with before those of the model.
+    wrapper: &'static str,
     /// Names of the tensors that were read.
     used: RefCell<BTreeSet<String>>,
 }
@@ -82,8 +87,9 @@ impl Reader<'_> {
     fn refuse_unused(&self, config: &SourceConfig) -> anyhow::Result<()> {
         let used = self.used.borrow();
         let mut unused = self.tensors.names();
-        unused.retain(|name| {
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !used.contains(*name) && !is_spare(name, config)
+        unused.retain(|full| {
+            let name = full.strip_prefix(self.wrapper).unwrap_or(full);
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !used.contains(*full) && !is_spare(name, config)
         });
         unused.sort_unstable();
         let shown = unused.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
@@ -147,13 +153,13 @@ impl Reader<'_> {
     }
 
     fn values(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
-        let Ok(tensor) = self.tensors.tensor(name) else {
+        let name = format!("{}{name}", self.wrapper);
+        let Ok(tensor) = self.tensors.tensor(&name) else {
             bail!(
                 "tensor {name} is missing: is this a DebertaV2ForQuestionAnswering checkpoint? If it is, give the config.json that was \
                  saved with it (--config)"
             )
         };
-        self.used.borrow_mut().insert(name.to_owned());
         let bytes = tensor.data();
         let data = match tensor.dtype() {
             Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
@@ -161,6 +167,7 @@ impl Reader<'_> {
             Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             other => bail!("tensor {name} has type {other:?}: only F32, F16 and BF16 weights can be converted"),
         };
+        self.used.borrow_mut().insert(name);
         Ok((tensor.shape().to_vec(), data))
     }
 }
