@@ -19,7 +19,8 @@ pub struct Args {
     pub command: Option<Command>,
 
     /// An ONNX file, a safetensors file, or a Hugging Face folder with config.json, tokenizer.json and model.safetensors (or
-    /// model.onnx)
+    /// model.onnx); a graph's inputs are told by their names: token ids by "input" or "ids" in it, others by "mask", and by "type" or
+    /// "segment"
     #[arg(required_unless_present = "hub", conflicts_with = "hub")]
     pub input: Option<PathBuf>,
 

@@ -13,6 +13,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::import::onnx::OnnxModel;
+use crate::import::onnx::inputs::{self, Role};
 
 /// Plans for one length each that are kept. Each has its own copy of the weights.
 const MAX_PLANS: usize = 2;
@@ -30,13 +31,6 @@ pub struct Original {
     symbolic: Option<Arc<TypedRunnableModel>>,
     /// The latest plans for one length, oldest first.
     plans: Mutex<Vec<(usize, Arc<TypedRunnableModel>)>>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Ids,
-    Mask,
-    Types,
 }
 
 impl Original {
@@ -67,30 +61,18 @@ impl Original {
             format!("tract cannot read {}, so nothing can be compared with it; try another exporter", path.display())
         })?;
         let model = parsed.model;
-        let mut inputs = Vec::new();
-        for outlet in model.input_outlets()? {
-            let name = model.node(outlet.node).name.as_str();
-            inputs.push(match name {
-                n if n.contains("mask") => Role::Mask,
-                n if n.contains("type") || n.contains("segment") => Role::Types,
-                n if n.contains("input") || n.contains("ids") => Role::Ids,
-                other => bail!("{}: unknown graph input {other:?}", path.display()),
-            });
-        }
-        ensure!(
-            inputs.iter().filter(|r| **r == Role::Ids).count() == 1,
-            "{}: the graph must have exactly one input of token ids",
-            path.display()
-        );
+        // In the same order as tract's.
+        let inputs = inputs::roles(graph).with_context(|| format!("{} is not supported", path.display()))?;
         let names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
         let place = |word: &str, default| names.iter().position(|n| n.contains(word)).unwrap_or(default);
         let outputs = [place("start", 0), place("end", 1)];
         ensure!(names.len() > 1, "{}: the graph must have start and end logits as outputs", path.display());
-        let dims =
-            graph.input.iter().find(|i| !i.name.contains("mask")).and_then(|i| match &i.r#type.as_ref()?.value {
+        let dims = inputs::fed(graph).find(|i| Role::of(&i.name) == Some(Role::Ids)).and_then(|i| {
+            match &i.r#type.as_ref()?.value {
                 Some(type_proto::Value::TensorType(t)) => t.shape.as_ref(),
                 _ => None,
-            });
+            }
+        });
         let fixed = |axis: usize| match dims?.dim.get(axis)?.value {
             Some(Value::DimValue(v)) => usize::try_from(v).ok().filter(|v| *v > 0),
             _ => None,

@@ -3,9 +3,11 @@
 use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::import::onnx;
 use prost::Message;
-use tract_onnx::pb::tensor_shape_proto::dimension::Value;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    type_proto,
 };
 
 use crate::common::fixtures;
@@ -72,6 +74,42 @@ fn names_and_order_of_operands_do_not_matter() {
         graph.node.iter_mut().filter(|n| n.op_type == "Add").for_each(|n| n.input.reverse());
     });
     assert_eq!(swapped, Ok(want));
+}
+
+/// As graphs of IR version 3 do.
+#[test]
+fn initializers_may_be_listed_among_the_inputs() {
+    let want = unchanged();
+    let listed = converted(|graph| {
+        let inputs = graph.initializer.iter().map(|tensor| {
+            let dim = |size: &i64| Dimension { value: Some(Value::DimValue(*size)), ..Dimension::default() };
+            let shape = Some(TensorShapeProto { dim: tensor.dims.iter().map(dim).collect() });
+            let value = type_proto::Value::TensorType(type_proto::Tensor { elem_type: tensor.data_type, shape });
+            let r#type = Some(TypeProto { value: Some(value), ..TypeProto::default() });
+            ValueInfoProto { name: tensor.name.clone(), r#type, ..ValueInfoProto::default() }
+        });
+        graph.input.splice(0..0, inputs.collect::<Vec<_>>());
+    });
+    assert_eq!(listed, Ok(want));
+}
+
+#[test]
+fn inputs_are_told_by_their_names() {
+    let want = unchanged();
+    let renamed = |names: [&'static str; 2]| {
+        move |graph: &mut GraphProto| {
+            for (input, name) in graph.input.iter_mut().zip(names) {
+                let read = graph.node.iter_mut().flat_map(|n| &mut n.input).filter(|read| **read == input.name);
+                read.for_each(|read| *read = name.into());
+                input.name = name.into();
+            }
+        }
+    };
+    assert_eq!(converted(renamed(["ids", "padding_mask"])), Ok(want));
+    for names in [["ids", "att"], ["x", "mask"], ["ids", "input_2"], ["type_ids", "mask"]] {
+        let inputs = format!("model.onnx is not supported: the inputs of the graph are {names:?}, but");
+        refused(&inputs, renamed(names));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context, bail, ensure};
 
 use super::graph::{Graph, trimmed_shape, values};
+use super::inputs::Role;
 use super::pattern::{LinearAt, NormAt};
 use crate::checkpoint::{Checkpoint, Layer, Matrix, PositionTerm, RelativeEmbedding};
 use crate::config::SourceConfig;
@@ -232,8 +233,8 @@ impl<'a> Walk<'a> {
                     let table = self.graph.constant_behind(table)?.context("an embedding table is not constant")?;
                     let [rows, cols] = trimmed_shape(&table, 2)? else { bail!("an embedding table is no matrix") };
                     let table = Matrix { rows: *rows, cols: *cols, data: values(&table)?.to_vec() };
-                    let slot = match (self.graph.is_data(index), self.root(index)) {
-                        (true, root) if root.contains("type") || root.contains("segment") => 2,
+                    let slot = match (self.graph.is_data(index), Role::of(self.root(index))) {
+                        (true, Some(Role::Types)) => 2,
                         (true, _) => 0,
                         (false, _) if model.position_biased_input && table.rows == model.max_positions => 1,
                         (false, _) => 2,

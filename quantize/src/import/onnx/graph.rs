@@ -8,6 +8,8 @@ use anyhow::{Context, bail, ensure};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::*;
 
+use super::inputs::{self, Role};
+
 /// Operators that move or convert data without computing; the data are their first input.
 pub(super) const MOVES: [&str; 15] = [
     "Identity",
@@ -54,9 +56,9 @@ impl<'a> Graph<'a> {
 
     /// One pass in node order. ONNX requires nodes to be sorted; insisting on it rules out cycles.
     fn index(&mut self) -> anyhow::Result<()> {
-        let inputs = self.proto.input.iter().map(|i| i.name.as_str());
-        // Every input but the mask carries data: token ids and token types, whatever their names.
-        self.data.extend(inputs.filter(|name| !name.contains("mask") && !self.initializers.contains_key(name)));
+        // Every input but the mask carries data: token ids and token types.
+        let inputs = inputs::fed(self.proto).map(|input| input.name.as_str());
+        self.data.extend(inputs.filter(|name| Role::of(name) != Some(Role::Mask)));
         for node in &self.proto.node {
             for output in node.output.iter().filter(|o| !o.is_empty()) {
                 ensure!(

@@ -7,6 +7,7 @@
 mod encoder;
 mod external;
 mod graph;
+pub(crate) mod inputs;
 mod pattern;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub struct OnnxModel {
 ///
 /// # Errors
 /// If a file cannot be read or is no ONNX model, or the graph holds operators that only occur in already quantised or fused
-/// graphs, or axes that no tensor has.
+/// graphs, or axes that no tensor has, or its inputs have names that do not tell what they are.
 pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     ensure!(path.is_file(), "cannot open {}: no such file", path.display());
     let mut proto = tract_onnx::onnx().proto_model_for_path(path).map_err(|problem| {
@@ -40,6 +41,7 @@ pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
     })?;
     refuse_foreign_operators(&proto)
         .and_then(|()| proto.graph.as_ref().map_or(Ok(()), refuse_absurd_axes))
+        .and_then(|()| proto.graph.as_ref().map_or(Ok(()), |graph| inputs::roles(graph).map(drop)))
         .with_context(|| format!("{} is not supported", path.display()))?;
     let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
         .with_context(|| format!("cannot read {}", path.display()))?;
