@@ -3,18 +3,25 @@
 use edgeqa_quantize::convert::{Input, Options, convert};
 use edgeqa_quantize::import::onnx;
 use prost::Message;
-use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, type_proto,
 };
 
 use crate::common::fixtures;
 
 /// Converts the base graph after `change`; returns the checksum of the data, or the error.
 fn converted(change: impl FnOnce(&mut GraphProto)) -> Result<String, String> {
+    converted_with(&[], change)
+}
+
+/// As [`converted`], with these bytes in a file `data` beside the graph.
+fn converted_with(data: &[u8], change: impl FnOnce(&mut GraphProto)) -> Result<String, String> {
     let temp = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(temp.path().join("data"), data).expect("write");
     let source = fixtures().join("ts4-op17");
     let mut model: ModelProto = onnx::read(&source.join("model.onnx")).expect("a graph").proto;
     change(model.graph.as_mut().expect("a graph"));
@@ -110,6 +117,37 @@ fn inputs_are_told_by_their_names() {
         let inputs = format!("model.onnx is not supported: the inputs of the graph are {names:?}, but");
         refused(&inputs, renamed(names));
     }
+}
+
+/// Leaves a graph whose weight of the classifier is made by a node instead of an initializer, and returns that tensor.
+fn constant_of_head(graph: &mut GraphProto) -> &mut TensorProto {
+    let (_, weight) = matmul_of_head(graph);
+    let at = graph.initializer.iter().position(|tensor| tensor.name == weight).expect("the weight");
+    let value = graph.initializer.remove(at);
+    let attribute = AttributeProto {
+        name: "value".into(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(TensorProto { name: String::new(), ..value }),
+        ..AttributeProto::default()
+    };
+    graph.node.insert(0, NodeProto { attribute: vec![attribute], ..node("Constant", ["", ""], &weight) });
+    graph.node[0].attribute[0].t.as_mut().expect("a tensor")
+}
+
+#[test]
+fn constants_of_nodes_may_have_external_data() {
+    let want = unchanged();
+    let mut values = Vec::new();
+    converted(|graph| values = constant_of_head(graph).raw_data.clone()).expect("a constant");
+    let moved = |graph: &mut GraphProto| {
+        let tensor = constant_of_head(graph);
+        tensor.raw_data.clear();
+        tensor.data_location = Some(DataLocation::External as i32);
+        tensor.external_data = vec![StringStringEntryProto { key: "location".into(), value: "data".into() }];
+    };
+    assert_eq!(converted_with(&values, moved), Ok(want));
+    let error = converted_with(&values[1..], moved).expect_err("too few bytes");
+    assert!(error.contains("external data of \"") && error.contains("too few"), "{error}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
+use super::tensors;
 use crate::input::refuse_pointer;
 
 /// Reads all external data into the model and returns the files they were in.
@@ -19,17 +20,15 @@ use crate::input::refuse_pointer;
 /// If a location leads elsewhere, a file is missing or too short, or tensors share too much of it; the message names the tensor.
 pub(super) fn inline(model: &mut ModelProto, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
-    for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+    for (name, tensor) in model.graph.iter_mut().flat_map(tensors::all) {
         if tensor.data_location == Some(DataLocation::External as i32) {
-            let (path, size, data) =
-                read(tensor, folder).with_context(|| format!("external data of {:?}", tensor.name))?;
+            let (path, size, data) = read(tensor, folder).with_context(|| format!("external data of {name:?}"))?;
             let taken = files.entry(path).or_default();
             *taken += data.len() as u64;
             // Tied weights may share their bytes.
             ensure!(
                 *taken <= size.saturating_mul(2),
-                "external data of {:?}: the tensors up to this one take more than twice the bytes of their file",
-                tensor.name
+                "external data of {name:?}: the tensors up to this one take more than twice the bytes of their file"
             );
             tensor.raw_data = data;
             tensor.data_location = None;

@@ -9,6 +9,7 @@ mod external;
 mod graph;
 pub(crate) mod inputs;
 mod pattern;
+mod tensors;
 
 use std::path::{Path, PathBuf};
 
