@@ -151,6 +151,43 @@ fn constants_of_nodes_may_have_external_data() {
 }
 
 #[test]
+fn bfloat16_is_read_as_the_values_that_it_has() {
+    // The upper half of f32.
+    let head = |change: fn(&mut TensorProto, &[u8])| {
+        move |graph: &mut GraphProto| {
+            let (at, weight) = matmul_of_head(graph);
+            let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == weight).expect("the weight");
+            let halves: Vec<u8> = tensor.raw_data.chunks_exact(4).flat_map(|value| [value[2], value[3]]).collect();
+            change(tensor, &halves);
+            if tensor.data_type == DataType::Bfloat16 as i32 {
+                let mut cast = node("Cast", [&weight, ""], "widened");
+                cast.attribute = vec![AttributeProto {
+                    name: "to".into(),
+                    r#type: AttributeType::Int as i32,
+                    i: DataType::Float as i64,
+                    ..AttributeProto::default()
+                }];
+                graph.node[at].input[1] = "widened".into();
+                graph.node.insert(at, cast);
+            }
+        }
+    };
+    let widened = converted(head(|tensor, halves| {
+        tensor.raw_data = halves.chunks_exact(2).flat_map(|half| [0, 0, half[0], half[1]]).collect();
+    }));
+    let bytes = converted(head(|tensor, halves| {
+        (tensor.data_type, tensor.raw_data) = (DataType::Bfloat16 as i32, halves.to_vec());
+    }));
+    let integers = converted(head(|tensor, halves| {
+        let bits = halves.chunks_exact(2).map(|half| i32::from(u16::from_le_bytes([half[0], half[1]])));
+        (tensor.data_type, tensor.int32_data) = (DataType::Bfloat16 as i32, bits.collect());
+        tensor.raw_data.clear();
+    }));
+    assert!(widened.is_ok(), "{widened:?}");
+    assert_eq!([bytes, integers], [widened.clone(), widened]);
+}
+
+#[test]
 fn constant_logits_prove_nothing() {
     refused("nothing can be proven", |graph| {
         let (_, weight) = matmul_of_head(graph);

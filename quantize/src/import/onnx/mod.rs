@@ -22,7 +22,7 @@ use crate::config::SourceConfig;
 
 /// An ONNX model, all of its data in memory.
 pub struct OnnxModel {
-    /// The model.
+    /// The model, without bfloat16.
     pub proto: ModelProto,
     /// The file it was read from.
     pub path: PathBuf,
@@ -46,6 +46,7 @@ pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
         .with_context(|| format!("{} is not supported", path.display()))?;
     let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
         .with_context(|| format!("cannot read {}", path.display()))?;
+    proto.graph.iter_mut().flat_map(tensors::all).for_each(|(_, tensor)| tensors::widen(tensor));
     Ok(OnnxModel { proto, path: path.to_owned(), external })
 }
 
