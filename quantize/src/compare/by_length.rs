@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use edgeqa::eval::{Observer, evaluate_with};
+use anyhow::{Context, anyhow, ensure};
+use edgeqa::eval::{EvalError, Observer, evaluate_with};
 use edgeqa::model::{Logits, ModelError};
-use edgeqa::qa::Scorer;
-use edgeqa::tokenizer::Window;
+use edgeqa::qa::{QaError, Scorer};
+use edgeqa::tokenizer::{TokenizerError, Window};
 
 use super::recording::checked;
 use super::{Recording, Task};
@@ -71,10 +71,23 @@ fn pieces<M: Scorer + Sync>(task: &Task<'_, M>) -> anyhow::Result<Vec<Piece>> {
         pieces.lock().unwrap_or_else(PoisonError::into_inner).push(Piece { question, index, window });
         Ok(Logits { start: vec![0.0; tokens], end: vec![0.0; tokens] })
     };
-    evaluate_with(task.reader, task.dataset, task.options, task.threads, collect, &())?;
+    evaluate_with(task.reader, task.dataset, task.options, task.threads, collect, &()).map_err(advised)?;
     let mut pieces = pieces.into_inner().unwrap_or_else(PoisonError::into_inner);
     pieces.sort_unstable_by_key(|piece| (usize::MAX - piece.window.ids.len(), piece.question, piece.index));
     Ok(pieces)
+}
+
+/// The error with what can be done here, where windows are as long as they get.
+fn advised(error: EvalError) -> anyhow::Error {
+    if let EvalError::Question { id, place, file, source } = &error
+        && let QaError::Tokenizer(TokenizerError::QuestionTooLong { question, special, max_seq_len }) = source.as_ref()
+    {
+        return anyhow!(
+            "cannot answer question {id:?} ({place} of {file}): it has {question} tokens, which with {special} special tokens leaves no room \
+             for the text in a window of {max_seq_len} tokens; shorten it, or leave it out of the file"
+        );
+    }
+    error.into()
 }
 
 /// Scores pieces in order, until one fails. Returns each with its position.

@@ -218,6 +218,19 @@ fn every_kind_of_fp32_model_is_run() {
 }
 
 #[test]
+fn a_question_that_is_too_long_is_refused_with_what_helps() {
+    let bench = Bench::new();
+    let mut long = data();
+    long["data"][0]["paragraphs"][0]["qas"][1]["question"] = "what came? ".repeat(50).into();
+    fs::write(&bench.data, long.to_string()).expect("written");
+    let output = bench.run("ts5-op17/model.onnx", &["--no-cache"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let error = stderr(&output);
+    assert!(error.contains("question \"0-1\"") && error.contains("leave it out of the file"), "{error}");
+    assert!(!error.contains("--max-seq-len"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let bench = Bench::new();
     let fails = |output: Output, code: i32, words: &[&str]| {
