@@ -21,7 +21,7 @@
 //!
 //! A transfer that breaks leaves a `.part` file in the cache, and the next attempt, in the same
 //! call or a later one, asks for the rest only. A partial file that cannot be continued is thrown
-//! away and fetched from the start, once per attempt.
+//! away and fetched from the start, once per attempt. As long as attempts make progress, there is another one.
 //!
 //! A server that answers 429 or 5xx for a file counts as a transfer that broke. If it says with `Retry-After` for how many seconds it
 //! wants to be left alone, it is, for a minute at most.
@@ -81,7 +81,8 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Whether to show a progress bar; it goes to stderr, and only if that is a terminal.
     pub progress: bool,
-    /// How often a file whose transfer broke is tried again before giving up.
+    /// How often a file whose transfer broke is tried again before giving up, without an attempt that brings at least 64 KiB more of it
+    /// than any before.
     pub retries: u32,
     /// How long a server may take to begin an answer, to send all of the file list, and from one part of a file to the next.
     pub answer_timeout: Duration,

@@ -18,6 +18,8 @@ const MAX_INFO_BYTES: u64 = 16 << 20;
 const MAX_FILE_BYTES: u64 = 16 << 30;
 const MAX_RELATIVE_REDIRECTS: usize = 5;
 const MAX_STORE_REDIRECTS: u32 = 10;
+/// An attempt that brings so many bytes more of a file than any before it makes up for the broken ones.
+const PROGRESS: u64 = 64 << 10;
 /// Before the first new attempt; twice as long before each after it.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that a server may ask for.
@@ -92,9 +94,15 @@ impl Session {
         if store::is_sound(&pointer, entry) {
             return Ok(pointer);
         }
-        let (mut broken, mut restarted) = (0, false);
+        let (mut broken, mut restarted, mut furthest) = (0, false, 0);
         loop {
-            match self.fetch_once(commit, entry, &pointer) {
+            let mut reached = 0;
+            let fetched = self.fetch_once(commit, entry, &pointer, &mut reached);
+            if reached >= furthest + PROGRESS {
+                broken = 0;
+            }
+            furthest = furthest.max(reached);
+            match fetched {
                 Ok(Outcome::Good) => return Ok(pointer),
                 Ok(Outcome::Damaged { detail, continued }) => {
                     if !continued || restarted {
@@ -105,7 +113,7 @@ impl Session {
                         });
                     }
                     log::warn!("{}: {detail}; starting it anew", entry.name);
-                    restarted = true;
+                    (restarted, furthest) = (true, 0);
                 }
                 Err(error) if error.is_passing() && broken < self.retries => {
                     let pause = pause(broken, error.retry_after());
@@ -119,7 +127,14 @@ impl Session {
         }
     }
 
-    fn fetch_once(&self, commit: &str, entry: &FileEntry, pointer: &Path) -> Result<Outcome, HubError> {
+    /// `reached` becomes the length of what has come of the file, this time and before.
+    fn fetch_once(
+        &self,
+        commit: &str,
+        entry: &FileEntry,
+        pointer: &Path,
+        reached: &mut u64,
+    ) -> Result<Outcome, HubError> {
         let announced = self.access(commit, &entry.name)?;
         let expected = FileEntry {
             name: entry.name.clone(),
@@ -147,7 +162,8 @@ impl Session {
         let begun = store::keep_part(&part, expected.size).map_err(in_cache)?;
         log::info!("downloading {} of {}", entry.name, self.place);
         let continued = begun > 0;
-        let problem = match self.transfer(&announced, &expected, &part, begun)? {
+        *reached = begun;
+        let problem = match self.transfer(&announced, &expected, &part, reached)? {
             Some(problem) => Some(problem),
             None => store::difference(&part, &expected).map_err(in_cache)?,
         };
@@ -159,16 +175,16 @@ impl Session {
         Ok(Outcome::Good)
     }
 
-    /// Writes the content of a file to `part`, of which `begun` bytes are there, and returns why that is of no use, if it is. A transfer
-    /// that breaks leaves what has come.
+    /// Writes the content of a file to `part`, of which `reached` bytes are there, and returns why that is of no use, if it is. A transfer
+    /// that breaks leaves what has come, up to `reached` then.
     fn transfer(
         &self,
         announced: &Announced,
         expected: &FileEntry,
         part: &Path,
-        begun: u64,
+        reached: &mut u64,
     ) -> Result<Option<String>, HubError> {
-        let file = &expected.name;
+        let (file, begun) = (&expected.name, *reached);
         let mut request = self.agent.get(&announced.content).header("Range", format!("bytes={begun}-"));
         if let Some(token) = &announced.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -200,7 +216,8 @@ impl Session {
         let chunks = Chunks::new(answer.into_body().into_reader(), self.answer_timeout)
             .map_err(|error| self.network_error(file, error.to_string()))?;
         let bar = self.bar(file, begun, size);
-        let (mut length, most) = (begun, size.unwrap_or(MAX_FILE_BYTES));
+        *reached = begun;
+        let most = size.unwrap_or(MAX_FILE_BYTES);
         loop {
             let chunk = chunks.next().map_err(|stop| match stop {
                 Stop::Silence => self.silence(file),
@@ -210,12 +227,12 @@ impl Session {
                 bar.finish_and_clear();
                 return Ok(None);
             }
-            length += chunk.len() as u64;
-            if length > most {
+            *reached += chunk.len() as u64;
+            if *reached > most {
                 return Ok(Some(format!("more than {most} bytes")));
             }
             to.write_all(&chunk).map_err(in_cache)?;
-            bar.set_position(length);
+            bar.set_position(*reached);
         }
     }
 

@@ -130,6 +130,30 @@ fn broken_transfer_is_continued_in_the_same_call() {
     assert!(matches!(starts[..], [0, start] if start > 100_000), "{starts:?}");
 }
 
+/// However often it takes, but no server that gives next to nothing is asked for ever.
+#[test]
+fn progress_makes_up_for_breaks() {
+    let repo = model();
+    for (sent, finishes) in [(150_000, true), (1000, false)] {
+        let cache = temp();
+        let hub = FakeHub::with_twist(&repo, move |request, mut answer| {
+            if request.path.starts_with("/store/") && request.open_range().is_some() {
+                answer.sent = sent;
+            }
+            answer
+        });
+        let found = download(ID, None, &HubOptions { retries: 1, ..options(&hub, &cache) });
+        let starts = starts(&hub);
+        if finishes {
+            check(&found.expect("the download"), &repo, WEIGHTS);
+            assert!(starts.len() > 2, "{starts:?}");
+        } else {
+            let error = found.expect_err("given up");
+            assert!(matches!(error, HubError::Network { .. }) && starts.len() == 2, "{error}: {starts:?}");
+        }
+    }
+}
+
 /// The hub and the store answer with 429 or 5xx, each as often as there are attempts, or once too often.
 #[test]
 fn servers_in_trouble_are_asked_again() {
