@@ -16,6 +16,11 @@ const MAX_VALUES: usize = (i32::MAX as usize) / size_of::<f32>();
 /// The largest `layer_norm_eps`; models have 1e-12 to 1e-5.
 const MAX_EPS: f32 = 0.01;
 
+// Fields whose entries in `config.json` have other names.
+const NUM_LAYERS: &str = "num_layers (num_hidden_layers in config.json)";
+const NUM_HEADS: &str = "num_heads (num_attention_heads in config.json)";
+const MAX_POSITIONS: &str = "max_positions (max_position_embeddings in config.json)";
+
 /// The shapes of a DeBERTa-v2/v3 question-answering model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,10 +94,10 @@ impl ModelConfig {
         let bounded = [
             ("vocab_size", self.vocab_size, 1, MAX_VOCABULARY),
             ("hidden_size", self.hidden_size, 1, MAX_INNER),
-            ("num_layers", self.num_layers, 1, MAX_LAYERS),
-            ("num_heads", self.num_heads, 1, MAX_INNER),
+            (NUM_LAYERS, self.num_layers, 1, MAX_LAYERS),
+            (NUM_HEADS, self.num_heads, 1, MAX_INNER),
             ("intermediate_size", self.intermediate_size, 1, MAX_INNER),
-            ("max_positions", self.max_positions, 1, MAX_INNER),
+            (MAX_POSITIONS, self.max_positions, 1, MAX_INNER),
             ("type_vocab_size", self.type_vocab_size, 0, MAX_INNER),
             ("score_terms", self.score_terms, 1, 3),
         ];
@@ -102,7 +107,10 @@ impl ModelConfig {
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_heads) {
-            return Err(format!("hidden_size {} is not divisible by num_heads {}", self.hidden_size, self.num_heads));
+            return Err(format!(
+                "hidden_size {} is not divisible by {}, {NUM_HEADS}",
+                self.hidden_size, self.num_heads
+            ));
         }
         // A variance is near 1; more than this would flatten what is normalised. NaN is in no range.
         if !(0.0..=MAX_EPS).contains(&self.layer_norm_eps) {
@@ -120,10 +128,18 @@ impl ModelConfig {
                 return Err("max_relative_positions is 0".into());
             }
             let half = relative.position_buckets / 2;
-            if relative.position_buckets == 1 || (half > 0 && relative.max_relative_positions <= half + 1) {
+            if relative.position_buckets == 1 {
+                return Err(
+                    "position_buckets is 1, but must be 0, for none (in config.json also -1), or at least 2".into()
+                );
+            }
+            if half > 0 && relative.max_relative_positions <= half + 1 {
                 return Err(format!(
-                    "position_buckets {} does not fit max_relative_positions {}",
-                    relative.position_buckets, relative.max_relative_positions
+                    "position_buckets {} needs max_relative_positions (in config.json, max_position_embeddings where that is not given or \
+                     -1) of at least {}, but it is {}",
+                    relative.position_buckets,
+                    half + 2,
+                    relative.max_relative_positions
                 ));
             }
             let terms = usize::from(relative.content_to_position) + usize::from(relative.position_to_content);

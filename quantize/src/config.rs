@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use edgeqa::config::{ModelConfig, RelativeConfig};
 use serde::Deserialize;
+
+/// What to do about a file that does not describe a whole model.
+const ADVICE: &str = "give the config.json that was saved with the model (--config)";
 
 /// A model's shapes and the options that only concern how its weights are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +90,7 @@ impl SourceConfig {
     /// the field.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is not supported", path.display()))
+        Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))
     }
 
     /// Resolves the text of a `config.json`.
@@ -95,13 +98,15 @@ impl SourceConfig {
     /// # Errors
     /// As [`SourceConfig::read`].
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let kind: serde_json::Value = serde_json::from_str(text).context("not valid JSON")?;
+        let kind: serde_json::Value =
+            serde_json::from_str(text).map_err(|problem| anyhow!("it is not valid JSON ({problem}); {ADVICE}"))?;
         match kind.get("model_type").and_then(|t| t.as_str()) {
             Some("deberta-v2") => {}
             Some(other) => bail!("model_type is {other:?}: only DeBERTa-v2 and -v3 (\"deberta-v2\") can be converted"),
             None => bail!("model_type is missing: only DeBERTa-v2 and -v3 (\"deberta-v2\") can be converted"),
         }
-        let raw: Raw = serde_json::from_str(text).context("not a DeBERTa configuration")?;
+        let raw: Raw = serde_json::from_str(text)
+            .map_err(|problem| anyhow!("it is not the whole configuration of a DeBERTa model ({problem}); {ADVICE}"))?;
         raw.refuse_unsupported()?;
         raw.resolve()
     }
@@ -165,7 +170,7 @@ impl Raw {
             score_terms: 1 + usize::from(content_to_position) + usize::from(position_to_content),
             relative,
         };
-        model.validate().map_err(anyhow::Error::msg)?;
+        model.validate().map_err(|problem| anyhow!("{problem}; {ADVICE}"))?;
         let Self { relative_attention, share_att_key, .. } = self;
         Ok(SourceConfig { model, relative_attention, share_att_key, norm_rel_ebd })
     }
@@ -216,10 +221,28 @@ mod tests {
             ("pos_att_type", serde_json::json!("p2p")),
             ("hidden_size", serde_json::json!(385)),
             ("num_hidden_layers", serde_json::json!(0)),
+            ("num_attention_heads", serde_json::json!(0)),
+            ("num_attention_heads", serde_json::json!(7)),
+            ("max_position_embeddings", serde_json::json!(0)),
+            ("position_buckets", serde_json::json!(1)),
         ] {
             let error = format!("{:#}", parse(&[(key, value)]).expect_err(key));
-            let named = if key == "num_hidden_layers" { "num_layers" } else { key };
-            assert!(error.contains(named), "{key}: {error}");
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would_and_what_to_do() {
+        let short = format!("{:#}", parse(&[("max_position_embeddings", 8.into())]).expect_err("too few positions"));
+        for words in ["position_buckets 256", "max_position_embeddings", "at least 130, but it is 8; ", ADVICE] {
+            assert!(short.contains(words), "{words:?} is missing in {short}");
+        }
+        assert_eq!(parse(&[("max_relative_positions", 130.into())]).map(drop).map_err(|e| e.to_string()), Ok(()));
+        let error = |text| format!("{:#}", SourceConfig::parse(text).expect_err(text));
+        for (text, words) in
+            [(r#"{"model_type": "deberta-v2"}"#, "missing field `vocab_size`"), ("{", "not valid JSON")]
+        {
+            assert!(error(text).contains(words) && error(text).ends_with(ADVICE), "{}", error(text));
         }
     }
 }
