@@ -15,8 +15,8 @@ fn unnamed() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 }
 
 /// From now on, SIGHUP, SIGINT and SIGTERM remove the artifacts that have no final name yet, and then end the process as they always do.
-/// Signals that are ignored stay so (of `nohup`, say; seen on Linux only), and where there are none, nothing is done. For programs: a
-/// library leaves signals alone.
+/// Signals that are ignored stay so (of `nohup`, say; seen on Linux only), and where there are none, nothing is done. A limit on the size
+/// of files makes writing fail, instead of ending the process with SIGXFSZ. For programs: a library leaves signals alone.
 ///
 /// # Errors
 /// If the system gives no handler or thread.
@@ -28,13 +28,16 @@ pub fn watch() -> anyhow::Result<()> {
 
 #[cfg(unix)]
 fn watch_signals() -> anyhow::Result<()> {
+    use std::sync::Arc;
     use std::{fs, process, thread};
 
     use anyhow::Context;
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    use signal_hook::flag;
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
 
+    flag::register(SIGXFSZ, Arc::default()).context("cannot listen for signals")?;
     let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(heeded).context("cannot listen for signals")?;

@@ -23,10 +23,10 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,tract_onnx=error"))
         .format_timestamp(None)
         .init();
-    let result = match &args.command {
+    let result = interrupt::watch().and_then(|()| match &args.command {
         Some(Command::Compare(args)) => compare_command::run(args),
         None => run(&args).and_then(|summary| print(&summary_text(&args, &summary)?)),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -66,7 +66,6 @@ fn run(args: &Args) -> anyhow::Result<Summary> {
         (None, Some(path)) => Input::local(path, args.config.clone(), args.tokenizer.clone())?,
         (None, None) => anyhow::bail!("nothing to convert; see --help"),
     };
-    interrupt::watch()?;
     let progress = report::Progress::new();
     let summary = prepared.convert(&input, |stage, done, all| progress.stage(stage, done, all));
     progress.finish();

@@ -299,6 +299,19 @@ fn signals_leave_no_temporary_file() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_leaves_nothing() {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let program = convert("ts4-op17/model.onnx", &temp.path().join("model.safetensors"));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 8 && exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args());
+    let output = limited.arg("--no-calibration").output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}: {}", output.status, stderr(&output));
+    assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_dir(temp.path()).expect("folder").count(), 0);
+}
+
 /// A kill at any moment leaves the old file or the complete new one under the name of the artifact.
 #[test]
 fn a_killed_run_leaves_a_whole_file() {
