@@ -39,18 +39,32 @@ impl Original {
     /// # Errors
     /// If tract cannot read the graph, or its inputs and outputs are not those of a question-answering model.
     pub fn new(model: &OnnxModel, config: &ModelConfig) -> anyhow::Result<Self> {
-        let mut original = Self::parse(&model.proto, &model.path, config)?;
-        if original.fixed_length.is_none() {
-            let length = original.model.symbols.sym("S").to_dim();
-            match original.make_plan(&length) {
-                Ok(plan) => original.symbolic = Some(plan),
+        Ok(Self::parse(&model.proto, &model.path, config)?.planned())
+    }
+
+    /// As [`Original::new`], of a graph that nobody else needs: it is dropped before plans are made.
+    ///
+    /// # Errors
+    /// As [`Original::new`].
+    pub fn taking(model: OnnxModel, config: &ModelConfig) -> anyhow::Result<Self> {
+        let original = Self::parse(&model.proto, &model.path, config)?;
+        drop(model);
+        Ok(original.planned())
+    }
+
+    /// With the plan for all lengths, if there can be one and tract makes it.
+    fn planned(mut self) -> Self {
+        if self.fixed_length.is_none() {
+            let length = self.model.symbols.sym("S").to_dim();
+            match self.make_plan(&length) {
+                Ok(plan) => self.symbolic = Some(plan),
                 Err(error) => log::info!(
                     "tract makes no plan for all lengths of {}, so there is one per length: {error:#}",
-                    model.path.display()
+                    self.path.display()
                 ),
             }
         }
-        Ok(original)
+        self
     }
 
     fn parse(proto: &ModelProto, path: &Path, config: &ModelConfig) -> anyhow::Result<Self> {
@@ -90,6 +104,11 @@ impl Original {
             symbolic: None,
             plans: Mutex::default(),
         })
+    }
+
+    /// The file that the graph was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The one length that the graph accepts, if it was exported for one.

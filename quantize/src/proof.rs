@@ -1,12 +1,13 @@
 //! The imported fp32 model against the original graph, run by tract.
 
 use std::iter::repeat_n;
+use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
-use edgeqa::model::Session;
+use anyhow::{Context, bail, ensure};
+use edgeqa::model::{Logits, Session};
+use edgeqa::qa::Scorer;
 use serde::Serialize;
 
-use crate::import::onnx::OnnxModel;
 use crate::original::Original;
 use crate::random::{Random, Sample};
 
@@ -45,62 +46,84 @@ impl Proof {
     }
 }
 
-/// Evaluates both models on random inputs of several lengths, or of the one length the graph accepts.
-///
-/// # Errors
-/// If tract cannot run the graph, or the logits differ by more than [`TOLERANCE`] of their range.
-pub fn prove(model: &OnnxModel, imported: &Session) -> anyhow::Result<Proof> {
-    let path = &model.path;
-    let original = Original::new(model, imported.config())?;
-    let max = imported.config().max_positions;
-    if let Some(length) = original.fixed_length() {
-        ensure!(
-            length <= max,
-            "{} was exported for exactly {length} tokens, but config.json says that the model takes {max}",
-            path.display()
-        );
+/// What a graph computes of random inputs. It is kept instead of the graph, which takes several times the memory of its weights.
+pub struct Observed {
+    path: PathBuf,
+    lengths: Vec<usize>,
+    fixed_length: Option<usize>,
+    cases: Vec<(Sample, Logits)>,
+}
+
+impl Observed {
+    /// Evaluates the graph on inputs of several lengths, or of the one length that it accepts.
+    ///
+    /// # Errors
+    /// If tract cannot run the graph, or it returns no logits.
+    pub fn new(original: &Original) -> anyhow::Result<Self> {
+        let (path, config) = (original.path(), original.config());
+        let max = config.max_positions;
+        if let Some(length) = original.fixed_length() {
+            ensure!(
+                length <= max,
+                "{} was exported for exactly {length} tokens, but config.json says that the model takes {max}",
+                path.display()
+            );
+        }
+        let (lengths, inputs) = match original.fixed_length() {
+            Some(length) => (vec![length], FIXED_INPUTS),
+            None => (lengths(max).into_iter().filter(|length| *length >= original.shortest()).collect(), 1),
+        };
+        let (mut random, mut cases) = (Random(0x5eed), Vec::new());
+        for length in lengths.iter().flat_map(|length| repeat_n(*length, inputs)) {
+            let mut sample = Sample::new(config, length, &mut random);
+            let want = original.run(&sample.ids, sample.types.as_deref()).with_context(|| {
+                format!("tract cannot run {}, so the import cannot be proven; try another exporter", path.display())
+            })?;
+            for want in [&want.start, &want.end] {
+                ensure!(want.len() == length, "the graph returns {} logits for {length} tokens", want.len());
+                if let Some(odd) = want.iter().find(|want| !want.is_finite()) {
+                    bail!("the graph itself returns {odd} at length {length}");
+                }
+            }
+            if !original.has_types() {
+                sample.types.iter_mut().for_each(|types| types.fill(0));
+            }
+            cases.push((sample, want));
+        }
+        Ok(Self { path: path.to_owned(), lengths, fixed_length: original.fixed_length(), cases })
     }
-    let unproven = |e: anyhow::Error| {
-        e.context(format!("tract cannot run {}, so the import cannot be proven; try another exporter", path.display()))
-    };
-    let (lengths, inputs) = match original.fixed_length() {
-        Some(length) => (vec![length], FIXED_INPUTS),
-        None => (lengths(max).into_iter().filter(|length| *length >= original.shortest()).collect(), 1),
-    };
-    let mut random = Random(0x5eed);
-    let (mut low, mut high, mut max_difference) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
-    for length in lengths.iter().flat_map(|length| repeat_n(*length, inputs)) {
-        let sample = Sample::new(imported.config(), length, &mut random);
-        let want = original.run(&sample.ids, sample.types.as_deref()).map_err(unproven)?;
-        let types = sample.types.as_deref().filter(|_| original.has_types());
-        let zeros = sample.types.as_ref().map(|t| vec![0; t.len()]);
-        let got = imported.logits(&sample.ids, types.or(zeros.as_deref()))?;
-        for (want, got) in [(&want.start, &got.start), (&want.end, &got.end)] {
-            ensure!(want.len() == got.len(), "the graph returns {} logits for {length} tokens", want.len());
-            for (want, got) in want.iter().zip(got) {
-                ensure!(want.is_finite(), "the graph itself returns {want} at length {length}");
+
+    /// Evaluates the imported model on the same inputs.
+    ///
+    /// # Errors
+    /// If it cannot be run, or the logits differ by more than [`TOLERANCE`] of their range.
+    pub fn prove(self, imported: &Session) -> anyhow::Result<Proof> {
+        let path = self.path.display();
+        let (mut low, mut high, mut max_difference) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
+        for (sample, want) in &self.cases {
+            let got = imported.logits(&sample.ids, sample.types.as_deref())?;
+            let (want, got) = (want.start.iter().chain(&want.end), got.start.iter().chain(&got.end));
+            for (want, got) in want.zip(got) {
                 (low, high) = (low.min(*want), high.max(*want));
                 max_difference = max_difference.max((want - got).abs());
             }
         }
+        let Self { lengths, fixed_length, .. } = self;
+        let proof = Proof { lengths, fixed_length, max_difference, range: high - low };
+        ensure!(
+            proof.range.is_finite() && proof.range > 0.0,
+            "all logits of {path} are {high}: nothing can be proven about it, and nothing could be answered with it"
+        );
+        ensure!(
+            proof.max_difference <= TOLERANCE * proof.range,
+            "the imported model is not the graph in {path}: logits differ by up to {:.3e}, {:.1e} of their range (allowed: \
+             {TOLERANCE:.0e}). A graph that computes in fp16 cannot be proven: export it in fp32. Otherwise its architecture is not the \
+             one in config.json, or its outputs are named the wrong way round",
+            proof.max_difference,
+            proof.relative()
+        );
+        Ok(proof)
     }
-    let proof = Proof { lengths, fixed_length: original.fixed_length(), max_difference, range: high - low };
-    ensure!(
-        proof.range.is_finite() && proof.range > 0.0,
-        "all logits of {} are {high}: nothing can be proven about it, and nothing could be answered with it",
-        path.display()
-    );
-    if proof.max_difference <= TOLERANCE * proof.range {
-        return Ok(proof);
-    }
-    bail!(
-        "the imported model is not the graph in {}: logits differ by up to {:.3e}, {:.1e} of their range (allowed: {TOLERANCE:.0e}). \
-         A graph that computes in fp16 cannot be proven: export it in fp32. Otherwise its architecture is not the one in \
-         config.json, or its outputs are named the wrong way round",
-        path.display(),
-        proof.max_difference,
-        proof.relative()
-    );
 }
 
 /// Sequence lengths from one token to most of what the model takes, or 512 if that is less: attention costs the square.

@@ -24,9 +24,11 @@ use crate::compare::fp32::Backend;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::gate::{self, Candidate, Gate};
+use crate::import::onnx::OnnxModel;
 use crate::input::{Role, checksums, import, size, source};
 use crate::noise;
-use crate::proof;
+use crate::original::Original;
+use crate::proof::Observed;
 use crate::quantize;
 use crate::target;
 
@@ -103,18 +105,18 @@ fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::R
     let (checkpoint, graph) = import(input, &config)?;
     let files = input.files(graph.as_ref());
     target::check_inputs(out, files.iter().map(|file| &file.path))?;
-    let float = float::weights(&checkpoint);
-    let proof = match &graph {
+    let (observed, graph) = match graph {
         Some(graph) => {
             stage(Stage::Proving, 0, 0);
-            Some(proof::prove(graph, &Session::new(&float)?)?)
+            observe(graph, &config, gate.is_some())?
         }
-        None => None,
+        None => (None, None),
     };
+    // Not before tract has given back what it needs.
+    let float = float::weights(&checkpoint);
+    let proof = observed.map(|observed| observed.prove(&Session::new(&float)?)).transpose()?;
     let checksums = checksums(&files)?;
-    let source = source(input, &checksums, graph.is_some());
-    // A graph for one length cannot run windows of other lengths; its weights can.
-    let graph = graph.filter(|_| gate.is_some() && proof.as_ref().is_some_and(|proof| proof.fixed_length.is_none()));
+    let source = source(input, &checksums, proof.is_some());
     let mut calibration = match windows {
         Some(windows) => Some(Calibration::collect(&float, windows, |d, a| stage(Stage::Calibrating, d, a))?),
         None => None,
@@ -217,6 +219,21 @@ fn run(input: &Input, prepared: &Prepared<'_>, stage: &OnStage<'_>) -> anyhow::R
         accuracy: metadata.accuracy,
         gate: gated,
     })
+}
+
+/// What `graph` computes, and the graph itself if there are `questions` that it can answer.
+fn observe(
+    graph: OnnxModel,
+    config: &SourceConfig,
+    questions: bool,
+) -> anyhow::Result<(Option<Observed>, Option<OnnxModel>)> {
+    if !questions {
+        return Ok((Some(Observed::new(&Original::taking(graph, &config.model)?)?), None));
+    }
+    let original = Original::new(&graph, &config.model)?;
+    // A graph for one length cannot run windows of other lengths; its weights can.
+    let graph = original.fixed_length().is_none().then_some(graph);
+    Ok((Some(Observed::new(&original)?), graph))
 }
 
 /// Says what is wrong with the tokenizer that was given.
