@@ -69,7 +69,7 @@ pub fn write_report(folder: &Path, report: &impl Serialize) -> Result<(), EvalEr
     write_one(folder, REPORT, report)
 }
 
-/// All files that [`write`] and [`write_report`] write.
+/// All files that [`write()`] and [`write_report`] write.
 pub fn names(folder: &Path) -> [PathBuf; 5] {
     [PREDICTIONS, N_BEST, NULL_ODDS, METRICS, REPORT].map(|name| folder.join(name))
 }
