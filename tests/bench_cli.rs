@@ -242,7 +242,7 @@ fn what_cannot_be_is_refused() {
         &["--text", &text, "--questions", &copy, "--out", linked],
     ] {
         let error = refused(args);
-        assert!(error.contains("is an input and would be overwritten; name another file"), "{error}");
+        assert!(error.contains("is an input; name another file for the output"), "{error}");
     }
     let compare = ["bench", "--compare", &text, &copy, "--out", &copy];
     let error = failure(run(&mut folder.command(&compare), ""), 2);

@@ -118,7 +118,7 @@ fn the_files_score_as_the_run_did() {
         assert_eq!(again["files"]["predictions"], predictions);
         let written: Value = serde_json::from_slice(&fs::read(file("eval.json")).expect("a file")).expect("JSON");
         assert_eq!(written, report["metrics"]);
-        let written: Value = serde_json::from_slice(&fs::read(file("report.json")).expect("a file")).expect("JSON");
+        let written: Value = serde_json::from_slice(&fs::read(file("run.json")).expect("a file")).expect("JSON");
         assert_eq!(written, report);
         let run = &report["run"];
         assert_eq!((&run["version"], &run["doc_stride"]), (&env!("CARGO_PKG_VERSION").into(), &128.into()));
@@ -138,7 +138,7 @@ fn results_do_not_replace_what_is_read() {
     let model = eval.bench.model.to_str().expect("UTF-8");
     let args = ["eval", "--squad", data, "--model", model, "--out", out];
     let error = failure(run(&mut eval.bench.command(&args), ""), 2);
-    assert!(error.contains("predictions.json is an input and would be overwritten"), "{error}");
+    assert!(error.contains("predictions.json is an input; name another"), "{error}");
     assert_eq!(fs::read(data).expect("read"), fs::read(&eval.data).expect("read"));
 }
 

@@ -258,8 +258,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "S", default_value_t = 0, requires = "limit", value_parser = seed)]
     pub seed: u64,
 
-    /// Write predictions.json, nbest_predictions.json, null_odds.json and eval.json to this folder, and report.json, which has what --json
-    /// prints
+    /// Write predictions.json, nbest_predictions.json, null_odds.json and eval.json to this folder, and run.json, which has what --json prints
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 

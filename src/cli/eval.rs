@@ -166,11 +166,14 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
         peak_memory_bytes: memory::peak(),
         out: args.out.as_ref().filter(|_| written.is_ok()).map(|folder| folder.display().to_string()),
     };
-    let report = Report { data: Data::of(dataset), run: Some(run), files: None, metrics };
+    let mut report = Report { data: Data::of(dataset), run: Some(run), files: None, metrics };
     let written = match &args.out {
         Some(folder) if written.is_ok() => files::write_report(folder, &report),
         _ => written,
     };
+    if let (Some(run), Err(_)) = (&mut report.run, &written) {
+        run.out = None;
+    }
     Ok((report, written))
 }
 

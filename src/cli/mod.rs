@@ -27,7 +27,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
 use edgeqa::qa::probe::probe;
 use edgeqa::qa::{QaError, Reader};
-use edgeqa::replace::is_same_file;
+use edgeqa::replace::{is_same_file, is_special};
 use edgeqa::shown::harmless_json;
 
 pub use self::log::{is_journal, start as start_log};
@@ -68,12 +68,12 @@ fn usage_error(command: &str, message: impl std::fmt::Display) -> anyhow::Error 
     error.into()
 }
 
-/// Refuses to write to what is read.
+/// Refuses to write to what is read, under any of its names. Devices and terminals are not replaced.
 fn refuse_input(command: &str, output: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
-    if !inputs.iter().any(|input| is_same_file(input, output)) {
+    if is_special(output) || !inputs.iter().any(|input| is_same_file(input, output)) {
         return Ok(());
     }
-    Err(usage_error(command, format!("{} is an input and would be overwritten; name another file", output.display())))
+    Err(usage_error(command, format!("{} is an input; name another file for the output", output.display())))
 }
 
 /// Writes to standard output, at once. Whether anybody reads on: to go away is a reader's right, and no error.

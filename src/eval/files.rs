@@ -24,7 +24,7 @@ pub const NULL_ODDS: &str = "null_odds.json";
 pub const METRICS: &str = "eval.json";
 
 /// All that is known of the run.
-pub const REPORT: &str = "report.json";
+pub const REPORT: &str = "run.json";
 
 /// The answers as the scorer takes them.
 pub fn texts(predictions: &[Prediction]) -> Predictions {

@@ -12,7 +12,8 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::model::{ModelProblem, Proven};
 use super::previous;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ArtifactError};
+use crate::checksum;
 use crate::errors::one_line;
 use crate::replace::{folder_of, is_special, sync_folder};
 use crate::threads::Threads;
@@ -29,14 +30,17 @@ pub enum InstallError {
         source: ModelProblem,
     },
     /// The copy of a model that works does not.
-    #[error("{} is not installed: its copy in {} is not the same ({source}); the disk may fail: try again", path.display(), folder.display())]
+    #[error(
+        "{} is not installed: it works, but its copy in {} did not ({reason}); try again, and if that does not help, replace the disk",
+        path.display(), folder.display()
+    )]
     Copy {
         /// The file.
         path: PathBuf,
         /// Where it was copied to.
         folder: PathBuf,
-        /// What is wrong with the copy.
-        source: Box<ModelProblem>,
+        /// The kind of problem.
+        reason: &'static str,
     },
     /// Something cannot be done.
     #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
@@ -80,7 +84,7 @@ pub enum Installed {
 }
 
 /// Installs the model `from` as `to`, after its checksum and self-test, and keeps what was there as [`previous`], unless there is one and
-/// what was there cannot be used.
+/// what was there is damaged.
 ///
 /// # Errors
 /// [`InstallError`].
@@ -110,19 +114,20 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
             return Err(match Proven::open(from, threads) {
                 Err(source) => refused(source),
                 Ok(_) => {
-                    InstallError::Copy { path: from.to_owned(), folder: folder.to_owned(), source: of_copy.into() }
+                    InstallError::Copy { path: from.to_owned(), folder: folder.to_owned(), reason: of_copy.code() }
                 }
             });
         }
     };
     let before = previous(to);
-    match is_there(to)?.then(|| Proven::open(to, threads)) {
-        Some(Err(problem)) if is_there(&before)? => {
+    let both = is_there(to)? && is_there(&before)?;
+    match both.then(|| damage(to)).flatten() {
+        Some(problem) => {
             let (present, kept) = (to.display(), before.display());
-            log::warn!("{present} could not be used ({}), so that {kept} stays the previous model", one_line(&problem));
+            log::warn!("{present} could not be used ({problem}), so that {kept} stays the previous model");
             rename(new, to)?;
         }
-        _ => put(new, to)?,
+        None => put(new, to)?,
     }
     sync_folder(folder);
     Ok(Installed::New(sha256))
@@ -292,6 +297,18 @@ fn keep(path: &Path, to: &Path, role: &str) -> Result<Unfinished, InstallError> 
         copy(&real, kept.path())?;
     }
     Ok(kept)
+}
+
+/// What is wrong with the content of the model at `path`, if anything is.
+fn damage(path: &Path) -> Option<String> {
+    // A page that cannot be read would end the process if it were mapped.
+    if let Err(error) = checksum::of_file(path) {
+        return Some(error.to_string());
+    }
+    match Artifact::open(path).and_then(|artifact| artifact.verify()) {
+        Err(ArtifactError::Io { .. }) | Ok(()) => None,
+        Err(problem) => Some(one_line(&problem)),
+    }
 }
 
 /// Puts `new` in the place of `to`, and what was there in that of [`previous`]. A killed process leaves the old model in place, then under

@@ -30,12 +30,6 @@ impl Histogram {
         self.micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// The mean, if there is any.
-    pub fn mean(&self) -> Option<Duration> {
-        let count: u64 = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
-        Some(Duration::from_micros(self.micros.load(Ordering::Relaxed).checked_div(count)?))
-    }
-
     fn write(&self, page: &mut Page, name: &str, help: &str) {
         page.head(name, "histogram", help);
         let mut sum = 0;
@@ -286,8 +280,6 @@ mod tests {
             assert!(text.contains(&format!("\nedgeqa_request_seconds_bucket{{le=\"{bound}\"}} {count}\n")), "{bound}");
         }
         assert!(text.contains("edgeqa_request_seconds_sum 100.712\nedgeqa_request_seconds_count 5\n"));
-        assert_eq!(metrics.request.mean(), Some(Duration::from_micros(20_142_400)));
-        assert_eq!(metrics.inference.mean(), None);
     }
 
     #[test]

@@ -197,7 +197,11 @@ fn answer(daemon: &Daemon, job: &Job) -> Outcome {
     // What was stopped has taken its time, too.
     if outcome.is_ok() || matches!(&outcome, Err(error) if error.code == Code::TimeLimit) {
         daemon.metrics.inference.observe(started.elapsed());
-        daemon.metrics.pace.learn(job.text(), started.elapsed());
+        let (text, time, pace) = (job.text(), started.elapsed(), &daemon.metrics.pace);
+        // What was stopped would have taken longer.
+        if outcome.is_ok() || time > pace.expect(text) {
+            pace.learn(text, time);
+        }
     }
     let (answered, reply) = outcome.map_err(|error| match error.code {
         Code::TimeLimit => too_late(daemon),

@@ -94,14 +94,17 @@ impl Session {
         if store::is_sound(&pointer, entry) {
             return Ok(pointer);
         }
-        let (mut broken, mut restarted, mut furthest) = (0, false, 0);
+        let (mut broken, mut restarted, mut furthest) = (0, false, None);
         loop {
             let mut reached = 0;
             let fetched = self.fetch_once(commit, entry, &pointer, &mut reached);
-            if reached >= furthest + PROGRESS {
+            // What earlier calls have left is no progress.
+            if furthest.is_some_and(|furthest| reached >= furthest + PROGRESS) {
                 broken = 0;
             }
-            furthest = furthest.max(reached);
+            if reached > 0 {
+                furthest = furthest.max(Some(reached));
+            }
             match fetched {
                 Ok(Outcome::Good) => return Ok(pointer),
                 Ok(Outcome::Damaged { detail, continued }) => {
@@ -113,7 +116,7 @@ impl Session {
                         });
                     }
                     log::warn!("{}: {detail}; starting it anew", entry.name);
-                    (restarted, furthest) = (true, 0);
+                    (restarted, furthest) = (true, None);
                 }
                 Err(error) if error.is_passing() && broken < self.retries => {
                     let pause = pause(broken, error.retry_after());

@@ -101,7 +101,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds(0.01))]
     pub idle_timeout: f64,
 
-    /// Seconds that complete requests have to be answered when edgeqa is stopped; others have one second to be completed
+    /// Seconds that complete requests have to be answered when edgeqa is stopped; others have a second of these to be completed
     #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds(0.01))]
     pub stop_timeout: f64,
 
