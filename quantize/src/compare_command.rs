@@ -1,6 +1,6 @@
 //! `edgeqa-quantize compare`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use edgeqa::artifact::Artifact;
@@ -16,11 +16,18 @@ use edgeqa_quantize::compare::fp32::Fp32;
 use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report};
 use edgeqa_quantize::compare::warnings::warnings;
 use edgeqa_quantize::compare::{Reference, Task, compare};
+use edgeqa_quantize::target;
 
 use crate::args::CompareArgs;
 
 /// The folders, in that of `--out`, of what the two models answer.
 const SIDES: [&str; 2] = ["fp32", "int8"];
+
+/// The report in that folder, for people.
+const MARKDOWN: &str = "report.md";
+
+/// The report in that folder, for programs.
+const JSON: &str = "report.json";
 
 /// Compares, reports, and fails if the gate does.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
@@ -46,14 +53,6 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     if let Some(limit) = args.limit {
         dataset = dataset.sample(limit, args.seed);
     }
-    if let Some(folder) = &args.out {
-        // Before anything takes long.
-        for side in SIDES {
-            files::prepare(&folder.join(side))?;
-        }
-        let report = folder.join("report.json");
-        writable(&report).with_context(|| format!("cannot write {}", report.display()))?;
-    }
     let unusable = || format!("cannot use the model {}", args.int8.display());
     let artifact = Artifact::open(&args.int8).with_context(unusable)?;
     artifact.verify().with_context(unusable)?;
@@ -62,6 +61,10 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     let threads = args.threads.unwrap_or_else(Threads::usable_cpus);
     let task = Task { reader: &reader, dataset: &dataset, options: &options, threads };
     let fp32 = Fp32::open(&args.fp32, args.config.as_deref(), args.imported)?;
+    if let Some(folder) = &args.out {
+        // Before anything takes long.
+        prepare(folder, &[&[args.squad.clone(), args.int8.clone()], fp32.files.as_slice()].concat())?;
+    }
     let tokenizer = QaTokenizer::sha256(&artifact).with_context(unusable)?;
     let identity = Identity::new(fp32.backend, fp32.config(), fp32.sha256.values().cloned(), tokenizer, &task);
     let folder = if args.no_cache { None } else { args.cache.clone().or_else(cache::default_folder) };
@@ -90,12 +93,24 @@ fn report(args: &CompareArgs) -> anyhow::Result<Report> {
     })
 }
 
+/// Sees whether all files can be written to `folder`, and that none of `inputs` is one of them.
+fn prepare(folder: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let reports = [MARKDOWN, JSON].map(|name| folder.join(name));
+    for name in SIDES.iter().flat_map(|side| files::names(&folder.join(side))).chain(reports.clone()) {
+        target::check_inputs(&name, inputs)?;
+    }
+    for side in SIDES {
+        files::prepare(&folder.join(side))?;
+    }
+    reports.iter().try_for_each(|name| writable(name).with_context(|| format!("cannot write {}", name.display())))
+}
+
 fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
     for (name, side) in SIDES.into_iter().zip([&report.comparison.fp32, &report.comparison.int8]) {
         files::write(&folder.join(name), &side.predictions, &side.metrics)?;
     }
-    write_file(&folder.join("report.md"), &report.markdown())?;
-    write_file(&folder.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+    write_file(&folder.join(MARKDOWN), &report.markdown())?;
+    write_file(&folder.join(JSON), &(serde_json::to_string_pretty(report)? + "\n"))
 }
 
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {

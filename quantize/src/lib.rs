@@ -39,5 +39,5 @@ pub mod proof;
 pub mod quantize;
 mod random;
 pub mod sensitivity;
-mod target;
+pub mod target;
 mod tokens;

@@ -1,4 +1,4 @@
-//! The file that a conversion writes: possible, and none of those that it reads.
+//! The files that a conversion or a comparison writes: possible, and none of those that it reads.
 
 use std::path::{Path, PathBuf};
 
@@ -39,9 +39,9 @@ fn names_folder(path: &Path) -> bool {
 ///
 /// # Errors
 /// If it is one; the message says what to do.
-pub(crate) fn check_inputs<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+pub fn check_inputs<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
     let is_input = inputs.into_iter().any(|input| is_same_file(input, out));
-    ensure!(!is_input, "{} is an input; give another file with --out", out.display());
+    ensure!(!is_input, "{} is an input; give another place with --out", out.display());
     Ok(())
 }
 

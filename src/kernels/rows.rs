@@ -4,7 +4,7 @@ use super::cpu::Isa;
 use super::layout::{Form, K_ALIGN};
 use super::room;
 use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
-use super::steps::{Steps, store_steps};
+use super::steps::{Steps, is_usable, store_steps};
 use crate::threads::{Threads, cut, split};
 
 /// Rows of int8 activations with one scale and one offset each: `real value = value * scale + offset`.
@@ -193,7 +193,7 @@ fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) {
 #[inline(always)]
 fn quantize_around<S: Simd>(s: S, x: &[f32], offset: f32, scale: f32, form: Form, out: &mut [i8]) -> f32 {
     let inverse = scale.recip();
-    if !(scale.is_finite() && inverse.is_finite()) {
+    if !is_usable(scale, inverse) {
         out.fill(form.convert(0));
         return if scale.is_finite() { 0.0 } else { scale };
     }

@@ -8,6 +8,13 @@ pub(super) trait Steps<S: Simd> {
     fn of(&mut self, s: S, x: &[f32; BLOCK]) -> [S::F32; BLOCK / LANES];
 }
 
+/// Whether values can be counted in steps of `scale`. If they are too small for that, its inverse is not finite, and they count as zeros;
+/// if one of them is not finite, nor is the scale, and what is computed with it shows that.
+#[inline(always)]
+pub(super) fn is_usable(scale: f32, inverse: f32) -> bool {
+    scale.is_finite() && inverse.is_finite()
+}
+
 /// Writes the bytes of all values, xored with `flip`. After the last value, the block is filled up with zeros.
 ///
 /// # Panics

@@ -6,19 +6,20 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
 
 use super::Daemon;
+use super::bell::{Bell, Event};
 use super::connection::{Connection, Fate, Manner, Next};
 use super::error::{ApiError, Code};
 use super::http::Request;
 use super::listen::{Listener, Stream};
 use super::metrics::Metrics;
-use super::pool::{self, Client, Outcome};
+use super::pool::{self, Client};
 use super::room::{Held, gives_way};
 use super::routes::{Routed, route};
 use crate::shown::count;
@@ -31,51 +32,8 @@ const AT_ONCE: usize = 16;
 /// How long it may take to tell who waits on standard output that there will be no answer.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// What the loop is told by other threads.
-#[derive(Debug)]
-pub enum Event {
-    /// A question of a connection has its outcome.
-    Done {
-        /// The connection.
-        connection: u64,
-        /// The question.
-        number: u64,
-        /// What became of it.
-        outcome: Outcome,
-    },
-    /// To stop, after what is being answered.
-    Stop,
-}
-
-/// Tells the loop something and wakes it.
-#[derive(Clone, Debug)]
-pub struct Bell {
-    events: Sender<Event>,
-    wake: Arc<OwnedFd>,
-}
-
 /// Whether the bell rang, which listeners and which connections have something.
 type Happened = (bool, Vec<usize>, Vec<(u64, PollFlags)>);
-
-impl Bell {
-    /// A bell, and what the loop needs to hear it.
-    ///
-    /// # Errors
-    /// If the system has no event descriptor left.
-    pub fn new() -> io::Result<(Self, Receiver<Event>)> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (events, receiver) = channel();
-        Ok((Self { events, wake }, receiver))
-    }
-
-    /// Tells the loop; nothing happens if it is over.
-    pub fn ring(&self, event: Event) {
-        if self.events.send(event).is_ok() {
-            // Full means that it is awake already.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        }
-    }
-}
 
 /// The state of the loop.
 pub struct EventLoop<'a> {
@@ -122,7 +80,7 @@ impl<'a> EventLoop<'a> {
             let known = self.next;
             let (woken, listening, ready) = self.wait()?;
             if woken {
-                let _ = rustix::io::read(&self.bell.wake, &mut [0; 8]);
+                self.bell.silence();
                 while let Ok(event) = self.events.try_recv() {
                     self.hear(event);
                 }
@@ -143,7 +101,7 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Tells whoever still waits for an answer that there will be none.
+    /// Tells whoever still waits for an answer, or has not sent all of a request, that there will be none.
     fn give_up(&mut self) {
         // Answers that have just come are no refusals.
         while let Ok(event) = self.events.try_recv() {
@@ -152,12 +110,13 @@ impl<'a> EventLoop<'a> {
         let daemon = self.daemon;
         let mut unanswered = daemon.busy_lines.load(Relaxed);
         for connection in self.connections.values_mut() {
-            let Some(ticket) = connection.waits_for() else { continue };
-            ticket.cancel(&daemon.line);
-            daemon.metrics.reject(Code::Stopping);
-            unanswered += 1;
-            connection.answer(&(&pool::stopping()).into(), &daemon.limits);
-            // A client that has just sent a question has room for that.
+            if let Some(ticket) = connection.waits_for() {
+                ticket.cancel(&daemon.line);
+                unanswered += 1;
+            }
+            let Some(error) = connection.expire(&daemon.limits, pool::stopping) else { continue };
+            daemon.metrics.reject(error.code);
+            // A client that has just sent something has room for that.
             let _ = connection.send(&daemon.limits);
         }
         daemon.given_up.store(true, Relaxed);
@@ -194,7 +153,7 @@ impl<'a> EventLoop<'a> {
         let timeout = timeout
             .map(|timeout| Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) });
         let listeners = if accepting { &self.listeners[..] } else { &[] };
-        let mut fds = vec![PollFd::new(&self.bell.wake, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         fds.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
         fds.extend(self.connections.values().map(|c| PollFd::new(c.stream(), c.interest())));
         match poll(&mut fds, timeout.as_ref()) {

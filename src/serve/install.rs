@@ -4,17 +4,16 @@
 //! model, complete and on disk.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
+use super::content::{damage, is_same};
 use super::model::{ModelProblem, Proven};
 use super::previous;
-use crate::artifact::{Artifact, ArtifactError};
-use crate::checksum;
-use crate::errors::one_line;
+use crate::artifact::Artifact;
 use crate::replace::{folder_of, is_special, sync_folder};
 use crate::threads::Threads;
 
@@ -99,7 +98,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     let _lock = lock(to)?;
     clean(to);
     if is_there(to)?
-        && same_content(from, to)?
+        && is_same(from, to).map_err(io_error("read", from))?
         && let Ok(there) = Proven::open(to, threads)
     {
         make_readable(to)?;
@@ -107,18 +106,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     }
     let new = beside(to, "new")?;
     copy(from, new.path())?;
-    let sha256 = match Proven::open(new.path(), threads) {
-        Ok(model) => model.artifact().data_sha256().to_owned(),
-        // Which of the two is bad, and in the name that somebody knows.
-        Err(of_copy) => {
-            return Err(match Proven::open(from, threads) {
-                Err(source) => refused(source),
-                Ok(_) => {
-                    InstallError::Copy { path: from.to_owned(), folder: folder.to_owned(), reason: of_copy.code() }
-                }
-            });
-        }
-    };
+    let sha256 = proven_copy(new.path(), from, threads)?;
     let before = previous(to);
     let both = is_there(to)? && is_there(&before)?;
     match both.then(|| damage(to)).flatten() {
@@ -131,6 +119,19 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     }
     sync_folder(folder);
     Ok(Installed::New(sha256))
+}
+
+/// The checksum of the data of `copy`, which has to work. If it does not, says which of the two is bad, in the name that somebody knows.
+fn proven_copy(copy: &Path, from: &Path, threads: &Threads) -> Result<String, InstallError> {
+    let of_copy = match Proven::open(copy, threads) {
+        Ok(model) => return Ok(model.artifact().data_sha256().to_owned()),
+        Err(problem) => problem,
+    };
+    let path = from.to_owned();
+    Err(match Proven::open(from, threads) {
+        Err(source) => InstallError::Model { path, source },
+        Ok(_) => InstallError::Copy { path, folder: folder_of(copy).to_owned(), reason: of_copy.code() },
+    })
 }
 
 /// Brings the previous model back, after its checksum and self-test; the present one becomes the previous one. Returns the
@@ -251,25 +252,6 @@ fn is_there(path: &Path) -> Result<bool, InstallError> {
     path.try_exists().map_err(io_error("look at", path))
 }
 
-/// Whether two files hold the same bytes.
-fn same_content(a: &Path, b: &Path) -> Result<bool, InstallError> {
-    let [failed_a, failed_b] = [a, b].map(|path| io_error("read", path));
-    let open = |path| File::open(path).map(|file| BufReader::with_capacity(1 << 16, file));
-    let (mut a, mut b) = (open(a).map_err(&failed_a)?, open(b).map_err(&failed_b)?);
-    loop {
-        let (left, right) = (a.fill_buf().map_err(&failed_a)?, b.fill_buf().map_err(&failed_b)?);
-        let len = left.len().min(right.len());
-        if left[..len] != right[..len] || left.is_empty() != right.is_empty() {
-            return Ok(false);
-        }
-        if len == 0 {
-            return Ok(true);
-        }
-        a.consume(len);
-        b.consume(len);
-    }
-}
-
 /// Copies a file and waits until it is on disk.
 fn copy(from: &Path, to: &Path) -> Result<(), InstallError> {
     fs::copy(from, to).map_err(io_error("copy to", to))?;
@@ -297,18 +279,6 @@ fn keep(path: &Path, to: &Path, role: &str) -> Result<Unfinished, InstallError> 
         copy(&real, kept.path())?;
     }
     Ok(kept)
-}
-
-/// What is wrong with the content of the model at `path`, if anything is.
-fn damage(path: &Path) -> Option<String> {
-    // A page that cannot be read would end the process if it were mapped.
-    if let Err(error) = checksum::of_file(path) {
-        return Some(error.to_string());
-    }
-    match Artifact::open(path).and_then(|artifact| artifact.verify()) {
-        Err(ArtifactError::Io { .. }) | Ok(()) => None,
-        Err(problem) => Some(one_line(&problem)),
-    }
 }
 
 /// Puts `new` in the place of `to`, and what was there in that of [`previous`]. A killed process leaves the old model in place, then under
@@ -361,19 +331,22 @@ mod tests {
     }
 
     #[test]
-    fn files_are_compared_to_their_ends() {
+    fn a_copy_that_does_not_work_is_told_from_a_model_that_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &[u8]| {
-            let path = folder.path().join(name);
-            fs::write(&path, content).unwrap();
-            path
-        };
-        let long = vec![7; 200_000];
-        let a = file("a", &long);
-        assert!(same_content(&a, &file("b", &long)).unwrap());
-        assert!(!same_content(&a, &file("c", &long[1..])).unwrap());
-        assert!(!same_content(&file("d", b""), &a).unwrap());
-        assert!(!same_content(&a, &file("e", &[&long[1..], &[8]].concat())).unwrap());
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/model.safetensors");
+        let (copy, threads) = (folder.path().join("copy"), Threads::one());
+        let mut bytes = fs::read(&from).unwrap();
+        fs::write(&copy, &bytes).unwrap();
+        assert_eq!(proven_copy(&copy, &from, &threads).unwrap().len(), 64);
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        fs::write(&copy, &bytes).unwrap();
+        let error = proven_copy(&copy, &from, &threads).unwrap_err().to_string();
+        let of_copy = format!("it works, but its copy in {} did not (checksum); try again", folder.path().display());
+        assert!(error.contains(&format!("{} is not installed: {of_copy}", from.display())), "{error}");
+        let bad = folder.path().join("bad");
+        fs::write(&bad, &bytes).unwrap();
+        assert!(matches!(proven_copy(&copy, &bad, &threads), Err(InstallError::Model { path, .. }) if path == bad));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `edgeqa serve`: answers for programs and for a page on a screen, all day long.
 //!
-//! - `listen`: where clients connect; `event_loop`: the one thread that talks to all of them; `connection`: one of them;
-//!   `room`: who gives way when there are too many
+//! - `listen`: where clients connect; `event_loop`: the one thread that talks to all of them; `bell`: how others wake it;
+//!   `connection`: one client; `room`: who gives way when there are too many
 //! - [`http`] and [`schema`]: bytes to requests, without sockets; `routes`: requests to responses; [`error`]: refusals
 //! - [`limits`]: what is taken from a client
 //! - `queue`: the bounded, fair line; `pool`: the one thread that asks the model
 //! - [`model`]: the model in use, proven before it is used
-//! - [`install`]: models on disk that take another one's place
+//! - [`install`]: models on disk that take another one's place; `content`: whether they hold what they should
 //! - `care`: new models, documents and the watchdog; `notify`: what systemd is told
 //! - `metrics`: what is counted
 //! - [`config`] and [`page`]: the owner's settings and the page
@@ -18,9 +18,11 @@
 //! the reply while that goes out, of which the page with the largest logo is the longest (about 400 kB). With the defaults that is
 //! 32 times 1 MB in the worst case.
 
+mod bell;
 mod care;
 pub mod config;
 mod connection;
+mod content;
 pub mod error;
 mod event_loop;
 mod hosts;
@@ -57,10 +59,11 @@ use crate::documents::{DocumentsError, LibraryOptions, Shelf, left_out};
 use crate::errors::one_line;
 use crate::shown::count;
 use crate::threads::Threads;
+use bell::{Bell, Event};
 use care::{Care, Command, Locate};
 use config::{Config, ConfigError, LANGUAGES};
 use error::{ApiError, Code};
-use event_loop::{Bell, Event, EventLoop};
+use event_loop::EventLoop;
 use hosts::Hosts;
 pub use limits::Limits;
 use listen::Listener;

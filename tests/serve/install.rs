@@ -115,6 +115,16 @@ fn what_cannot_be_used_does_not_become_the_previous_model() {
     success(run(&mut models.model(&["rollback"]), ""));
     assert_eq!(models.threshold(), -3.4);
 
+    // Nor does one that cannot be read, as on a bad sector: Linux has nothing at address 0.
+    fs::remove_file(models.installed()).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", models.installed()).unwrap();
+    let output = models.install(&models.offer("-3.4"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("could not be used (Input/output error"), "{said}");
+    assert_eq!(models.threshold(), -3.4);
+    success(run(&mut models.model(&["rollback"]), ""));
+    assert_eq!(models.threshold(), -3.5);
+
     // A model that is refused is named as it was given.
     let bad = models.folder.path().join("bad.safetensors");
     fs::write(&bad, &damaged).unwrap();

@@ -50,8 +50,9 @@ fn requests_that_came_before_the_signal_are_answered() {
 /// Nobody knows whether the rest will ever come.
 #[test]
 fn requests_that_stay_incomplete_do_not_delay_the_end() {
-    for part in ["G", "GET / HT", "POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"] {
-        let mut daemon = Daemon::start(&[]);
+    let post = "POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{";
+    for (part, limit) in [("G", "20"), ("GET / HT", "20"), (post, "20"), (post, "0.2")] {
+        let mut daemon = Daemon::start(&["--stop-timeout", limit]);
         let mut client = daemon.connect();
         client.send(part);
         wait("the connection", || (daemon.metric("edgeqa_connections") == 2.0).then_some(()));

@@ -41,7 +41,9 @@ pub struct Fp32 {
     pub weights: PathBuf,
     /// What is to run it.
     pub backend: Backend,
-    /// Checksums of the files it is made of, by name.
+    /// The files it is made of.
+    pub files: Vec<PathBuf>,
+    /// Checksums of them, by name.
     pub sha256: BTreeMap<String, String>,
     config: SourceConfig,
     graph: Option<OnnxModel>,
@@ -65,9 +67,11 @@ impl Fp32 {
         refuse_pointer(&config_file)?;
         let config = SourceConfig::read(&config_file)?;
         let graph = if is_onnx(&weights) { Some(import::onnx::read(&weights)?) } else { None };
-        let sha256 = by_name(&checksums(&files(&weights, &config_file, None, graph.as_ref()))?);
+        let files = files(&weights, &config_file, None, graph.as_ref());
+        let sha256 = by_name(&checksums(&files)?);
+        let files = files.into_iter().map(|file| file.path).collect();
         let backend = if imported || graph.is_none() { Backend::Imported } else { Backend::Graph };
-        Ok(Self { weights, backend, sha256, config, graph })
+        Ok(Self { weights, backend, files, sha256, config, graph })
     }
 
     /// The model's shapes.

@@ -152,6 +152,21 @@ fn the_out_folder_has_both_reports_and_the_official_files() {
 }
 
 #[test]
+fn nothing_that_is_read_is_written_over() {
+    let bench = Bench::new();
+    let out = bench.path("out");
+    fs::create_dir_all(out.join("int8")).expect("a folder");
+    for name in ["report.json", "int8/predictions.json"] {
+        let name = out.join(name);
+        fs::hard_link(&bench.data, &name).expect("a second name");
+        let output = bench.run("ts5-op17/model.onnx", &["--out", out.to_str().expect("UTF-8")]);
+        let message = format!("{} is an input; give another place with --out", name.display());
+        assert!(output.status.code() == Some(1) && stderr(&output).contains(&message), "{}", stderr(&output));
+        fs::remove_file(name).expect("there");
+    }
+}
+
+#[test]
 fn a_gate_decides_the_exit_code() {
     let bench = Bench::new();
     let none = ["--null-threshold=-1000"];

@@ -26,7 +26,7 @@ use crate::kernels::math::exponentials;
 use crate::kernels::room;
 use crate::kernels::rows::RowsView;
 use crate::kernels::simd::{BLOCK, LANES, Simd, load_part, store_part};
-use crate::kernels::steps::{Steps, store_steps};
+use crate::kernels::steps::{Steps, is_usable, store_steps};
 
 /// The byte that stands for the cap. Its negative stands for no weight.
 const TOP: i8 = 127;
@@ -110,7 +110,7 @@ impl Int8Values {
                 // A sum that is not finite comes of a value that is not, or of values too large to be added.
                 if !means[i].is_finite() {
                     *scale = f32::NAN;
-                } else if scale.is_finite() && inverses[i].is_finite() {
+                } else if is_usable(*scale, inverses[i]) {
                     factors[i] = inverses[i];
                 } else {
                     *scale = if scale.is_finite() { 0.0 } else { f32::NAN };

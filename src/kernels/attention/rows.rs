@@ -3,7 +3,7 @@
 use super::Input;
 use crate::kernels::elementary::MAGIC;
 use crate::kernels::simd::{BLOCK, LANES, Simd, load_part};
-use crate::kernels::steps::{Steps, store_steps};
+use crate::kernels::steps::{Steps, is_usable, store_steps};
 
 /// 16 quantised rows: `real value = byte * scale`.
 pub(super) struct Quantized {
@@ -65,7 +65,7 @@ fn units<S: Simd>(s: S, rows: &[&[f32]; LANES]) -> ([f32; LANES], [f32; LANES]) 
     s.store(s.mul(s.largest_of_each(largest), s.splat(1.0 / 127.0)), &mut scales);
     let mut inverses = scales.map(f32::recip);
     for (scale, inverse) in scales.iter_mut().zip(&mut inverses) {
-        if !(scale.is_finite() && inverse.is_finite()) {
+        if !is_usable(*scale, *inverse) {
             let known = S::NAN_STAYS && !scale.is_finite();
             (*scale, *inverse) = (if known { f32::NAN } else { 0.0 }, 0.0);
         }
