@@ -52,6 +52,7 @@ host=${host#[} host=${host%]}
 board=$user$host remote=$user$host
 [[ $host != *:* ]] || remote="${user}[$host]"
 
+command -v python3 >/dev/null || fail "there is no python3, which writes the record"
 program=${EDGEQA_PROGRAM:+$(realpath -ms -- "$EDGEQA_PROGRAM")}
 records=$(realpath -ms -- "${EDGEQA_RECORDS:-$repository/benches/record}")
 cd "$repository"
@@ -62,6 +63,7 @@ if [ -z "$program" ]; then
 fi
 [ -f "$program" ] || fail "there is no program for $target; run cross/build.sh $target"
 [ -f "$model" ] || fail "$model is no file"
+mkdir -p "$records" 2>/dev/null && [ -w "$records" ] || fail "cannot write to $records; name another folder with EDGEQA_RECORDS"
 files=("$program" "$model" "$PWD/models/demo/squad.json")
 names=(edgeqa model.safetensors squad.json)
 
@@ -71,11 +73,12 @@ results=$(mktemp -d)
 socket=$(mktemp -d /tmp/edgeqa.XXXXXX)
 shared=(-o ControlMaster=auto -o ControlPersist=60 -o "ControlPath=$socket/%C" -o ServerAliveInterval=10 -o ServerAliveCountMax=3)
 ssh() { command ssh "${shared[@]}" "$@"; }
-copying=''
+copying='' keep=''
 finish() {
     [ -z "$copying" ] || ssh -o ConnectTimeout=10 "$board" "cd $dir && rm -f ${names[*]/%/.new}" || true
     ssh -O exit "$board" 2>/dev/null || true
-    rm -rf "$results" "$socket"
+    rm -rf "$socket"
+    [ -n "$keep" ] || rm -rf "$results"
 }
 trap finish EXIT
 echo "copying $program and $model to $board:$dir"
@@ -113,7 +116,8 @@ step() {
 step doctor "" "asking edgeqa doctor"
 step eval "--squad squad.json" "answering the questions of squad.json"
 step bench "$bench" "measuring with edgeqa bench"
-python3 - "$results" "$records" "$failed" <<'PYTHON'
+keep=yes
+python3 - "$results" "$records" "$failed" <<'PYTHON' || fail "the record could not be written; what was found on $board is in $results"
 import datetime, json, pathlib, re, sys
 results, records = map(pathlib.Path, sys.argv[1:3])
 found = {path.stem: path.read_text() for path in results.glob("*.json")}
@@ -147,4 +151,5 @@ for reason in bench.get("throttled", []):
 for reason in bench.get("warnings", []):
     print(f"warning: the figures are doubtful: {reason}")
 PYTHON
+keep=''
 [ -z "$failed" ] || fail "$failed failed on $board, or the connection was lost; the record has what was found before"

@@ -22,11 +22,16 @@ MATRIX
 }
 
 squad='' options=()
+usage() {
+    sed -n '5s/^# //p' "$0" >&2
+    exit 2
+}
 while [[ ${1:-} == --* ]]; do
+    [ $# -ge 2 ] || usage
     case $1 in
     --squad) squad=$(realpath -ms -- "$2") ;;
     --limit) options=(--limit "$2" --seed 1) ;;
-    *) echo "usage: cross/test.sh [--squad FILE [--limit N]] [CPU...]" >&2; exit 2 ;;
+    *) usage ;;
     esac
     shift 2
 done

@@ -112,12 +112,22 @@ untouched "a copy that was cut off"
 FREE=1000 deploy pi@board && fail "a board without space was taken"
 says "1000 kB free"
 untouched "a copy without space"
+EDGEQA_RECORDS=/proc/record deploy pi@board && fail "a folder in which there can be no record was taken"
+says "cannot write to /proc/record"
+untouched "a record without a folder"
 LOST='mkdir' deploy pi@board && fail "a board that is away was taken"
 says "cannot make the folder"
 
 export EDGEQA_PROGRAM=$board/program
 STUCK=yes deploy pi@board && fail "a model that is not in its place was taken"
 says "cannot put the copies in their places"
+# A file has the name of the board's folder.
+mkdir "$board/taken"
+touch "$board/taken/$(basename "$(dirname "$record")")"
+EDGEQA_RECORDS=$board/taken deploy pi@board && fail "a record that cannot be written was not noticed"
+kept=$(sed -n 's/.*what was found on pi@board is in //p' "$board/log")
+[ -s "$kept/doctor.json" ] && [ -s "$kept/bench.json" ] || fail "a record that cannot be written loses what was found"
+rm -r "$kept"
 sleep 1
 LOST='edgeqa bench' deploy pi@board && fail "a lost connection was not noticed"
 says "edgeqa bench failed"
