@@ -13,8 +13,17 @@
 //! # Ok::<(), edgeqa::qa::QaError>(())
 //! ```
 //!
-//! [`qa`], [`documents`], [`artifact`] and [`eval`] are what other programs may use; the rest is public for edgeqa's own programs, tests and
-//! benchmarks. Before 1.0, any of it may change from one version to the next.
+//! [`qa`], [`documents`], [`artifact`] and [`eval`] are what other programs may use, and what their signatures name, such as
+//! [`threads::Threads`] and [`model::Stop`]; the rest is public for edgeqa's own programs, tests and benchmarks. Before 1.0, any of it may
+//! change from one version to the next. Programs and library are one package: what only the programs need is built for others, too.
+//!
+//! What a program should know that embeds it:
+//!
+//! - A model is a map of its file: see [`artifact::Artifact::open`] for what must not be done to that.
+//! - The first tokenizer installs a panic hook, which hands all panics on but those of libraries with foreign data, as these become errors
+//!   (see [`mod@guard`]). With `panic = "abort"` they end the program instead.
+//! - After a text of 64 KiB or more, [`qa::Reader::context`] has the C library give unused memory of the whole process back.
+//! - `Reader`, `Context` and `Artifact` are [`Send`] and [`Sync`]; several questions at a time need the memory of each.
 //!
 //! The modules, in the order the data flow:
 //!
@@ -39,7 +48,8 @@
 //! - [`replace`](mod@replace): files that are replaced whole
 //! - [`checksum`]: checksums of files
 //! - [`stats`]: quantiles and means
-//! - [`numbers`]: numbers as people write them
+//! - [`numbers`], [`shown`], [`date`]: numbers, texts and dates as people write and read them
+//! - [`command_line`]: arguments, help and exit codes, which the programs have in common
 //! - [`progress`]: progress bars
 //! - [`guard`]: calls of libraries that may panic on foreign data
 

@@ -78,7 +78,8 @@ pub fn behind_links(target: &Path) -> PathBuf {
     target
 }
 
-/// An empty file beside `target` that is removed when dropped; readable for those who can read `target`, or for all if there is none.
+/// An empty file beside `target` that is removed when dropped; readable for those who can read `target`, or for all if there is none. It has
+/// the owner and the group of `target`, as far as this process may give it to them.
 pub(crate) fn beside(target: &Path) -> io::Result<NamedTempFile> {
     /// Bytes of a name that leave room for what is added to it: names have 255 at most.
     const LONGEST: usize = 255 - ".".len() - ".123456.tmp".len();
@@ -92,7 +93,18 @@ pub(crate) fn beside(target: &Path) -> io::Result<NamedTempFile> {
         options.mode(fs::metadata(target).map_or(0o644, |target| target.mode() & 0o666));
     }
     // The library's own way names the temporary file in errors, which nobody knows.
-    tempfile::Builder::new().prefix(&prefix).suffix(".tmp").make_in(folder_of(target), |path| options.open(path))
+    let file = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".tmp")
+        .make_in(folder_of(target), |path| options.open(path))?;
+    #[cfg(unix)]
+    if let Ok(found) = fs::metadata(target) {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let (file, group) = (file.as_file(), Some(found.gid()));
+        // Only root gives files away; others may give theirs to a group that they are in.
+        let _ = fchown(file, Some(found.uid()), group).or_else(|_| fchown(file, None, group));
+    }
+    Ok(file)
 }
 
 /// Gives a written file its name, replacing what was there, so that both are on the disk afterwards.
@@ -133,6 +145,25 @@ mod tests {
         writable(&target).expect("writable");
         assert_eq!(std::fs::read_to_string(&target).expect("there"), "new");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_stay_with_their_owner_and_group() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+        if !rustix::process::geteuid().is_root() {
+            crate::skip::skipped("files_stay_with_their_owner_and_group: only root gives files to others");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join("model");
+        fs::write(&target, "old").expect("written");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("changed");
+        chown(&target, Some(1234), Some(5678)).expect("given away");
+        replace(&target, b"new").expect("written");
+        let found = fs::metadata(&target).expect("there");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (1234, 5678, 0o640));
     }
 
     /// Who has the old file open, or by another name, keeps it.

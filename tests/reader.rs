@@ -31,6 +31,12 @@ fn check(answer: &Answer, text: &str) {
 }
 
 #[test]
+fn readers_and_texts_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<(Artifact, Reader, edgeqa::qa::Context)>();
+}
+
+#[test]
 fn a_long_text_is_read_in_windows() {
     let folder = tempdir().expect("a folder");
     for type_vocab_size in [0, 2] {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Accuracy, ArtifactError, FORMAT_VERSION, seal};
 use crate::config::ModelConfig;
+use crate::errors::without_types;
 use crate::kernels::layout::LAYOUT_ID;
 
 /// What the header says about the model beside its tensors.
@@ -88,9 +89,11 @@ impl Metadata {
         if layout != LAYOUT_ID {
             return Err(ArtifactError::Layout { found: layout.clone(), expected: LAYOUT_ID });
         }
-        let config: ModelConfig = serde_json::from_str(get("config")?).map_err(|e| invalid("config", e.to_string()))?;
+        let config: ModelConfig =
+            serde_json::from_str(get("config")?).map_err(|e| invalid("config", without_types(&e.to_string())))?;
         config.validate().map_err(|problem| invalid("config", problem))?;
-        let source = serde_json::from_str(get("source")?).map_err(|e| invalid("source", e.to_string()))?;
+        let source =
+            serde_json::from_str(get("source")?).map_err(|e| invalid("source", without_types(&e.to_string())))?;
         let null_threshold = match entries.get("null_threshold") {
             None => None,
             Some(text) => match text.parse::<f32>() {
@@ -100,7 +103,9 @@ impl Metadata {
         };
         let accuracy: Option<Accuracy> = match entries.get("accuracy") {
             None => None,
-            Some(text) => Some(serde_json::from_str(text).map_err(|e| invalid("accuracy", e.to_string()))?),
+            Some(text) => {
+                Some(serde_json::from_str(text).map_err(|e| invalid("accuracy", without_types(&e.to_string())))?)
+            }
         };
         if let Some(accuracy) = &accuracy {
             accuracy.validate().map_err(|problem| invalid("accuracy", problem))?;

@@ -43,6 +43,11 @@ impl Artifact {
     /// Maps and validates the file: header and its checksum, metadata, and for every tensor presence, type, shape, place, alignment and
     /// the finiteness of its `f32` values. Weights and a compiled vocabulary are not read; [`Artifact::verify`] does that.
     ///
+    /// # Replacing the file
+    /// As long as the artifact, or what was made of it, lives, the file must not be truncated or written into: touching what is not there
+    /// any more kills the whole process (SIGBUS), and other bytes give other answers. Put a new file beside it and rename that, as
+    /// [`replace`](crate::replace::replace) does; the old one stays readable for whoever has it open.
+    ///
     /// # Errors
     /// One variant of [`ArtifactError`] per kind of fault.
     pub fn open(path: &Path) -> Result<Self, ArtifactError> {

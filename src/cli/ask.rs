@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use edgeqa::documents::{DocumentAnswer, Library, RetrievalOptions};
 use edgeqa::errors::one_line;
 use edgeqa::progress::Progress;
 use edgeqa::qa::{Answer, AskOptions, Context, QaError, Reader};
 use edgeqa::shown::harmless_json;
+use edgeqa::tokenizer::TokenizerError;
 use serde::Serialize;
 
 use super::args::AskArgs;
@@ -51,7 +52,13 @@ pub fn run(args: &AskArgs) -> anyhow::Result<()> {
     log::info!("model {}", path.display());
     let ready = match material {
         Material::Text(text) => {
-            let context = reader.context(text).with_context(|| format!("cannot read {}", source.name()))?;
+            let context = reader.context(text).map_err(|error| match error {
+                QaError::Tokenizer(TokenizerError::Empty { .. } | TokenizerError::Text { .. }) => {
+                    anyhow::Error::from(error).context(format!("cannot read {}", source.name()))
+                }
+                // Whatever the text.
+                error => anyhow::Error::from(error).context(format!("cannot use the model {}", path.display())),
+            })?;
             Ready::Text(context.into())
         }
         Material::Documents(library) => Ready::Documents(library, RetrievalOptions { passages: args.passages }),

@@ -89,7 +89,8 @@ impl Context {
 }
 
 impl Reader {
-    /// Opens the model file at `path`. Its checksum is not compared; see [`Artifact::verify`].
+    /// Opens the model file at `path`. Its checksum is not compared; see [`Artifact::verify`]. Nor may it be written into or truncated
+    /// while it is in use; see [`Artifact::open`].
     ///
     /// # Errors
     /// [`QaError::Artifact`] if the file is no valid model; otherwise as [`Reader::from_artifact`].

@@ -10,13 +10,11 @@ pub enum TokenizerError {
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// The bytes are no tokenizer, or one that cannot frame a question and a context.
-    #[error(
-        "the model's tokenizer.json cannot be used: {0}; convert the model again with a tokenizer.json that fits it"
-    )]
+    #[error("the model's tokenizer cannot be used: {0}; convert the model again with a tokenizer.json that fits it")]
     Invalid(String),
     /// A part of the tokenizer asks for more than that of any real one; nothing was made of it.
     #[error(
-        "the model's tokenizer.json cannot be used: its {part} has {found} {what}, and {limit} are the most that is read; convert the \
+        "the model's tokenizer cannot be used: its {part} has {found} {what}, and {limit} are the most that is read; convert the \
          model again with a tokenizer.json that has fewer"
     )]
     Excess {
@@ -31,8 +29,8 @@ pub enum TokenizerError {
     },
     /// The tokenizer knows a token that the model has no embedding for.
     #[error(
-        "the tokenizer has token {token:?} with id {id}, but the model has {vocab_size} tokens; convert the model again \
-         with the tokenizer.json that belongs to it"
+        "the tokenizer has token {token:?} with id {id}, but the model has {vocab_size} tokens; copy the model again, \
+         or convert it with the tokenizer.json that belongs to it"
     )]
     Vocabulary {
         /// The token.

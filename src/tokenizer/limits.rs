@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
@@ -157,6 +159,9 @@ fn check_part(part: &'static str, json: &str) -> Result<(), TokenizerError> {
     check(part, "values", Census::of(json).values, MAX_PART_VALUES)?;
     let mut sums = Sums::default();
     sums.add(&serde_json::from_str(json).map_err(invalid)?);
+    if sums.map_is_cut {
+        return Err(TokenizerError::Invalid(format!("its {part} has a map of characters that is cut off")));
+    }
     check(part, "bytes in one text", sums.longest, MAX_TEXT)?;
     check(part, "steps", sums.steps, MAX_STEPS)?;
     check(part, "patterns", sums.patterns, MAX_PATTERNS)
@@ -169,6 +174,8 @@ struct Sums {
     longest: usize,
     steps: usize,
     patterns: usize,
+    /// Whether a map of characters has fewer bytes than its first ones say, for which the library asks for memory.
+    map_is_cut: bool,
 }
 
 impl Sums {
@@ -179,7 +186,10 @@ impl Sums {
             Value::Object(entries) => {
                 for (key, value) in entries {
                     match (key.as_str(), value) {
-                        (MAP, Value::String(_)) => continue,
+                        (MAP, Value::String(map)) => {
+                            self.map_is_cut |= array_len(map).is_some_and(|len| len > map.len());
+                            continue;
+                        }
                         ("normalizers" | "pretokenizers" | "processors" | "decoders", Value::Array(steps)) => {
                             self.steps += steps.len();
                         }
@@ -192,6 +202,19 @@ impl Sums {
             _ => {}
         }
     }
+}
+
+/// How many bytes the array of a map of characters is said to have, as the first four bytes do; `None` if there are none. Of six characters
+/// in base64, four bytes and some bits that nobody looks at.
+fn array_len(map: &str) -> Option<usize> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let head = LENIENT.decode(map.as_bytes().get(..6)?).ok()?;
+    usize::try_from(u32::from_le_bytes(*head.first_chunk::<4>()?)).ok()
 }
 
 fn check_model(json: &str) -> Result<(), TokenizerError> {

@@ -92,7 +92,7 @@ impl QaTokenizer {
     /// # Errors
     /// [`TokenizerError::Invalid`] if it is no tokenizer or does not frame question and context with special tokens;
     /// [`TokenizerError::Vocabulary`] if it has a token whose id is not below `vocab_size`; [`TokenizerError::Excess`] if
-    /// it asks for more memory or time than any real one.
+    /// it asks for more memory than any real one, or has more steps.
     pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
         Self::new(compile::from_json(json, vocab_size)?, vocab_size)
     }

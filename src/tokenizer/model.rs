@@ -129,10 +129,10 @@ pub(super) enum Problem {
     #[error("the text holds something that the vocabulary does not know, and there is no token for that")]
     NoUnknown,
     #[error(
-        "the vocabulary is damaged (it has a token with id {id}, but the model has {limit} tokens); copy or download the file again"
+        "the model's vocabulary is damaged (it has a token with id {id}, but the model has {limit} tokens); copy or download the model again"
     )]
     Id { id: u32, limit: usize },
-    #[error("the vocabulary is damaged ({0}); copy or download the file again")]
+    #[error("the model's vocabulary is damaged ({0}); copy or download the model again")]
     Damaged(&'static str),
     #[error("a word of {0} bytes is too long")]
     Long(usize),

@@ -170,6 +170,27 @@ fn tokenizers_that_ask_for_too_much_are_refused() {
     assert!(error.to_string().contains("duplicate field `model`"), "{error}");
 }
 
+/// The library asks for the memory that a map's first bytes name, and a process that gets none is ended.
+#[test]
+fn maps_of_characters_that_are_cut_off_are_refused() {
+    let load_with = |map: &str| {
+        let mut json = unigram();
+        json["normalizer"] =
+            json!({"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": map}]});
+        load(&json).map(drop)
+    };
+    // 2^32 - 1 bytes, also without padding, and with some that are there; 512 bytes.
+    for map in ["/////w==", "/////w", "/////wAA", &format!("/////w{}", "A".repeat(4000)), "AAIAAA=="] {
+        let error = load_with(map).expect_err(map).to_string();
+        assert!(error.contains("its normalizer has a map of characters that is cut off"), "{map}: {error}");
+    }
+    // What has no length is the library's to refuse.
+    for map in ["AAA=", "?????w=="] {
+        let error = load_with(map).expect_err(map).to_string();
+        assert!(!error.contains("cut off"), "{map}: {error}");
+    }
+}
+
 /// No chain of steps makes gigabytes of a few words, or takes tokens of another text than it made.
 #[test]
 fn what_a_normalizer_makes_of_a_text_is_bounded() {
