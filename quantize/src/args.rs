@@ -206,7 +206,7 @@ pub struct CompareArgs {
 
 fn ratio(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value < 2.0 => Ok(value),
-        _ => Err("not a number above 0 and below 2; give a share, such as 0.99".into()),
+        Ok(value) if (0.0..2.0).contains(&value) => Ok(value),
+        _ => Err("not a number from 0 to below 2; give a share, such as 0.99".into()),
     }
 }

@@ -119,8 +119,8 @@ impl<'a> Opened<'a> {
     /// If the file is not in the format of SQuAD, or the ratio cannot be asked for.
     pub(crate) fn new(gate: &'a Gate) -> anyhow::Result<Self> {
         ensure!(
-            gate.min_f1_ratio > 0.0 && gate.min_f1_ratio.is_finite(),
-            "the smallest F1 ratio is {}, but it must be a number above 0",
+            gate.min_f1_ratio >= 0.0 && gate.min_f1_ratio.is_finite(),
+            "the smallest F1 ratio is {}, but it must be 0 or a number above",
             gate.min_f1_ratio
         );
         let whole = Dataset::read(&gate.squad)?;

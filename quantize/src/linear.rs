@@ -50,7 +50,7 @@ pub struct Choice {
     pub strength: Option<f32>,
     /// Whether weights are rounded so that their errors cancel.
     pub cancelling: bool,
-    /// RMS error of the outputs on held-out tokens, as a share of their RMS, with nearest rounding and no factors.
+    /// RMS error of the outputs on the tokens that choose the factors, as a share of their RMS, with nearest rounding and no factors.
     pub error_before: f64,
     /// The same with what was chosen.
     pub error: f64,

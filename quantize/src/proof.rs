@@ -126,10 +126,10 @@ impl Observed {
     }
 }
 
-/// Sequence lengths from one token to most of what the model takes, or 512 if that is less: attention costs the square.
+/// Sequence lengths from one token to all that the model takes, or 512 if that is less: attention costs the square.
 fn lengths(max: usize) -> Vec<usize> {
     let max = max.min(512);
-    let mut lengths: Vec<usize> = [1, 2, 7, 24, max / 3, max * 2 / 3].iter().map(|l| (*l).clamp(1, max)).collect();
+    let mut lengths: Vec<usize> = [1, 2, 7, 24, max / 3, max].iter().map(|l| (*l).clamp(1, max)).collect();
     lengths.sort_unstable();
     lengths.dedup();
     lengths
@@ -138,6 +138,13 @@ fn lengths(max: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_sequences_are_compared() {
+        assert_eq!(lengths(512), [1, 2, 7, 24, 170, 512]);
+        assert_eq!((lengths(1), lengths(3)), (vec![1], vec![1, 2, 3]));
+        assert_eq!(lengths(4096).last(), Some(&512));
+    }
 
     #[test]
     fn a_graph_for_fewer_tokens_than_the_model_takes_proves_less() {

@@ -50,15 +50,10 @@ pub fn text(s: &Summary) -> String {
     });
     line("source", format!("{}{from}", s.source.kind));
     line("parameters", format!("{}, {} encoder layers", HumanCount(s.parameters as u64), s.layers));
-    line(
-        "size",
-        format!(
-            "{} -> {} ({:.2}x smaller)",
-            DecimalBytes(s.source_bytes),
-            DecimalBytes(s.artifact_bytes as u64),
-            s.source_bytes as f64 / s.artifact_bytes as f64
-        ),
-    );
+    let shrunk = s.source_bytes as f64 / s.artifact_bytes as f64;
+    let (times, what) = if shrunk >= 1.0 { (shrunk, "smaller") } else { (shrunk.recip(), "larger") };
+    let (source, artifact) = (DecimalBytes(s.source_bytes), DecimalBytes(s.artifact_bytes as u64));
+    line("size", format!("{source} -> {artifact} ({times:.2}x {what})"));
     line(
         "tokenizer",
         match s.tokenizer.compiled {
@@ -101,7 +96,7 @@ pub fn text(s: &Summary) -> String {
             line(
                 "",
                 format!(
-                    "error of a layer's outputs, held-out tokens: {:.2} % -> {:.2} %",
+                    "error of a layer's outputs, on the tokens that chose its factors: {:.2} % -> {:.2} %",
                     100.0 * before,
                     100.0 * after
                 ),

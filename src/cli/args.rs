@@ -228,8 +228,9 @@ Figures and their names are those of the official scorer, evaluate-v2.0.py;
 exact and f1 are percentages. They are of the answers as given, at the
 threshold of the model or of --null-threshold. best_exact and best_f1 are what
 the same answers score if those whose null odds exceed best_exact_thresh or
-best_f1_thresh are dropped. Answers that the threshold has dropped stay so; to
-look for a model's best threshold, use --always-answer.
+best_f1_thresh are dropped; where no answer at all scores most, the official
+scorer calls that 0. Answers that the threshold has dropped stay so; to look
+for a model's best threshold, use --always-answer.
 
 The official scorer prints the same figures for the files that --out writes:
   python evaluate-v2.0.py dev-v2.0.json results/predictions.json \\

@@ -234,7 +234,9 @@ impl Report {
             }
         }
         if self.metrics.best.is_some() {
-            text.push_str("best_*: with the answers above dropped whose null odds exceed best_*_thresh\n");
+            text.push_str(
+                "best_*: with the answers above dropped whose null odds exceed best_*_thresh; 0 may also be: with all dropped\n",
+            );
         }
         if let Some(run) = &self.run {
             let Seconds { total, mean, median, longest } = run.seconds;

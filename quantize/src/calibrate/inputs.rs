@@ -21,9 +21,10 @@ pub struct Inputs {
     pub width: usize,
     /// `sum over tokens of x_i x_j`, `[width, width]`; only `j >= i` is filled.
     pub products: Vec<f32>,
-    /// `max |x_i|` over the tokens.
+    /// `max |x_i|` over all tokens.
     pub max_abs: Vec<f32>,
-    /// Inputs of some tokens that are not in the sums, `[tokens, width]`.
+    /// Inputs of some tokens that are not in the sums, `[tokens, width]`: what is chosen is judged by them. They say nothing of other texts,
+    /// as their passages are in the sums.
     pub held_out: Vec<f32>,
 }
 

@@ -1,5 +1,6 @@
 //! Calibration text: passages, each with the questions that follow it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -52,7 +53,7 @@ impl Texts {
     /// If there are too few tokens to calibrate with, or the tokenizer fails.
     pub fn calibration_windows(&self, tokenizer: &QaTokenizer, max_positions: usize) -> anyhow::Result<Vec<Window>> {
         let windows = self.windows(tokenizer, max_positions)?;
-        let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
+        let tokens = self.tokens(tokenizer)?;
         ensure!(
             tokens >= MIN_TOKENS,
             "{} gives {tokens} tokens to calibrate with, but int8 loses accuracy with fewer than {MIN_TOKENS}; give a longer text with \
@@ -60,6 +61,17 @@ impl Texts {
             self.name
         );
         Ok(windows)
+    }
+
+    /// Tokens of all passages and questions, each counted once.
+    fn tokens(&self, tokenizer: &QaTokenizer) -> Result<usize, TokenizerError> {
+        let texts: BTreeSet<&str> =
+            self.pairs.iter().flat_map(|(question, passage)| [&**question, &**passage]).collect();
+        let tokens = texts.into_iter().map(|text| match tokenizer.context(text) {
+            Err(TokenizerError::Empty { .. }) => Ok(0),
+            tokens => tokens.map(|tokens| tokens.len()),
+        });
+        tokens.sum()
     }
 
     /// The sequences for the model, at most 256, evenly spread over the text: passages as they are for every other question, and in
@@ -152,7 +164,7 @@ mod tests {
     fn the_own_text_has_questions_on_every_passage() {
         let texts = Texts::own();
         assert!(texts.pairs.iter().all(|(question, passage)| question.ends_with('?') && passage.len() > 300));
-        let passages: std::collections::BTreeSet<_> = texts.pairs.iter().map(|(_, passage)| passage).collect();
+        let passages: BTreeSet<_> = texts.pairs.iter().map(|(_, passage)| passage).collect();
         assert_eq!((texts.pairs.len(), passages.len()), (39, 16));
     }
 }

@@ -272,9 +272,10 @@ impl Report {
         match f1.difference_interval {
             Some([low, high]) => writeln!(
                 out,
-                "- With these {questions} questions about {paragraphs} paragraphs, the difference of F1 is known to about ±{half:.2} \
-                 points: a loss below {half:.2} points cannot be told from none.",
-                half = (high - low) / 2.0
+                "- With these {questions} questions about {paragraphs} paragraphs, the difference of F1 is known to {:.2} points: \
+                 losses above {:.2} points are unlikely, smaller ones are not excluded.",
+                high - low,
+                (-low).max(0.0)
             )?,
             None => writeln!(
                 out,

@@ -94,8 +94,8 @@ fn flips(answers: &Answers, p: f64) -> Option<String> {
     (p < MAX_FLIPS_P).then(|| {
         let often = if made > dropped { "more" } else { "less" };
         format!(
-            "int8 answers {often} often than fp32, beyond chance: {made} questions got an answer and {dropped} lost theirs (sign test, \
-             p = {}); its best null threshold may be another",
+            "int8 answers {often} often than fp32, beyond chance: {made} questions got an answer and {dropped} lost theirs (sign test \
+             of independent questions, p = {}); its best null threshold may be another",
             probability(p)
         )
     })
