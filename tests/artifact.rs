@@ -314,6 +314,18 @@ fn wrong_tensors_are_named() {
     message(&moved, &["no multiple of 64"]);
     let hole = temp.edited(|h| h[name]["data_offsets"][0] = json!(0));
     assert!(matches!(hole, ArtifactError::NotSafetensors(_)), "{hole}");
+    // Which of two would count depends on who reads them.
+    for (at, entry, repeated) in [
+        (9, r#""head.bias":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"#, "head.bias"),
+        (9 + r#""__metadata__":{"#.len(), r#""license":"MIT","#, "license"),
+    ] {
+        let mut bytes = temp.bytes.clone();
+        assert!(bytes[8..].starts_with(br#"{"__metadata__":{"#));
+        bytes.splice(at..at, entry.bytes());
+        bytes[..8].copy_from_slice(&((temp.header_len() + entry.len()) as u64).to_le_bytes());
+        let error = temp.open(&bytes).expect_err("refused");
+        message(&error, &[&format!("{repeated:?} is twice in its header")]);
+    }
 }
 
 #[test]

@@ -188,13 +188,13 @@ fn impossible_requests_are_refused() {
     for (changed, option) in [
         (
             AskOptions { max_seq_len: Some(97), ..options() },
-            "--max-seq-len is 97, but this model takes windows of 1 to 96",
+            "max_seq_len (--max-seq-len) is 97, but this model takes windows of 1 to 96",
         ),
-        (AskOptions { max_seq_len: Some(0), ..options() }, "--max-seq-len is 0"),
-        (AskOptions { max_answer_len: 0, ..options() }, "--max-answer-len is 0"),
-        (AskOptions { top_k: 0, ..options() }, "--top-k is 0"),
-        (AskOptions { top_k: 21, ..options() }, "--top-k is 21"),
-        (AskOptions { null_threshold: Some(f32::NAN), ..options() }, "--null-threshold is NaN"),
+        (AskOptions { max_seq_len: Some(0), ..options() }, "max_seq_len (--max-seq-len) is 0"),
+        (AskOptions { max_answer_len: 0, ..options() }, "max_answer_len (--max-answer-len) is 0"),
+        (AskOptions { top_k: 0, ..options() }, "top_k (--top-k) is 0"),
+        (AskOptions { top_k: 21, ..options() }, "top_k (--top-k) is 21"),
+        (AskOptions { null_threshold: Some(f32::NAN), ..options() }, "null_threshold (--null-threshold) is NaN"),
     ] {
         let error = error("Who?", TEXT, changed);
         assert!(matches!(error, QaError::Option { .. }) && error.to_string().contains(option), "{error}");

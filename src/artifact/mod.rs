@@ -1,11 +1,12 @@
 //! The model file: a valid safetensors file whose tensors can be used straight from a memory map.
 //!
-//! [`schema`] says which tensors a configuration requires and [`metadata`] what the header's metadata holds; [`read`] validates
+//! [`schema`] says which tensors a configuration requires and [`metadata`] what the metadata in a file's `header` holds; [`read`] validates
 //! a file against both, [`mod@write`] makes one; [`map`] is the one place that maps memory, and a [`view::View`] is a
 //! tensor that keeps its map alive.
 
 pub mod accuracy;
 mod error;
+mod header;
 pub mod map;
 pub mod metadata;
 pub mod read;

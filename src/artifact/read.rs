@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use half::f16;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
+use super::header::read_header;
 use super::map::{Access, Mapping};
 use super::metadata::{Checksums, Metadata};
 use super::schema::{self, Precision, SCORES, SCORES_F64, TRIE, TensorSpec, TokenizerForm};
-use super::{ALIGNMENT, ArtifactError, MAX_HEADER, PADDING_SUFFIX, View, seal};
+use super::{ALIGNMENT, ArtifactError, PADDING_SUFFIX, View, seal};
 use crate::checksum::hex;
 use crate::kernels::layout::{KG, NR};
 use crate::vocabulary::{Fault, Trie};
@@ -292,45 +293,4 @@ fn check_tensor(spec: &TensorSpec, info: &TensorInfo) -> Result<(), ArtifactErro
         return Err(ArtifactError::Alignment { tensor: tensor(), offset: info.bytes.start });
     }
     Ok(())
-}
-
-/// Length and content of the header, which is not parsed if it is too long.
-fn read_header(file: &[u8]) -> Result<(usize, safetensors::tensor::Metadata), ArtifactError> {
-    if let Some((&length, _)) = file.split_first_chunk() {
-        let found = u64::from_le_bytes(length);
-        // What is longer than its file is no header at all.
-        if found > MAX_HEADER as u64 && found < file.len() as u64 {
-            return Err(ArtifactError::HeaderLength { found });
-        }
-    }
-    SafeTensors::read_metadata(file).map_err(|error| {
-        match error {
-            SafeTensorError::MetadataIncompleteBuffer => wrong_length(file),
-            _ => None,
-        }
-        .unwrap_or_else(|| ArtifactError::NotSafetensors(error.to_string()))
-    })
-}
-
-/// What is wrong with a file that has not as many bytes as its header promises; of one that is cut off, the first tensor that is.
-fn wrong_length(file: &[u8]) -> Option<ArtifactError> {
-    let (len, rest) = file.split_first_chunk::<8>()?;
-    let header_len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
-    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(rest.get(..header_len)?).ok()?;
-    let data_len = (rest.len() - header_len) as u64;
-    let ends = header.iter().filter_map(|(name, info)| Some((info.get("data_offsets")?.get(1)?.as_u64()?, name)));
-    let (mut first_cut, mut end_of_data) = (None, 0);
-    for (end, name) in ends {
-        end_of_data = end_of_data.max(end);
-        if end > data_len && first_cut.is_none_or(|(e, _)| end < e) {
-            first_cut = Some((end, name));
-        }
-    }
-    let expected = end_of_data.saturating_add(8 + header_len as u64);
-    let found = file.len() as u64;
-    match first_cut {
-        Some((_, tensor)) => Some(ArtifactError::Truncated { tensor: tensor.clone(), expected, found }),
-        None if end_of_data < data_len => Some(ArtifactError::Overlong { expected, found }),
-        None => None,
-    }
 }

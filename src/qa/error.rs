@@ -28,9 +28,9 @@ pub enum QaError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// An option has a value that cannot be.
-    #[error("{option} is {value}, but {problem}")]
+    #[error("{option} (--{}) is {value}, but {problem}", option.replace('_', "-"))]
     Option {
-        /// The option, as the command line spells it.
+        /// The field of [`AskOptions`](super::AskOptions); on the command line it has dashes.
         option: &'static str,
         /// Its value.
         value: String,

@@ -45,21 +45,19 @@ impl AskOptions {
         };
         if max_seq_len == 0 || max_seq_len > max_positions {
             return refuse(
-                "--max-seq-len",
+                "max_seq_len",
                 &max_seq_len,
                 format!("this model takes windows of 1 to {max_positions} tokens"),
             );
         }
         if self.max_answer_len == 0 {
-            return refuse("--max-answer-len", &0, "an answer has at least 1 token".into());
+            return refuse("max_answer_len", &0, "an answer has at least 1 token".into());
         }
         if !(1..=N_BEST).contains(&self.top_k) {
-            return refuse("--top-k", &self.top_k, format!("there are 1 to {N_BEST} candidates"));
+            return refuse("top_k", &self.top_k, format!("there are 1 to {N_BEST} candidates"));
         }
         match self.null_threshold {
-            Some(threshold) if threshold.is_nan() => {
-                refuse("--null-threshold", &threshold, "it must be a number".into())
-            }
+            Some(threshold) if threshold.is_nan() => refuse("null_threshold", &threshold, "it must be a number".into()),
             _ => Ok(max_seq_len),
         }
     }

@@ -286,7 +286,7 @@ impl<M: Scorer> Reader<M> {
             let problem = format!(
                 "beside this question, windows may share {half} tokens here, half of what they hold of the text"
             );
-            return Err(QaError::Option { option: "--doc-stride", value: stride.to_string(), problem });
+            return Err(QaError::Option { option: "doc_stride", value: stride.to_string(), problem });
         }
         let windows = self.tokenizer.windows(&tokens, &context.tokens, max_seq_len, stride)?;
         let mut decoder = Decoder::new(options.max_answer_len);

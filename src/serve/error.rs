@@ -137,35 +137,31 @@ impl ApiError {
     }
 }
 
-/// An option of the command line as the field of requests that it is.
-fn field(option: &str) -> String {
-    option.trim_start_matches("--").replace('-', "_")
+/// `message`, which names fields of requests, without the options of the command line in brackets after them.
+fn fields_only(message: &str) -> String {
+    let (first, rest) = message.split_once(" (--").unwrap_or((message, ""));
+    let rest = rest.split(" (--").filter_map(|part| part.split_once(')'));
+    rest.fold(first.to_owned(), |message, (_, after)| message + after)
 }
 
 impl From<QaError> for ApiError {
     fn from(error: QaError) -> Self {
         let code = match &error {
-            QaError::Option { option, value, problem } => {
-                return Self::new(Code::InvalidOption, format!("{} is {value}, but {problem}", field(option)));
-            }
             // A vocabulary without a token for what it does not know cannot take every text.
             QaError::Tokenizer(TokenizerError::Empty { what } | TokenizerError::Text { what, .. }) => match *what {
                 "question" => Code::EmptyQuestion,
                 _ => Code::NoContext,
             },
             QaError::Tokenizer(TokenizerError::QuestionTooLong { .. }) => Code::QuestionTooLong,
-            QaError::Tokenizer(TokenizerError::Stride { .. }) => Code::InvalidOption,
+            QaError::Option { .. } | QaError::Tokenizer(TokenizerError::Stride { .. }) => Code::InvalidOption,
             QaError::Model(ModelError::Stopped) => Code::TimeLimit,
             _ => Code::Internal,
         };
-        let mut message = one_line(&error);
-        if matches!(code, Code::QuestionTooLong | Code::InvalidOption) {
-            // They name fields of requests, and options of the command line behind them.
-            for option in [" (--max-seq-len)", " (--doc-stride)"] {
-                message = message.replace(option, "");
-            }
+        let message = one_line(&error);
+        match code {
+            Code::QuestionTooLong | Code::InvalidOption => Self::new(code, fields_only(&message)),
+            _ => Self::new(code, message),
         }
-        Self::new(code, message)
     }
 }
 
@@ -186,6 +182,12 @@ mod tests {
             let error = ApiError::from(QaError::from(error));
             assert!(error.code == code && error.message.ends_with(&format!("; {advice}")), "{error}");
         }
+        let problem = "there are 1 to 20 candidates".to_owned();
+        let error = ApiError::from(QaError::Option { option: "top_k", value: "0".into(), problem });
+        assert_eq!(
+            (error.code, &*error.message),
+            (Code::InvalidOption, "top_k is 0, but there are 1 to 20 candidates")
+        );
     }
 
     #[test]

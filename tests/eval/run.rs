@@ -207,7 +207,7 @@ fn the_first_question_that_fails_is_named_before_anything_is_read() {
 
     let options = AskOptions { max_seq_len: Some(1000), ..options };
     let error = evaluate(&reader, &empty, &options, threads(2), &()).expect_err("too long");
-    assert!(matches!(error, EvalError::Options(QaError::Option { option: "--max-seq-len", .. })), "{error}");
+    assert!(matches!(error, EvalError::Options(QaError::Option { option: "max_seq_len", .. })), "{error}");
 }
 
 #[test]
