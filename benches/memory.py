@@ -11,14 +11,17 @@ For edgeqa also with the file dropped from the page cache, and a question over f
 of so few takes one or two milliseconds of it. Needs Linux; for the peers: pip install onnxruntime tokenizers numpy.
 
 usage: memory.py --edgeqa target/release/edgeqa --model model.safetensors [--onnx model.onnx --tokenizer tokenizer.json]
-                 [--int8 model.int8.onnx] [--peers edgeqa-peers] [--threads 1] [--runs 5] [--limits 96,64,48] [--json]
+                 [--int8 model.int8.onnx] [--peers edgeqa-peers] [--threads 1] [--runs 5] [--limits 96,64,48] [--json] [--out FILE]
 
 --peers adds rten on the same graphs, by the worker of benches/peers: without a tokenizer, and two runs instead of one.
+--out also writes a record: all figures, the machine, the commit, the sha256 of programs and models, and the versions of the peers.
 --limits runs edgeqa in control groups of so many MiB, its model dropped from the page cache first, so that its pages count. Five questions
 over the same text: what the first reads, the others read again if it did not fit. Needs to be root, or a delegated group.
 """
 import argparse
 import contextlib
+import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -26,6 +29,10 @@ import statistics
 import subprocess
 import sys
 import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benches/peers"))
+import host  # noqa: E402
 
 TOKENS = 384
 QUESTION = "Who was the last keeper?"
@@ -145,6 +152,19 @@ def group(mebibytes):
     sys.exit("--limits: no control group can be made here")
 
 
+def files(args):
+    """What was run: sums of the files, and versions of the peers' packages."""
+    paths = {name: getattr(args, name) for name in ("edgeqa", "model", "onnx", "int8", "tokenizer", "peers")}
+    described = {
+        name: {"file": pathlib.Path(path).name, "bytes": os.path.getsize(path), "sha256": host.sha256(path)} for name, path in paths.items() if path
+    }
+    versions = {}
+    for package in ("onnxruntime", "tokenizers", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {"files": described, "versions": versions if args.tokenizer else {}}
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--edgeqa", default="target/release/edgeqa", help="the program")
@@ -157,10 +177,18 @@ def main():
     args.add_argument("--threads", default="1")
     args.add_argument("--runs", type=int, default=5)
     args.add_argument("--json", action="store_true")
+    args.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write a record, such as benches/record/CPU/DATE-memory.json")
     args = args.parse_args()
-    root = pathlib.Path(__file__).resolve().parent.parent
-    source = (root / "models/demo/texts/lighthouse.txt").read_text(encoding="utf-8")
-    source += (root / "models/demo/texts/bees.txt").read_text(encoding="utf-8")
+    if args.out and args.out.exists():
+        sys.exit(f"memory.py: {args.out} is there already; name another file with --out")
+    begun = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "edgeqa": host.commit(ROOT),
+        "host": host.facts(),
+        "load average": os.getloadavg(),
+    }
+    source = (ROOT / "models/demo/texts/lighthouse.txt").read_text(encoding="utf-8")
+    source += (ROOT / "models/demo/texts/bees.txt").read_text(encoding="utf-8")
     text = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / f"edgeqa-memory-{os.getpid()}.txt"
 
     def ask(*more):
@@ -198,11 +226,15 @@ def main():
             with group(int(mebibytes)) as (enter, peak):
                 drop(args.model)
                 result = run(enter + ask(*[QUESTION] * 4), fail=False)
-                limits[mebibytes] = {"used": peak(), "answers": len(result["output"].splitlines()), **result}
+                limits[mebibytes] = {"used": peak(), "answers": len(result.pop("output").splitlines()), **result}
     finally:
         text.unlink(missing_ok=True)
+    found = {"tokens": TOKENS, "threads": int(args.threads), "runs": args.runs, "rows": rows, "limits": limits}
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(begun | files(args) | found, indent=1) + "\n", encoding="utf-8")
     if args.json:
-        print(json.dumps({"threads": int(args.threads), "runs": args.runs, "rows": rows, "limits": limits}, indent=1))
+        print(json.dumps(found, indent=1))
         return
     print(f"one question over {TOKENS} tokens, {args.threads} thread(s), {args.runs} runs")
     print(f"{'':38}{'peak':>10}{'private':>10}{'faults':>14}{'cpu':>10}{'wall':>10}")

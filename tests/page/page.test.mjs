@@ -138,7 +138,17 @@ on("Markdown is shown without its signs, wrapped lines are joined, short ones ke
   assert.equal(await page.textContent("#passage mark"), "60 crowns");
   await ask(page, "two");
   await page.waitForFunction(() => document.getElementById("file").textContent === "tickets.txt, passage 1");
-  assert.equal(await page.textContent("#passage"), `${wrapped.replace("17,\n", "17, ")}\n`, "plain text as it is");
+  assert.equal(await page.textContent("#passage"), text.replace("17,\n", "17, "), "plain text as it is");
+});
+
+on("titles of Markdown are shown without signs, and first lines of other texts stay", {}, async (page) => {
+  const body = (file, title, text) => ({ body: JSON.stringify({ question: "?", answer: "1871", answered: true, source: { file, passage: 1, title, text, highlight: { start: text.indexOf("1871"), end: text.indexOf("1871") + 4 } }, nearest: null }) });
+  await pretend(page, body("a.md", "**The `old` [tower](t.md)**", "# **The `old` [tower](t.md)**\n\nBuilt in 1871.\n"), body("b_c_.md", null, "Built in 1871."), body("b.txt", null, "# 1 rule: nobody may whistle\nBuilt in 1871."));
+  for (const [heading, passage] of [["The old tower", "Built in 1871.\n"], ["b_c_.md", "Built in 1871."], ["b.txt", "# 1 rule: nobody may whistle\nBuilt in 1871."]]) {
+    await ask(page, "when");
+    await page.waitForFunction((heading) => document.getElementById("heading").textContent === heading, heading);
+    assert.equal(await page.textContent("#passage"), passage);
+  }
 });
 
 on("images, emphasis and code are shown without their signs, names with underscores as they are", {}, async (page) => {
@@ -152,6 +162,8 @@ on("images, emphasis and code are shown without their signs, names with undersco
     ["The fee is «**20 crowns»** _now_", "The fee is «20 crowns» now"],
     ["![a](b«c»d) [e](f)", "![a](b«c»d) e"],
     ["🗼 _𝟛 «🔔»_ `__init__` größe_ä_ü ![](q.png)!", "🗼 𝟛 «🔔» __init__ größe_ä_ü !"],
+    ["![A (old)](a_(1).png)[Paris](https://h/P_(T)) or [«Ann Lee»](https://x/a_(b)_c)", "A (old)Paris or «Ann Lee»"],
+    ["1\\.5 \\*«stars»\\* and C:\\new", "1.5 *«stars»* and C:\\new"],
     ["- *one*\n* **two** «_three_»\nsrc/**/*.rs _a\nb_", "• one\n• two «three»\nsrc/**/*.rs _a\nb_"],
   ];
   const bodies = cases.map(([markdown]) => {
@@ -275,6 +287,17 @@ on("a late answer to an earlier question is never shown", {}, async (page) => {
   assert.equal(await page.inputValue("#question"), "Who cast the bell of the tower of Tindra?");
 });
 
+on("who asks the same again while it is answered waits for that answer", {}, async (page) => {
+  let begun = 0;
+  await page.route("**/v1/ask", async (route) => { begun += 1; await sleep(900); await route.continue().catch(() => {}); });
+  await ask(page, "How long is the whale?");
+  await state(page, "busy");
+  await page.click("#ask");
+  await page.press("#question", "Enter");
+  await state(page, "answer");
+  assert.equal(begun, 1);
+});
+
 on("each text has the direction of its own letters", {}, async (page) => {
   const text = "המגדל נבנה בשנת 1871.\nIt is called Migdal.";
   const source = { file: "a.txt", passage: 1, title: null, text, highlight: { start: 16, end: 20 } };
@@ -291,7 +314,9 @@ on("each text has the direction of its own letters", {}, async (page) => {
   assert.ok((await left("passage", 0)) > (await left("passage", 14)), "Hebrew begins at the right");
   const box = await page.locator("#passage").boundingBox();
   assert.ok((await left("passage", 0)) > box.x + box.width - 60, "and at the right edge");
-  assert.equal(await page.evaluate(() => getComputedStyle(document.getElementById("question")).unicodeBidi), "plaintext");
+  for (const which of ["#question", "#list span", "#heading"]) {
+    assert.equal(await page.locator(which).first().evaluate((element) => getComputedStyle(element).unicodeBidi), "plaintext", which);
+  }
   await shot(page, "hebrew-1280-light");
 });
 
@@ -395,6 +420,7 @@ on("after the idle time nothing of the visitor is left", { clock: true }, async 
   await shot(page, "idle-1280-light");
   await page.keyboard.press("Shift");
   assert.equal(await shown(page, "countdown"), null, "a key keeps the page");
+  assert.equal(await page.textContent("#status"), "", "and nothing goes on telling that it will go");
   await state(page, "answer");
   await page.clock.fastForward(41_000);
   await page.click("#stay");
@@ -565,6 +591,18 @@ test("long titles in other languages leave the box above the keyboard of the pag
       await page.context().close();
     }
   }
+});
+
+test("long words in titles do not make the page wider than the screen", async () => {
+  await kiosk.kill();
+  await kiosk.start({ ...SETTINGS, title: "Schifffahrtsmuseum Rostock-Warnemünde", language: "de" });
+  const page = await browser.open(kiosk.address, { viewport: { width: 320, height: 480 } });
+  await shot(page, "long-word-320");
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+  await page.fill("#question", "Wann ist das Museum am Wochenende geöffnet?");
+  assert.ok((await page.locator("#question").boundingBox()).width > 150, "a question can be read while it is typed");
+  await shot(page, "typing-320");
+  await page.context().close();
 });
 
 on("without JavaScript there is a line in each language, and nothing to type into", { javaScriptEnabled: false, viewport: { width: 480, height: 800 } }, async (page) => {
