@@ -133,9 +133,8 @@ impl Builder {
 }
 
 impl Index {
-    /// The `count` best passages for `question`, best first; of equal ones the first. Passages that share no word with it
-    /// are never among them.
-    pub fn search(&self, question: &str, count: usize) -> Vec<Hit> {
+    /// The passages that share a word with `question`, best first; of equal ones the first.
+    pub fn search(&self, question: &str) -> Vec<Hit> {
         let words = question_words(question);
         let mut scores = vec![0.0_f32; self.lengths.len()];
         for word in words.iter().filter_map(|word| self.find(word)) {
@@ -152,7 +151,6 @@ impl Index {
             scores.into_iter().enumerate().map(|(passage, score)| Hit { passage, score }).collect();
         hits.retain(|hit| hit.score > 0.0);
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-        hits.truncate(count);
         hits
     }
 

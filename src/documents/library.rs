@@ -318,6 +318,13 @@ impl Library {
         self.files.iter().flat_map(|file| (0..file.content.cuts.len()).filter_map(|index| file.passage(index)))
     }
 
+    /// Whether there is a file of this name, or one in a folder of this name.
+    pub fn holds(&self, name: &str) -> bool {
+        let is_inside =
+            |file: &File| file.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.files.iter().any(is_inside)
+    }
+
     /// The text of a file.
     pub fn text(&self, file: &str) -> Option<&str> {
         self.file(file).map(|file| &*file.content.text)
@@ -335,15 +342,24 @@ impl Library {
     }
 
     /// The passages that a question is looked up in, best first, with their BM25 scores: the best that share a word with it.
-    /// If there are no more passages than are to be read, then all of them.
+    /// If there are no more passages than are to be read, then all of them. Of those with the same text under the same heading, as copies
+    /// of a file have them, the first: others would keep different ones out.
     pub fn retrieve(&self, question: &str, options: &RetrievalOptions) -> Vec<(Passage<'_>, f32)> {
-        let hits = self.index.search(question, options.passages);
-        let mut numbers: Vec<(usize, f32)> = hits.iter().map(|hit| (hit.passage, hit.score)).collect();
+        let hits = self.index.search(question);
         let all = self.passage_count();
-        if all <= options.passages {
-            numbers.extend((0..all).filter(|&number| hits.iter().all(|hit| hit.passage != number)).map(|n| (n, 0.0)));
+        let others = if all <= options.passages { 0..all } else { 0..0 };
+        let others = others.filter(|&number| hits.iter().all(|hit| hit.passage != number)).map(|number| (number, 0.0));
+        let mut found: Vec<(Passage<'_>, f32)> = Vec::new();
+        for (number, score) in hits.iter().map(|hit| (hit.passage, hit.score)).chain(others) {
+            if found.len() >= options.passages {
+                break;
+            }
+            let Some(passage) = self.passage(number) else { continue };
+            if found.iter().all(|(other, _)| (other.text, other.title) != (passage.text, passage.title)) {
+                found.push((passage, score));
+            }
         }
-        numbers.into_iter().filter_map(|(number, score)| Some((self.passage(number)?, score))).collect()
+        found
     }
 
     /// Answers `question` from the passages that fit it best.

@@ -124,7 +124,7 @@ impl Shelf {
             (skipped.iter().filter(|skipped| !known.contains(skipped)).collect::<Vec<_>>(), others)
         };
         for skipped in unknown {
-            let stays = if new.text(&skipped.file).is_some() { "; its last good version stays" } else { "" };
+            let stays = if new.holds(&skipped.file) { "; what was last read of it stays" } else { "" };
             log::log!(skipped.reason.level(), "{skipped}{stays}");
         }
         // Before it is logged, for those who wait for that.

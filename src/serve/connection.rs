@@ -202,8 +202,9 @@ impl Connection {
             }
             Err(error) => {
                 let next = handle(Err(error), &self.stream);
+                let manner = Manner { with_body: !self.input.starts_with(b"HEAD "), ..Manner::LAST };
                 self.input = Vec::new();
-                self.proceed(next, Manner::LAST, limits);
+                self.proceed(next, manner, limits);
                 true
             }
         }

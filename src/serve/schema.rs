@@ -78,6 +78,17 @@ impl Body {
     }
 }
 
+/// The `id` of an object that is no request, so that its client knows which was refused; none that is too long.
+fn id_alone(bytes: &[u8]) -> Option<Id> {
+    #[derive(Deserialize)]
+    struct Alone {
+        id: Option<Box<RawValue>>,
+    }
+    let bytes = without_mark(bytes).trim_ascii_start();
+    let id = serde_json::from_slice::<Alone>(bytes).ok().filter(|_| bytes.starts_with(b"{"))?.id;
+    id.filter(|id| id.get().len() <= MAX_ID).map(Id)
+}
+
 impl Ask {
     /// Reads the body of a request.
     ///
@@ -104,7 +115,7 @@ impl Ask {
     /// # Errors
     /// As [`Ask::parse`], with the `id` if that could be read.
     pub fn parse_line(bytes: &[u8], limits: &Limits) -> Result<Self, (Option<Id>, ApiError)> {
-        let mut body = Body::read(bytes).map_err(|error| (None, error))?;
+        let mut body = Body::read(bytes).map_err(|error| (id_alone(bytes), error))?;
         let id = body.id.take().filter(|id| id.get() != "null").map(Id);
         if let Some(Id(id)) = &id
             && id.get().len() > MAX_ID
@@ -209,7 +220,15 @@ mod tests {
         assert_eq!(read(r#"{"question":"Who?"}"#).ok(), parse(r#"{"question":"Who?"}"#).ok());
         let (id, error) = read(r#"{"question":" ","id":7}"#).unwrap_err();
         assert_eq!((id, error.code), (id_of("7"), Code::EmptyQuestion));
+        // Nor is it lost where the rest is no request.
+        for line in [r#"{"id":7,"foo":1,"question":"a"}"#, r#"{"question":5,"id":7}"#, r#" {"id":7}"#] {
+            assert_eq!(read(line).unwrap_err().0, id_of("7"), "{line}");
+        }
+        for line in [r#"{"id":null}"#, "{}", "[7]", "7", r#"{"id":7"#, r#"{"id":7,"id":8}"#] {
+            assert_eq!(read(line).unwrap_err().0, None, "{line}");
+        }
         let zeros = |count| format!("[{}0]", "0,".repeat(count));
+        assert_eq!(read(&format!(r#"{{"id":{}}}"#, zeros(127))).unwrap_err().0, None);
         assert!(line(&zeros(126)).is_ok());
         let error = line(&zeros(127)).unwrap_err();
         assert!(error.code == Code::InvalidRequest && error.message.contains("257 bytes"), "{error}");

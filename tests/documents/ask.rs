@@ -58,6 +58,33 @@ fn check(found: &DocumentAnswer) {
     }
 }
 
+/// Copies would fill all places, and share the probability of one answer.
+#[test]
+fn what_stands_in_several_files_is_read_once() {
+    let (reader, library) = (reader(), library());
+    let copies = (0..6).map(|copy| (format!("b copy {copy}.txt"), TEXTS[1].1.to_owned()));
+    let texts = TEXTS.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let copied = Library::of_texts(texts.into_iter().chain(copies));
+    assert_eq!(copied.passage_count(), library.passage_count() + 6);
+    for passages in [3, 5, 20] {
+        let found = copied.retrieve("Who kept a log of ships?", &RetrievalOptions { passages });
+        let texts: Vec<&str> = found.iter().map(|(passage, _)| passage.text).collect();
+        assert_eq!(texts.len(), passages.min(4 + usize::from(passages == 20)), "{texts:?}");
+        assert_eq!(found.iter().filter(|(passage, _)| passage.text == TEXTS[1].1).count(), 1);
+    }
+    let all = RetrievalOptions { passages: 20 };
+    let answer =
+        |library: &Library| library.ask(&reader, "Who kept a log of ships?", &options(), &all).expect("an answer");
+    let found = answer(&copied);
+    assert!(found.answer.answered && found.answer.windows == answer(&library).answer.windows);
+    // The same words under another heading are another passage.
+    let hours = "Open at 9. ".repeat(60);
+    let twice = Library::of_texts([("a.md".to_owned(), format!("# Tower\n\n{hours}\n\n# Hall\n\n{hours}\n"))]);
+    assert!(twice.passage_count() > 1);
+    let found = twice.retrieve("When is the hall open?", &all);
+    assert_eq!(found.len(), twice.passage_count());
+}
+
 #[test]
 fn the_best_odds_of_all_passages_win() {
     let (reader, library) = (reader(), library());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::common::program::{failure, run};
-use super::daemon::{Daemon, edgeqa, post, short, wait};
+use super::daemon::{Client, Daemon, edgeqa, post, short, wait};
 
 /// A reply without what no two replies share.
 fn answer(mut reply: Value) -> Value {
@@ -148,9 +148,18 @@ fn the_page_may_do_nothing_but_ask() {
     assert!(page.text().contains(r#""title":"Harbour \u003cMuseum>""#));
     let mut client = daemon.connect();
     client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let mut raw = String::new();
-    std::io::Read::read_to_string(&mut client.stream, &mut raw).unwrap();
+    let rest = |mut client: Client<std::net::TcpStream>| {
+        let mut raw = String::new();
+        std::io::Read::read_to_string(&mut client.stream, &mut raw).unwrap();
+        raw
+    };
+    let raw = rest(client);
     assert!(raw.ends_with("\r\n\r\n") && raw.contains(&format!("Content-Length: {}\r\n", page.body.len())), "{raw}");
+    // Nor has a refusal a body that nobody waits for: no host.
+    let mut client = daemon.connect();
+    client.send("HEAD / HTTP/1.1\r\n\r\n");
+    let raw = rest(client);
+    assert!(raw.starts_with("HTTP/1.1 400 ") && raw.ends_with("\r\n\r\n"), "{raw}");
 
     fs::write(&config, "[page]\ntitle = 'x'\ncolour = 'red'\n").unwrap();
     let output =
