@@ -25,6 +25,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -156,7 +157,8 @@ def files(args):
     """What was run: sums of the files, and versions of the peers' packages."""
     paths = {name: getattr(args, name) for name in ("edgeqa", "model", "onnx", "int8", "tokenizer", "peers")}
     described = {
-        name: {"file": pathlib.Path(path).name, "bytes": os.path.getsize(path), "sha256": host.sha256(path)} for name, path in paths.items() if path
+        name: {"file": pathlib.Path(path).name, "bytes": os.path.getsize(path), "sha256": host.sha256(path)}
+        for name, path in ((name, shutil.which(path) or path) for name, path in paths.items() if path)
     }
     versions = {}
     for package in ("onnxruntime", "tokenizers", "numpy"):
@@ -186,6 +188,8 @@ def main():
         "edgeqa": host.commit(ROOT),
         "host": host.facts(),
         "load average": os.getloadavg(),
+        # Before anything is measured: a file that is missing loses nothing.
+        **(files(args) if args.out else {}),
     }
     source = (ROOT / "models/demo/texts/lighthouse.txt").read_text(encoding="utf-8")
     source += (ROOT / "models/demo/texts/bees.txt").read_text(encoding="utf-8")
@@ -232,7 +236,7 @@ def main():
     found = {"tokens": TOKENS, "threads": int(args.threads), "runs": args.runs, "rows": rows, "limits": limits}
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(begun | files(args) | found, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(begun | found, indent=1) + "\n", encoding="utf-8")
     if args.json:
         print(json.dumps(found, indent=1))
         return

@@ -318,6 +318,7 @@ fn wrong_tensors_are_named() {
     for (at, entry, repeated) in [
         (9, r#""head.bias":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"#, "head.bias"),
         (9 + r#""__metadata__":{"#.len(), r#""license":"MIT","#, "license"),
+        (9 + r#""__metadata__":{"#.len(), r#""__metadata__":"x","license":"MIT","#, "license"),
     ] {
         let mut bytes = temp.bytes.clone();
         assert!(bytes[8..].starts_with(br#"{"__metadata__":{"#));

@@ -24,23 +24,26 @@ pub(super) fn read_header(file: &[u8]) -> Result<(usize, safetensors::tensor::Me
         }
         .unwrap_or_else(|| ArtifactError::NotSafetensors(error.to_string()))
     })?;
-    match repeated(&file[8..8 + len]) {
+    match repeated(&file[8..8 + len]).map_err(|error| ArtifactError::NotSafetensors(error.to_string()))? {
         Some(name) => Err(ArtifactError::NotSafetensors(format!("{name:?} is twice in its header"))),
         None => Ok((len, header)),
     }
 }
 
-/// A name that the header has twice, of which every program would take another one.
-fn repeated(header: &[u8]) -> Option<String> {
+/// A name that the header or the metadata in it has twice: which one counts would depend on who reads it.
+///
+/// # Errors
+/// If there is something else than an object.
+fn repeated(header: &[u8]) -> serde_json::Result<Option<String>> {
     let mut found = None;
-    let names = Names { found: &mut found };
-    // That it is JSON was seen before.
-    let _ = names.deserialize(&mut serde_json::Deserializer::from_slice(header));
-    found
+    let names = Names { metadata: Some("__metadata__"), found: &mut found };
+    names.deserialize(&mut serde_json::Deserializer::from_slice(header))?;
+    Ok(found)
 }
 
-/// Reads the names of an object, and those of the metadata in it.
+/// Reads the names of an object, and those of the `metadata` in it.
 struct Names<'a> {
+    metadata: Option<&'static str>,
     found: &'a mut Option<String>,
 }
 
@@ -62,8 +65,8 @@ impl<'de> Visitor<'de> for Names<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut names = BTreeSet::new();
         while let Some(name) = entries.next_key::<String>()? {
-            if name == "__metadata__" {
-                entries.next_value_seed(Names { found: self.found })?;
+            if self.metadata == Some(name.as_str()) {
+                entries.next_value_seed(Names { metadata: None, found: self.found })?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
             }

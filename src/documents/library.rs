@@ -320,9 +320,9 @@ impl Library {
 
     /// Whether there is a file of this name, or one in a folder of this name.
     pub fn holds(&self, name: &str) -> bool {
-        let is_inside =
-            |file: &File| file.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.files.iter().any(is_inside)
+        let folder = format!("{name}/");
+        let first = self.files.partition_point(|file| file.name < folder);
+        self.file(name).is_some() || self.files.get(first).is_some_and(|file| file.name.starts_with(&folder))
     }
 
     /// The text of a file.

@@ -202,12 +202,17 @@ impl Connection {
             }
             Err(error) => {
                 let next = handle(Err(error), &self.stream);
-                let manner = Manner { with_body: !self.input.starts_with(b"HEAD "), ..Manner::LAST };
+                let manner = self.last();
                 self.input = Vec::new();
                 self.proceed(next, manner, limits);
                 true
             }
         }
+    }
+
+    /// The manner of a refusal of what has come so far.
+    fn last(&self) -> Manner {
+        Manner { with_body: !self.input.starts_with(b"HEAD "), ..Manner::LAST }
     }
 
     /// Forgets the first `used` bytes of what has come, and keeps no memory for what is not there.
@@ -272,11 +277,11 @@ impl Connection {
     /// Its time is over. Returns why the client gets no answer, if it is to be told.
     pub fn expire(&mut self, limits: &Limits, too_late: impl FnOnce() -> ApiError) -> Option<ApiError> {
         let (error, manner) = match self.state {
-            State::Reading if self.ending => (pool::stopping(), Manner::LAST),
+            State::Reading if self.ending => (pool::stopping(), self.last()),
             State::Reading => {
                 let seconds = limits.client.as_secs_f64();
                 let message = format!("the request was not complete within {seconds} s; send it faster");
-                (ApiError::new(Code::SlowClient, message), Manner::LAST)
+                (ApiError::new(Code::SlowClient, message), self.last())
             }
             State::Waiting(_, manner) => (too_late(), manner),
             _ => return None,

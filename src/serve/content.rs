@@ -8,14 +8,14 @@ use crate::artifact::{Artifact, ArtifactError};
 use crate::checksum;
 use crate::errors::one_line;
 
-/// Whether `new` holds the same bytes as `old`; not so if `old` cannot be read.
+/// Whether `new` holds the same bytes as `old`; not so if what `old` holds cannot be read.
 ///
 /// # Errors
-/// If `new` cannot be read.
+/// If one of them cannot be opened, or `new` not be read.
 pub fn is_same(new: &Path, old: &Path) -> io::Result<bool> {
     let open = |path| File::open(path).map(|file| BufReader::with_capacity(1 << 16, file));
     let mut new = open(new)?;
-    let Ok(mut old) = open(old) else { return Ok(false) };
+    let mut old = open(old)?;
     loop {
         let left = new.fill_buf()?;
         let Ok(right) = old.fill_buf() else { return Ok(false) };
@@ -33,6 +33,9 @@ pub fn is_same(new: &Path, old: &Path) -> io::Result<bool> {
 
 /// What is wrong with the content of the model at `path`, if anything is; not that it cannot be opened or mapped.
 pub fn damage(path: &Path) -> Option<String> {
+    if File::open(path).is_err() {
+        return None;
+    }
     if let Err(error) = checksum::of_file(path) {
         return Some(error.to_string());
     }
@@ -72,7 +75,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "content").unwrap();
-        assert!(!is_same(&file, unreadable).unwrap() && !is_same(&file, &folder.path().join("none")).unwrap());
-        assert!(is_same(unreadable, &file).is_err());
+        assert!(!is_same(&file, unreadable).unwrap() && is_same(unreadable, &file).is_err());
+        // Whoever may not open one does not know what it holds.
+        let none = folder.path().join("none");
+        assert!(is_same(&file, &none).is_err() && damage(&none).is_none());
     }
 }

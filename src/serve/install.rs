@@ -98,7 +98,7 @@ pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, I
     let _lock = lock(to)?;
     clean(to);
     if is_there(to)?
-        && is_same(from, to).map_err(io_error("read", from))?
+        && is_same(from, to).map_err(io_error("compare with the present model", from))?
         && let Ok(there) = Proven::open(to, threads)
     {
         make_readable(to)?;

@@ -58,6 +58,23 @@ fn check(found: &DocumentAnswer) {
     }
 }
 
+#[test]
+fn a_library_knows_the_files_and_folders_that_it_holds() {
+    let library = library();
+    for (name, held) in [
+        ("a.txt", true),
+        ("c", true),
+        ("c/c.md", true),
+        ("c/", false),
+        ("b", false),
+        ("c/c", false),
+        ("e", false),
+        ("", false),
+    ] {
+        assert_eq!(library.holds(name), held, "{name:?}");
+    }
+}
+
 /// Copies would fill all places, and share the probability of one answer.
 #[test]
 fn what_stands_in_several_files_is_read_once() {

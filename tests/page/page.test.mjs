@@ -164,6 +164,7 @@ on("images, emphasis and code are shown without their signs, names with undersco
     ["🗼 _𝟛 «🔔»_ `__init__` größe_ä_ü ![](q.png)!", "🗼 𝟛 «🔔» __init__ größe_ä_ü !"],
     ["![A (old)](a_(1).png)[Paris](https://h/P_(T)) or [«Ann Lee»](https://x/a_(b)_c)", "A (old)Paris or «Ann Lee»"],
     ["1\\.5 \\*«stars»\\* and C:\\new", "1.5 *«stars»* and C:\\new"],
+    ["`C:\\_tmp` «C:\\\\\\_a» `\\d+\\.\\d` \\\\\\\\x", "C:\\_tmp «C:\\_a» \\d+\\.\\d \\\\x"],
     ["- *one*\n* **two** «_three_»\nsrc/**/*.rs _a\nb_", "• one\n• two «three»\nsrc/**/*.rs _a\nb_"],
   ];
   const bodies = cases.map(([markdown]) => {

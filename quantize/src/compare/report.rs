@@ -272,10 +272,13 @@ impl Report {
         match f1.difference_interval {
             Some([low, high]) => writeln!(
                 out,
-                "- With these {questions} questions about {paragraphs} paragraphs, the difference of F1 is known to {:.2} points: \
-                 losses above {:.2} points are unlikely, smaller ones are not excluded.",
-                high - low,
-                (-low).max(0.0)
+                "- With these {questions} questions about {paragraphs} paragraphs, the difference of F1 is known to about ±{:.2} \
+                 points: {}.",
+                (high - low) / 2.0,
+                match low {
+                    0.0.. => "a loss is unlikely".to_owned(),
+                    _ => format!("a loss above {:.2} points is unlikely, a smaller one not excluded", -low),
+                }
             )?,
             None => writeln!(
                 out,

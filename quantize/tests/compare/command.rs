@@ -46,7 +46,7 @@ fn markdown_says_what_was_found_and_what_it_is_worth() {
         "numbers at least as uneven as 0 and 0 would have a probability of 1.0000 (exact two-sided sign test)",
         "Null odds, int8 minus fp32: mean ",
         " (standard error 0.",
-        "is known to 50.00 points: losses above 25.00 points are unlikely, smaller ones are not excluded",
+        "is known to about ±25.00 points: a loss above 25.00 points is unlikely, a smaller one not excluded",
         "They say nothing about other kinds of text",
         "## The 8 worst questions",
         "   - right: \"ada\", \"the light\", \"ada kept",
