@@ -10,7 +10,6 @@ within the tolerance, 1 if something takes more instructions, a kernel does fewe
 fails.
 """
 import argparse
-import json
 import pathlib
 import re
 import shlex
@@ -19,6 +18,9 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benches"))
+from counts import Counts  # noqa: E402
+
 RECORD = ROOT / "benches/record/instructions-arm.json"
 # By target, CPUs, the kernels that they choose, and the multiply-adds per instruction that products and layers must reach.
 CPUS = {
@@ -33,8 +35,6 @@ CPUS = {
 PRODUCTS = [(384, 384, 384), (384, 1536, 384), (384, 384, 1536)]
 LAYERS = [(64, 384, 384), (128, 384, 1536)]
 TOKENS = 128
-# Between compilers, counts move by some percent.
-TOLERANCE = 0.03
 
 
 def count(emulator, plugin, cpu, command):
@@ -55,8 +55,7 @@ def main():
     parser.add_argument("--layer", required=True, metavar="PROGRAM")
     parser.add_argument("--inference", required=True, metavar="PROGRAM")
     arguments = parser.parse_args()
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    failed = False
+    counts = Counts(RECORD, arguments.update)
     with tempfile.TemporaryDirectory() as folder:
         plugin = pathlib.Path(folder) / "count.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", ROOT / "cross/count.c", "-o", plugin], check=True)
@@ -77,24 +76,9 @@ def main():
                     per_instruction = int(multiply_adds[0]) / now
                     note = f", {per_instruction:.2f} multiply-adds each"
                     if per_instruction < floor:
-                        note, failed = f"{note}: FEWER THAN {floor}", True
-                if arguments.update:
-                    record.setdefault(cpu, {})[name] = now
-                    print(f"{cpu}, {name}: {now} instructions{note}")
-                    continue
-                committed = record.get(cpu, {}).get(name)
-                if committed is None:
-                    sys.exit(f"{RECORD} has no figure for {cpu}, {name}; run with --update and commit the file")
-                ratio = now / committed
-                verdict = "within the tolerance"
-                if ratio > 1 + TOLERANCE:
-                    verdict, failed = "SLOWER: find the reason, or run with --update and say why in the commit", True
-                elif ratio < 1 - TOLERANCE:
-                    verdict = "fewer: run with --update and commit the file"
-                print(f"{cpu}, {name}: {now} instructions{note}, {ratio:.4f} of the committed {committed}: {verdict}")
-    if arguments.update:
-        RECORD.write_text(json.dumps(record, indent=2) + "\n")
-    sys.exit(1 if failed else 0)
+                        note, counts.failed = f"{note}: FEWER THAN {floor}", True
+                counts.take([cpu, name], now, note)
+    counts.end()
 
 
 if __name__ == "__main__":
