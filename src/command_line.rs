@@ -5,6 +5,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Has writes beyond a limit on the size of files fail, as any others do, instead of ending the process, which would leave half of what it
+/// writes behind.
+///
+/// # Errors
+/// If the system refuses.
+#[cfg(unix)]
+pub fn outlive_file_limits() -> io::Result<()> {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::SIGXFSZ;
+
+    signal_hook::flag::register(SIGXFSZ, Arc::<AtomicBool>::default()).map(drop)
+}
+
 /// Parses the command line of `program`. What is not to run is printed: help and version, or what is wrong.
 ///
 /// # Errors

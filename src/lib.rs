@@ -67,6 +67,7 @@ pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod numbers;
+mod object;
 pub mod ops;
 pub mod progress;
 pub mod qa;

@@ -5,6 +5,8 @@ mod cli;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+#[cfg(unix)]
+use edgeqa::command_line::outlive_file_limits;
 use edgeqa::command_line::parse;
 use edgeqa::errors::one_line;
 
@@ -18,6 +20,10 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     cli::start_log(&args);
+    #[cfg(unix)]
+    if let Err(error) = outlive_file_limits() {
+        log::debug!("a limit on the size of files ends this process: {error}");
+    }
     match cli::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

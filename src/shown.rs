@@ -26,6 +26,20 @@ pub fn harmless(text: &str) -> String {
     text.replace(|c| c != '\n' && commands(c), "\u{fffd}")
 }
 
+/// `text` on one line that Markdown shows as it is, within a line or a cell of a table, with replacement characters for what [`commands`].
+pub fn in_markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            c if commands(c) => escaped.push(char::REPLACEMENT_CHARACTER),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '<' | '>' | '&' => escaped.extend(['\\', c]),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// JSON of the same value in which nothing [`commands`]: such characters above U+007E stand in its strings as they are, unless they are
 /// escaped.
 pub fn harmless_json(json: String) -> String {
@@ -52,6 +66,11 @@ pub fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `bytes` in units of 1,000,000.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +83,12 @@ mod tests {
         assert_eq!(harmless_json("[\"a\u{9b}\u{7f}\"]".into()), r#"["a\u009b\u007f"]"#);
         assert_eq!(harmless_json("[\"\u{202e}a\"]\n".into()), "[\"\\u202ea\"]\n");
         assert_eq!(harmless_json("[\"é\"]\n".into()), "[\"é\"]\n");
+    }
+
+    #[test]
+    fn markdown_shows_foreign_text_as_it_is() {
+        assert_eq!(in_markdown("a|b\n\u{1b}[0m *c*"), "a\\|b \u{fffd}\\[0m \\*c\\*");
+        assert_eq!(in_markdown("&lt;b> x_y"), "\\&lt;b\\> x\\_y");
     }
 
     #[test]

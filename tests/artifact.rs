@@ -11,7 +11,8 @@ use edgeqa::tokenizer::QaTokenizer;
 use serde_json::{Value, json};
 
 use crate::common;
-use crate::common::{Random, metadata, write_model};
+use crate::common::{metadata, write_model};
+use edgeqa::eval::Random;
 
 struct Temp {
     folder: tempfile::TempDir,
@@ -378,27 +379,27 @@ fn random_corruption_never_panics() {
     for i in 0..10_000 {
         let mut bytes = temp.bytes.clone();
         let data_only = i % 2 == 0;
-        for _ in 0..=random.below(4) {
-            let at = match random.below(3) {
-                _ if data_only => header_end + random.below(bytes.len() - header_end),
-                0 => random.below(bytes.len()),
-                _ => random.below(header_end.min(bytes.len())),
+        for _ in 0..=random.index(4) {
+            let at = match random.index(3) {
+                _ if data_only => header_end + random.index(bytes.len() - header_end),
+                0 => random.index(bytes.len()),
+                _ => random.index(header_end.min(bytes.len())),
             };
-            match if data_only { 6 } else { random.below(8) } {
+            match if data_only { 6 } else { random.index(8) } {
                 0 => bytes.truncate(at),
-                1 => bytes.insert(at, random.next() as u8),
-                2 => drop(bytes.drain(at..(at + 1 + random.below(16)).min(bytes.len()))),
-                3 => bytes[..8.min(at)].fill(random.next() as u8),
-                4 => bytes[at..].iter_mut().take(8).for_each(|b| *b = [0, 0x7f, 0x80, 0xff][random.below(4)]),
+                1 => bytes.insert(at, random.number() as u8),
+                2 => drop(bytes.drain(at..(at + 1 + random.index(16)).min(bytes.len()))),
+                3 => bytes[..8.min(at)].fill(random.number() as u8),
+                4 => bytes[at..].iter_mut().take(8).for_each(|b| *b = [0, 0x7f, 0x80, 0xff][random.index(4)]),
                 // A digit in the JSON stays a digit: sizes and offsets that parse but lie.
                 5 => {
                     if let Some(digit) = bytes.iter_mut().skip(at).find(|b| b.is_ascii_digit()) {
-                        *digit = b'0' + random.below(10) as u8;
+                        *digit = b'0' + random.index(10) as u8;
                     }
                 }
                 _ => {
                     if let Some(byte) = bytes.get_mut(at) {
-                        *byte ^= 1 << random.below(8);
+                        *byte ^= 1 << random.index(8);
                     }
                 }
             }

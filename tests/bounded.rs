@@ -5,6 +5,7 @@ mod skip;
 
 use std::path::{Path, PathBuf};
 
+use edgeqa::eval::Random;
 use edgeqa::memory::{Usage, usage};
 use edgeqa::qa::{AskOptions, Reader};
 use skip::skipped;
@@ -16,17 +17,6 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
 }
 
-/// A generator of numbers that differ from run to run in nothing.
-struct Random(u64);
-
-impl Random {
-    /// A number below `n`.
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
-}
-
 /// Asks `count` questions about texts of 1 to 400 words, drawn from all texts that are shipped and from made-up words.
 fn ask(reader: &Reader, random: &mut Random, count: usize) {
     let words: Vec<String> = ["lighthouse", "bees", "locomotive"]
@@ -35,20 +25,20 @@ fn ask(reader: &Reader, random: &mut Random, count: usize) {
         .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .collect();
     for _ in 0..count {
-        let length = 1 + random.below(400) * random.below(400) / 400;
+        let length = 1 + random.index(400) * random.index(400) / 400;
         let text: Vec<String> = (0..length)
-            .map(|_| match random.below(4) {
+            .map(|_| match random.index(4) {
                 // Letters of several alphabets, so that all of the vocabulary comes up.
-                0 => (0..1 + random.below(9))
+                0 => (0..1 + random.index(9))
                     .filter_map(|_| {
-                        char::from_u32([0x61, 0x430, 0x3b1, 0x4e00][random.below(4)] + random.below(26) as u32)
+                        char::from_u32([0x61, 0x430, 0x3b1, 0x4e00][random.index(4)] + random.index(26) as u32)
                     })
                     .collect(),
-                _ => words[random.below(words.len())].clone(),
+                _ => words[random.index(words.len())].clone(),
             })
             .collect();
         let question =
-            format!("{} {}?", ["Who", "When was", "How many"][random.below(3)], words[random.below(words.len())]);
+            format!("{} {}?", ["Who", "When was", "How many"][random.index(3)], words[random.index(words.len())]);
         reader.ask(&question, &text.join(" "), &AskOptions::default()).expect("an answer");
     }
 }

@@ -142,12 +142,14 @@ fn results_do_not_replace_what_is_read() {
     assert_eq!(fs::read(data).expect("read"), fs::read(&eval.data).expect("read"));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn figures_are_printed_where_files_cannot_be_written() {
     let eval = Eval::new();
     let out = eval.bench.folder.path().join("results");
-    // It can be made and written to, but there is something else in the place of a file.
-    fs::create_dir_all(out.join("null_odds.json/x")).expect("made");
+    // What is full is seen by who writes.
+    fs::create_dir(&out).expect("made");
+    std::os::unix::fs::symlink("/dev/full", out.join("null_odds.json")).expect("linked");
     let out = out.to_str().expect("UTF-8");
     let output = eval.run(&["--out", out]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -232,6 +234,10 @@ fn files_that_cannot_be_used_are_named() {
     if cfg!(target_os = "linux") {
         assert!(out("/proc/self").contains("cannot write /proc/self/predictions.json"), "nobody writes there");
     }
+    let folder = eval.bench.folder.path().join("taken");
+    fs::create_dir_all(folder.join("null_odds.json")).expect("made");
+    let error = out(folder.to_str().expect("UTF-8"));
+    assert!(error.contains("cannot write ") && error.contains("taken/null_odds.json"), "{error}");
 
     let blank = eval.bench.file("blank.json", DATA.replace("Why?", " "));
     let model = eval.bench.model.to_str().expect("UTF-8");

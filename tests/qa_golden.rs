@@ -44,7 +44,7 @@ struct Entry {
     probability: f32,
 }
 
-/// The numbers that the generator makes.
+/// The numbers of the Python program that made the golden file.
 struct Logits(u64);
 
 impl Logits {

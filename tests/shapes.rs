@@ -9,11 +9,12 @@ use edgeqa::model::{ModelWeights, Session};
 use edgeqa::threads::Threads;
 use serde_json::json;
 
-use crate::common::{self, Random, metadata};
+use crate::common::{self, metadata};
+use edgeqa::eval::Random;
 
 /// Mostly small sizes, at and beside those of panels, registers and groups, in all combinations.
 fn any_config(random: &mut Random) -> ModelConfig {
-    let mut of = |sizes: &[usize]| sizes[random.below(sizes.len())];
+    let mut of = |sizes: &[usize]| sizes[random.index(sizes.len())];
     let num_heads = of(&[1, 1, 2, 3, 5, 8, 16]);
     let hidden_size = num_heads * of(&[1, 2, 3, 4, 7, 8, 15, 16, 17, 32, 33]);
     let relative = (of(&[0, 1, 1, 1]) == 1).then(|| RelativeConfig {
@@ -57,9 +58,9 @@ fn random_shapes_run_and_threads_change_nothing() {
         artifact.verify().expect(&what);
         let session = Session::new(&ModelWeights::from_artifact(&artifact).expect(&what)).expect(&what);
         for len in [1, 2, 3, 17, 70, config.max_positions] {
-            let ids: Vec<i64> = (0..len).map(|_| random.below(config.vocab_size) as i64).collect();
+            let ids: Vec<i64> = (0..len).map(|_| random.index(config.vocab_size) as i64).collect();
             let types: Option<Vec<i64>> = (config.type_vocab_size > 0)
-                .then(|| (0..len).map(|_| random.below(config.type_vocab_size) as i64).collect());
+                .then(|| (0..len).map(|_| random.index(config.type_vocab_size) as i64).collect());
             let alone = session.logits(&ids, types.as_deref());
             if len > config.max_positions {
                 assert!(alone.is_err(), "{len} tokens, {what}");
@@ -86,8 +87,8 @@ fn a_configuration_that_lies_is_refused_or_runs() {
     for _ in 0..3000 {
         let other = any_config(&mut random);
         let mut config = base.clone();
-        for _ in 0..=random.below(3) {
-            match random.below(12) {
+        for _ in 0..=random.index(3) {
+            match random.index(12) {
                 0 => config.vocab_size = other.vocab_size,
                 1 => config.hidden_size = other.hidden_size,
                 2 => config.num_layers = other.num_layers,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use edgeqa::numbers::{finite, positive, seed, threads};
+use edgeqa_quantize::compare::report::DEFAULT_GATE;
+use edgeqa_quantize::hub::DEFAULT_REVISION;
 
 /// Converts a DeBERTa-v2/v3 question-answering model to edgeqa's memory-mapped int8 format.
 ///
@@ -30,7 +32,7 @@ pub struct Args {
     pub hub: Option<String>,
 
     /// Commit, branch or tag of the hub repository
-    #[arg(long, requires = "hub", default_value = "main")]
+    #[arg(long, requires = "hub", conflicts_with = "input", default_value = DEFAULT_REVISION)]
     pub revision: String,
 
     /// config.json to use [default: the one beside the weights]
@@ -76,7 +78,7 @@ pub struct Args {
     pub squad: Option<PathBuf>,
 
     /// The accuracy gate: smallest F1 of int8, as a share of that of fp32, not in percent
-    #[arg(long, value_name = "R", requires = "squad", default_value_t = 0.999, value_parser = ratio)]
+    #[arg(long, value_name = "R", requires = "squad", default_value_t = DEFAULT_GATE, value_parser = ratio)]
     pub min_f1_ratio: f64,
 
     /// Do not promote layers to half precision to pass the gate

@@ -13,7 +13,7 @@ use edgeqa::threads::Threads;
 use edgeqa::tokenizer::QaTokenizer;
 use edgeqa_quantize::compare::cache::{self, Identity};
 use edgeqa_quantize::compare::fp32::Fp32;
-use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report};
+use edgeqa_quantize::compare::report::{DEFAULT_GATE, Data, Fp32Model, Gate, Int8Model, Report, shown_below};
 use edgeqa_quantize::compare::warnings::warnings;
 use edgeqa_quantize::compare::{Reference, Task, compare};
 use edgeqa_quantize::target;
@@ -38,8 +38,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     written?;
     match (report.gate, report.comparison.f1_ratio()) {
         (Some(Gate { passed: false, min_f1_ratio }), Some(ratio)) => bail!(
-            "F1 of int8 is {ratio:.4} of that of fp32, below the {min_f1_ratio} of --min-f1-ratio; the report lists the questions \
-             that lost most"
+            "F1 of int8 is {} of that of fp32, below the {min_f1_ratio} of --min-f1-ratio; the report lists the questions \
+             that lost most",
+            shown_below(ratio, min_f1_ratio)
         ),
         (Some(Gate { passed: false, .. }), None) => {
             bail!("F1 of fp32 is 0, so --min-f1-ratio cannot be reached; give questions that the fp32 model can answer")

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::compare::cache::Identity;
 use crate::compare::fp32::{Backend, Model};
 use crate::compare::paired::Side;
+use crate::compare::report::shown_below;
 use crate::compare::warnings::warnings;
 use crate::compare::{Comparison, Reference, Task, compare};
 use crate::convert::{OnStage, Stage};
@@ -238,9 +239,10 @@ impl<'a> Opened<'a> {
             "promotion is off: allow it, or keep sensitive layers in half precision with --half".to_owned()
         };
         anyhow!(
-            "int8 has an F1 of {:.2} on {questions} questions of {file}, {ratio:.4} of the {:.2} of fp32, but at least \
+            "int8 has an F1 of {:.2} on {questions} questions of {file}, {} of the {:.2} of fp32, but at least \
              {min_f1_ratio} was asked for; {what}; nothing was written",
             comparison.int8.metrics.all.f1,
+            shown_below(ratio, *min_f1_ratio),
             comparison.fp32.metrics.all.f1,
         )
     }

@@ -28,16 +28,15 @@ pub fn watch() -> anyhow::Result<()> {
 
 #[cfg(unix)]
 fn watch_signals() -> anyhow::Result<()> {
-    use std::sync::Arc;
     use std::{fs, process, thread};
 
     use anyhow::Context;
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-    use signal_hook::flag;
+    use edgeqa::command_line::outlive_file_limits;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
 
-    flag::register(SIGXFSZ, Arc::default()).context("cannot listen for signals")?;
+    outlive_file_limits().context("cannot listen for signals")?;
     let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(heeded).context("cannot listen for signals")?;

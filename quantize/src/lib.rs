@@ -18,7 +18,8 @@
 //! - [`convert`]: all of it in order, with a summary
 //! - [`compare`]: the answers of the int8 model against those of the fp32 one, question by question
 //!
-//! Beside the flow, [`parallel`] does independent jobs on all cores, and [`interrupt`] sees to what a signal leaves behind.
+//! Beside the flow, [`parallel`] does independent jobs on all cores, and [`interrupt`] sees to what a signal leaves behind, and [`target`] to what
+//! is written over.
 
 pub mod calibrate;
 pub mod checkpoint;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use edgeqa::shown::count;
 use edgeqa_quantize::convert::{STAGES, Stage, Summary};
 use edgeqa_quantize::linear::Choice;
 use edgeqa_quantize::sensitivity::Sensitivity;
@@ -49,7 +50,7 @@ pub fn text(s: &Summary) -> String {
         format!(" from {repo} at {}", s.source.revision.as_deref().unwrap_or("an unknown revision"))
     });
     line("source", format!("{}{from}", s.source.kind));
-    line("parameters", format!("{}, {} encoder layers", HumanCount(s.parameters as u64), s.layers));
+    line("parameters", format!("{}, {}", HumanCount(s.parameters as u64), count(s.layers, "encoder layer")));
     let shrunk = s.source_bytes as f64 / s.artifact_bytes as f64;
     let (times, what) = if shrunk >= 1.0 { (shrunk, "smaller") } else { (shrunk.recip(), "larger") };
     let (source, artifact) = (DecimalBytes(s.source_bytes), DecimalBytes(s.artifact_bytes as u64));

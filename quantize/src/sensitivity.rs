@@ -41,7 +41,7 @@ pub fn measure(
         let session = Session::new(weights)?;
         let mut all = Vec::new();
         for window in &windows {
-            let types = (config.type_vocab_size > 0).then_some(window.type_ids.as_slice());
+            let types = window.types_for(config);
             let outputs = session.run(&window.ids, types)?;
             all.extend(outputs.iter().flatten().map(|x| f64::from(*x)));
         }

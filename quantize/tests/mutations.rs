@@ -101,6 +101,24 @@ fn initializers_may_be_listed_among_the_inputs() {
 }
 
 #[test]
+fn folded_positions_are_told_as_such() {
+    let at = |graph: &GraphProto| graph.node.iter().position(|node| node.op_type == "Gather").expect("the words");
+    refused("of shape [1, 20, 32] instead of rows of a table", |graph| {
+        let words = at(graph);
+        let sum = std::mem::replace(&mut graph.node[words].output[0], "words".into());
+        graph.initializer.push(float("folded", vec![1, 20, 32], vec![0.5; 20 * 32]));
+        graph.node.insert(words + 1, node("Add", ["words", "folded"], &sum));
+    });
+    refused("give the config.json that was saved with the model", |graph| {
+        let words = at(graph);
+        let again = NodeProto { output: vec!["again".into()], ..graph.node[words].clone() };
+        let sum = std::mem::replace(&mut graph.node[words].output[0], "words".into());
+        graph.node.insert(words + 1, again);
+        graph.node.insert(words + 2, node("Add", ["words", "again"], &sum));
+    });
+}
+
+#[test]
 fn inputs_are_told_by_their_names() {
     let want = unchanged();
     let renamed = |names: [&'static str; 2]| {

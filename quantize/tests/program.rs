@@ -225,9 +225,13 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
 
 #[test]
 fn wrong_usage_exits_2() {
-    for arguments in
-        [&[][..], &["a.onnx", "--hub", "b/c"], &["a.onnx", "--null-threshold", "much"], &["a.onnx", "--no"]]
-    {
+    for arguments in [
+        &[][..],
+        &["a.onnx", "--hub", "b/c"],
+        &["a.onnx", "--revision", "main"],
+        &["a.onnx", "--null-threshold", "much"],
+        &["a.onnx", "--no"],
+    ] {
         let output = program().args(arguments).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
     }

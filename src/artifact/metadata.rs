@@ -80,6 +80,7 @@ impl Metadata {
         let entries =
             entries.filter(|e| e.get("format").is_some_and(|f| f == FORMAT)).ok_or(ArtifactError::NotEdgeqa)?;
         let invalid = |key, problem: String| ArtifactError::Metadata { key, problem };
+        let misread = |key| move |e: serde_json::Error| invalid(key, without_types(&e.to_string()));
         let get = |key| entries.get(key).ok_or_else(|| invalid(key, "missing".into()));
         let version = get("format_version")?;
         if *version != FORMAT_VERSION.to_string() {
@@ -89,11 +90,9 @@ impl Metadata {
         if layout != LAYOUT_ID {
             return Err(ArtifactError::Layout { found: layout.clone(), expected: LAYOUT_ID });
         }
-        let config: ModelConfig =
-            serde_json::from_str(get("config")?).map_err(|e| invalid("config", without_types(&e.to_string())))?;
+        let config: ModelConfig = serde_json::from_str(get("config")?).map_err(misread("config"))?;
         config.validate().map_err(|problem| invalid("config", problem))?;
-        let source =
-            serde_json::from_str(get("source")?).map_err(|e| invalid("source", without_types(&e.to_string())))?;
+        let source = serde_json::from_str(get("source")?).map_err(misread("source"))?;
         let null_threshold = match entries.get("null_threshold") {
             None => None,
             Some(text) => match text.parse::<f32>() {
@@ -101,12 +100,8 @@ impl Metadata {
                 _ => return Err(invalid("null_threshold", format!("{text:?} is no finite number"))),
             },
         };
-        let accuracy: Option<Accuracy> = match entries.get("accuracy") {
-            None => None,
-            Some(text) => {
-                Some(serde_json::from_str(text).map_err(|e| invalid("accuracy", without_types(&e.to_string())))?)
-            }
-        };
+        let accuracy = entries.get("accuracy").map(|text| serde_json::from_str(text)).transpose();
+        let accuracy: Option<Accuracy> = accuracy.map_err(misread("accuracy"))?;
         if let Some(accuracy) = &accuracy {
             accuracy.validate().map_err(|problem| invalid("accuracy", problem))?;
         }

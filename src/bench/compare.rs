@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use super::BenchError;
 use super::doubt::{AGAIN, BUSY, unsteady, waited};
-use super::page::{Page, Section, Table, digits, megabytes, threads};
+use super::page::{Page, Section, Table, digits};
 use super::plot::Plot;
 use super::record::{Record, Runs, Starts};
 use super::report::by_threads;
 use super::stats::median;
 use super::unlike::{self, find, notes, threads_of};
 use super::verdict::{RULE, Ratio};
+use crate::shown::{count, megabytes};
 
 /// Records, each compared with the first.
 #[derive(Clone, Debug, Serialize)]
@@ -88,7 +89,9 @@ impl Comparison {
         };
         for point in &base.points {
             let runs: Vec<_> = all().map(|record| find(record, point.tokens, point.threads)).collect();
-            rows.push(of_runs(format!("{} tokens, {}", point.tokens, threads(point.threads)), &runs, &|_| None));
+            rows.push(of_runs(format!("{} tokens, {}", point.tokens, count(point.threads, "thread")), &runs, &|_| {
+                None
+            }));
         }
         let other_questions = |n: usize| {
             let [a, b] = records_of(n);
@@ -98,7 +101,7 @@ impl Comparison {
             let runs: Vec<_> = all()
                 .map(|record| record.questions.iter().find(|q| q.threads == point.threads).map(|q| &q.runs))
                 .collect();
-            rows.push(of_runs(format!("question, {}", threads(point.threads)), &runs, &other_questions));
+            rows.push(of_runs(format!("question, {}", count(point.threads, "thread")), &runs, &other_questions));
         }
         for (name, starts) in [("load", (|r| &r.load) as fn(&Record) -> &Starts), ("first answer", |r| &r.first_answer)]
         {

@@ -74,13 +74,3 @@ pub fn digits(value: f64) -> String {
         _ => format!("{value:.3}"),
     }
 }
-
-/// So many threads.
-pub fn threads(count: usize) -> String {
-    if count == 1 { "1 thread".into() } else { format!("{count} threads") }
-}
-
-/// Bytes in units of 1,000,000.
-pub fn megabytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / 1e6)
-}

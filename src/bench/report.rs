@@ -1,11 +1,12 @@
 //! What a [`Record`] says to people.
 
 use super::measure::MOST_RUNS;
-use super::page::{Page, Section, Table, digits, megabytes, threads, time};
+use super::page::{Page, Section, Table, digits, time};
 use super::plot::{Bar, Distribution, Plot, Series, Spread};
 use super::record::{Record, Runs, Starts};
 use super::state::{Clock, State};
 use super::stats::{Summary, median};
+use crate::shown::{count, megabytes};
 
 /// The page of `record`.
 pub fn page(record: &Record) -> Page {
@@ -27,11 +28,11 @@ fn highlights(record: &Record) -> Vec<(String, String)> {
     if let Some((point, summary)) =
         longest.max_by(|(a, x), (b, y)| a.tokens.cmp(&b.tokens).then(y.p50.total_cmp(&x.p50)))
     {
-        found.push((time(summary.p50), format!("for {} tokens on {}", point.tokens, threads(point.threads))));
+        found.push((time(summary.p50), format!("for {} tokens on {}", point.tokens, count(point.threads, "thread"))));
     }
     let best = record.questions.iter().filter_map(|point| Some((point.per_second?, point.threads)));
-    if let Some((rate, count)) = best.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        found.push((digits(rate), format!("questions per second on {}", threads(count))));
+    if let Some((rate, threads)) = best.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        found.push((digits(rate), format!("questions per second on {}", count(threads, "thread"))));
     }
     if !record.first_answer.warm.is_empty() {
         found.push((time(median(&record.first_answer.warm)), "from start to first answer".into()));
@@ -45,8 +46,11 @@ fn highlights(record: &Record) -> Vec<(String, String)> {
 /// Everything that was run, with its name.
 pub fn all_runs(record: &Record) -> impl Iterator<Item = (String, &Runs)> {
     let points = record.points.iter();
-    let points = points.map(|point| (format!("{} tokens, {}", point.tokens, threads(point.threads)), &point.runs));
-    points.chain(record.questions.iter().map(|point| (format!("questions, {}", threads(point.threads)), &point.runs)))
+    let points =
+        points.map(|point| (format!("{} tokens, {}", point.tokens, count(point.threads, "thread")), &point.runs));
+    points.chain(
+        record.questions.iter().map(|point| (format!("questions, {}", count(point.threads, "thread")), &point.runs)),
+    )
 }
 
 /// p50 to deviation of a summary.
@@ -94,7 +98,7 @@ pub fn by_threads(record: &Record, name: &str) -> Vec<Series> {
     let mut series: Vec<Series> = Vec::new();
     for point in &record.points {
         let Some(summary) = &point.runs.summary else { continue };
-        let name = format!("{name}{}", threads(point.threads));
+        let name = format!("{name}{}", count(point.threads, "thread"));
         let at = series.iter().position(|series| series.name == name).unwrap_or_else(|| {
             series.push(Series { name, points: Vec::new() });
             series.len() - 1
@@ -139,7 +143,7 @@ fn starting(record: &Record) -> Option<Section> {
     let mut table = Table::new(&["", "cache", "min", "p50", "max", "runs"]);
     let mut notes: Vec<String> = Vec::new();
     for (name, starts) in [("load the model", &record.load), ("start to first answer", &record.first_answer)] {
-        let Starts { threads: count, warm, cold, note, failure } = starts;
+        let Starts { threads, warm, cold, note, failure } = starts;
         for (cache, times) in [("warm", warm), ("cold", cold)] {
             if let Some(summary) = Summary::of(times) {
                 let ms = [summary.min, summary.p50, summary.max].map(|seconds| digits(seconds * 1e3));
@@ -147,8 +151,8 @@ fn starting(record: &Record) -> Option<Section> {
                 table.rows.push(vec![name.into(), cache.into(), min, p50, max, summary.runs.to_string()]);
             }
         }
-        let count = count.map(|count| format!("With {}.", threads(count)));
-        for note in count.into_iter().chain(note.iter().map(|note| format!("cold: {note}."))) {
+        let with = threads.map(|threads| format!("With {}.", count(threads, "thread")));
+        for note in with.into_iter().chain(note.iter().map(|note| format!("cold: {note}."))) {
             if !notes.contains(&note) {
                 notes.push(note);
             }

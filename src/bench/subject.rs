@@ -24,7 +24,7 @@ type Subject = (ModelConfig, usize, Model, Vec<(usize, Work)>);
 /// Makes ready what `plan` wants measured.
 pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let path = &plan.model;
-    let artifact = Artifact::open(path).map_err(|source| QaError::Artifact { path: path.clone(), source })?;
+    let artifact = Artifact::open(path).map_err(QaError::of_file(path))?;
     let config = &artifact.metadata().config;
     let tokenizer = QaTokenizer::from_artifact(&artifact)?;
     let question = tokenizer.question(plan.questions.first().map_or(QUESTIONS[0], String::as_str))?;
@@ -46,7 +46,7 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     }
     let window = |&length: &usize| -> anyhow::Result<(usize, Work)> {
         let window = tokenizer.windows(&question, &context, length, 0)?.get(0)?;
-        let types = (config.type_vocab_size > 0).then_some(window.type_ids);
+        let types = window.types_for(config).map(<[i64]>::to_vec);
         Ok((window.ids.len(), Work::Sequence { ids: window.ids, types }))
     };
     let windows = lengths.iter().map(window).collect::<Result<_, _>>()?;

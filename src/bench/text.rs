@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::page::{Page, Table};
-use crate::shown::harmless;
+use crate::shown::{harmless, in_markdown};
 
 /// What the figures of a section are set in from.
 const INDENT: &str = "  ";
@@ -39,34 +39,34 @@ pub fn terminal(page: &Page) -> String {
 /// `page` in Markdown.
 pub fn markdown(page: &Page) -> String {
     let mut text = String::new();
-    line(&mut text, &format!("# {}\n\n{}\n", escape(&page.title), escape(&page.subtitle)));
+    line(&mut text, &format!("# {}\n\n{}\n", in_markdown(&page.title), in_markdown(&page.subtitle)));
     for alert in &page.alerts {
-        line(&mut text, &format!("> **Throttled:** {}\n", escape(alert)));
+        line(&mut text, &format!("> **Throttled:** {}\n", in_markdown(alert)));
     }
     for warning in &page.warnings {
-        line(&mut text, &format!("> Warning: {}\n", escape(warning)));
+        line(&mut text, &format!("> Warning: {}\n", in_markdown(warning)));
     }
     for section in &page.sections {
-        line(&mut text, &format!("## {}\n", escape(&section.title)));
+        line(&mut text, &format!("## {}\n", in_markdown(&section.title)));
         if !section.rows.is_empty() {
             line(&mut text, "| | |\n|---|---|");
             for (name, value) in &section.rows {
-                line(&mut text, &format!("| {} | {} |", escape(name), escape(value)));
+                line(&mut text, &format!("| {} | {} |", in_markdown(name), in_markdown(value)));
             }
             line(&mut text, "");
         }
         if let Some(table) = &section.table {
-            cells(&mut text, table.head.iter().map(|cell| escape(cell)));
+            cells(&mut text, table.head.iter().map(|cell| in_markdown(cell)));
             let marks =
                 (0..table.head.len()).map(|column| if table.is_words(column) { "---" } else { "--:" }.to_owned());
             cells(&mut text, marks);
             for row in &table.rows {
-                cells(&mut text, row.iter().map(|cell| escape(cell)));
+                cells(&mut text, row.iter().map(|cell| in_markdown(cell)));
             }
             line(&mut text, "");
         }
         for note in &section.notes {
-            line(&mut text, &format!("{}\n", escape(note)));
+            line(&mut text, &format!("{}\n", in_markdown(note)));
         }
     }
     text.truncate(text.trim_end().len());
@@ -100,24 +100,6 @@ fn cells(text: &mut String, cells: impl Iterator<Item = String>) {
     line(text, &format!("| {} |", cells.collect::<Vec<_>>().join(" | ")));
 }
 
-/// Makes Markdown show `text` as it is.
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => escaped.push(' '),
-            '<' => escaped.push_str("&lt;"),
-            '&' => escaped.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +117,7 @@ mod tests {
             ..Page::default()
         };
         let text = markdown(&page);
-        assert!(text.starts_with("# A &lt;b> \\*board\\*\u{fffd}\\[31m\n"), "{text}");
+        assert!(text.starts_with("# A \\<b\\> \\*board\\*\u{fffd}\\[31m\n"), "{text}");
         assert!(text.contains("> **Throttled:** hot\n") && text.contains("| 7 | a\\|b |\n"), "{text}");
         assert!(text.contains("| --: | --- |\n"), "{text}");
         let text = terminal(&page);

@@ -1,7 +1,7 @@
 //! What records that are compared do not have in common.
 
-use super::page::threads;
 use super::record::{Record, Runs, Settings, Starts};
+use crate::shown::count;
 
 /// Why nothing is judged of questions.
 pub const QUESTIONS: &str = "other questions";
@@ -56,8 +56,8 @@ pub fn notes<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<String> {
             counts[0] != counts[1] && [a, b].iter().all(|record| !record.load.warm.is_empty()),
             format!(
                 "{letter} started with {}, and A with {}: load and first answer are not judged.",
-                threads(counts[1]),
-                threads(counts[0])
+                count(counts[1], "thread"),
+                count(counts[0], "thread")
             ),
         );
         let lacks = |has: &Record, lacks: &Record| {

@@ -12,7 +12,7 @@ use edgeqa::kernels::gemm;
 use edgeqa::memory;
 use edgeqa::progress::Progress;
 use edgeqa::qa::AskOptions;
-use edgeqa::shown::count;
+use edgeqa::shown::{count, megabytes};
 use edgeqa::threads::Threads;
 use serde::Serialize;
 
@@ -245,7 +245,7 @@ impl Report {
             let times = format!("mean {mean:.3} s, median {median:.3} s, longest {longest:.3} s, each on one thread");
             row(text, "per question", &times)?;
             if let Some(bytes) = run.peak_memory_bytes {
-                row(text, "peak memory", &format!("{:.1} MB", bytes as f64 / 1e6))?;
+                row(text, "peak memory", &format!("{} MB", megabytes(bytes)))?;
             }
             if let Some(folder) = &run.out {
                 row(text, "written to", folder)?;

@@ -25,6 +25,8 @@ file with --questions FILE, or the text with --context-file FILE, --context TEXT
 
 /// What `ask` takes instead of a file without text.
 const INSTEAD: &str = "a text with --context-file, --context or on standard input, or a folder of texts with --docs";
+/// What standard input is called in errors.
+const STDIN: &str = "standard input";
 /// What a file of questions is.
 const LINES: &str = "a file with one question per line";
 
@@ -68,9 +70,10 @@ impl<'a> Source<'a> {
     /// What it is called in errors.
     pub fn name(&self) -> String {
         match self {
-            Self::Documents(path) | Self::File(path) => path.display().to_string(),
+            Self::Documents(path) => path.display().to_string(),
+            Self::File(path) => name_of(path),
             Self::Argument(_) => "--context".into(),
-            Self::Stdin => "standard input".into(),
+            Self::Stdin => STDIN.into(),
         }
     }
 }
@@ -141,9 +144,14 @@ pub fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// What the file at `path` is called in errors.
+fn name_of(path: &Path) -> String {
+    if is_stdin(path) { STDIN.into() } else { path.display().to_string() }
+}
+
 /// The text of the file at `path`. What to give instead of a file without text is said in the words of the caller's options.
 pub fn text(path: &Path, instead: &str) -> anyhow::Result<String> {
-    some(read_file(path, instead)?, &path.display().to_string(), instead)
+    some(read_file(path, instead)?, &name_of(path), instead)
 }
 
 /// The text, which `name` holds, unless it is nothing but white space.
@@ -161,7 +169,7 @@ pub fn questions_of(command: &str, path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn no_question(command: &str, path: &Path) -> anyhow::Error {
-    usage_error(command, format!("{} holds no question; write one per line", clean(&path.to_string_lossy())))
+    usage_error(command, format!("{} holds no question; write one per line", clean(&name_of(path))))
 }
 
 /// Lines that are not empty. They may end as those of old Macintosh programs do.
@@ -184,8 +192,8 @@ fn read_file(path: &Path, instead: &str) -> anyhow::Result<String> {
 
 fn read_stdin() -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-    decode(bytes, "standard input", None)
+    io::stdin().lock().read_to_end(&mut bytes).with_context(|| format!("cannot read {STDIN}"))?;
+    decode(bytes, STDIN, None)
 }
 
 /// The text of `bytes` without a byte order mark; `name` is what they were read from, `file` its path if it is a file.

@@ -9,6 +9,7 @@ use edgeqa::artifact::{Accuracy, Artifact, ArtifactError, FORMAT_VERSION, PADDIN
 use edgeqa::config::ModelConfig;
 use edgeqa::errors::one_line;
 use edgeqa::qa::QaError;
+use edgeqa::shown::megabytes;
 use serde::Serialize;
 
 use super::args::InspectArgs;
@@ -217,5 +218,5 @@ fn part_of(tensor: &str) -> &'static str {
 
 /// A number of bytes for people.
 fn size(bytes: usize) -> String {
-    if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+    if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{} MB", megabytes(bytes as u64)) }
 }

@@ -7,6 +7,7 @@ use edgeqa::artifact::Artifact;
 use edgeqa::memory::limit::{self, Kind};
 use edgeqa::memory::{self, Limit, Mapped, Need, Shortage, Usage};
 use edgeqa::qa::AskOptions;
+use edgeqa::shown::megabytes;
 use serde::Serialize;
 
 /// The memory of this process. What the system does not tell is absent.
@@ -43,7 +44,8 @@ impl Memory {
         let value = match (self.weights, self.is_mapped()) {
             (Some(weights), Some(mapped)) => {
                 let how = if mapped { "mapped" } else { "NOT mapped without copies" };
-                let (all, resident, own) = (mb(weights.bytes), mb(weights.resident), mb(weights.anonymous));
+                let (all, resident, own) =
+                    (megabytes(weights.bytes), megabytes(weights.resident), megabytes(weights.anonymous));
                 format!("{how}: {all} MB, {resident} MB resident, {own} MB private")
             }
             _ => "mapped; the system does not tell how much is resident".into(),
@@ -55,12 +57,12 @@ impl Memory {
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = Vec::new();
         if let (Some(process), Some(peak)) = (self.process, self.peak_resident) {
-            let (resident, own) = (mb(process.resident), mb(process.anonymous));
-            rows.push(("memory", format!("{resident} MB resident, {own} MB private, {} MB at most", mb(peak))));
+            let (resident, own) = (megabytes(process.resident), megabytes(process.anonymous));
+            rows.push(("memory", format!("{resident} MB resident, {own} MB private, {} MB at most", megabytes(peak))));
         }
         for (n, limit) in self.limits.iter().enumerate() {
             let name = if n == 0 { "  limit" } else { "" };
-            rows.push((name, format!("{} MB ({})", mb(limit.bytes), limit.kind.name())));
+            rows.push((name, format!("{} MB ({})", megabytes(limit.bytes), limit.kind.name())));
         }
         rows
     }
@@ -69,8 +71,9 @@ impl Memory {
 /// Keeps the model in memory.
 pub fn lock(artifact: &Artifact) -> anyhow::Result<()> {
     artifact.lock().map_err(|error| {
-        let model = mb(artifact.file_len() as u64);
-        let allowed = limit::lockable().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK is {} MB", mb(bytes)));
+        let model = megabytes(artifact.file_len() as u64);
+        let allowed =
+            limit::lockable().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK is {} MB", megabytes(bytes)));
         anyhow!(
             "--mlock cannot keep the model's {model} MB in memory ({error}{allowed}); raise that limit (`ulimit -l`, \
              LimitMEMLOCK= of a systemd service), or use --prefault, which needs no permission"
@@ -87,10 +90,10 @@ pub fn warn_before_mapping(path: &Path) {
         log::error!(
             "RLIMIT_AS allows {} MB of addresses, of which {} MB are in use, and the model file takes {} MB: raise it by at least {} MB, \
              or limit RLIMIT_DATA instead, for which mapped files do not count",
-            mb(limit.bytes),
-            mb(used),
-            mb(file.len()),
-            mb(needed - limit.bytes)
+            megabytes(limit.bytes),
+            megabytes(used),
+            megabytes(file.len()),
+            megabytes(needed - limit.bytes)
         );
     }
 }
@@ -117,29 +120,25 @@ pub fn warn(need: &Need) {
 /// What is needed, and how that compares with each limit, as rows of a page.
 pub fn need_rows(need: &Need, limits: &[Limit]) -> Vec<(&'static str, String)> {
     let Need { private, files, .. } = need;
-    let row = format!("about {} MB private, {} MB of model and program", mb(*private), mb(*files));
+    let row = format!("about {} MB private, {} MB of model and program", megabytes(*private), megabytes(*files));
     let verdicts = limits.iter().map(|limit| ("", verdict(need, limit)));
     std::iter::once(("  needed", row)).chain(verdicts).collect()
 }
 
 fn verdict(need: &Need, limit: &Limit) -> String {
-    let allowed = format!("the limit of {} MB ({})", mb(limit.bytes), limit.kind.name());
+    let allowed = format!("the limit of {} MB ({})", megabytes(limit.bytes), limit.kind.name());
     match need.shortage(limit) {
         None => format!("{allowed} is enough"),
         Some(Shortage::Slow { needed }) => format!(
             "{allowed} is {} MB less than the {} MB that are in use: parts of the model are read again and again, which is slow",
-            mb(needed.saturating_sub(limit.bytes)),
-            mb(needed)
+            megabytes(needed.saturating_sub(limit.bytes)),
+            megabytes(needed)
         ),
         Some(Shortage::Fatal { needed }) => format!(
             "{allowed} is {} MB less than the {} MB that are needed, about: the system may end this program; raise it, or use \
-             fewer --threads or a shorter --max-seq-len",
-            mb(needed.saturating_sub(limit.bytes)),
-            mb(needed)
+             fewer --threads or shorter windows (--max-seq-len of ask and eval)",
+            megabytes(needed.saturating_sub(limit.bytes)),
+            megabytes(needed)
         ),
     }
-}
-
-fn mb(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / 1e6)
 }

@@ -25,6 +25,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
+use edgeqa::memory::Need;
 use edgeqa::qa::probe::probe;
 use edgeqa::qa::{QaError, Reader};
 use edgeqa::replace::{is_same_file, is_special};
@@ -93,11 +94,11 @@ fn pretty(report: &impl serde::Serialize) -> serde_json::Result<String> {
 /// Opens a model file, and says before if limits are too tight for that.
 fn open(path: &Path) -> Result<Artifact, QaError> {
     memory::warn_before_mapping(path);
-    Artifact::open(path).map_err(|source| QaError::Artifact { path: path.to_owned(), source })
+    Artifact::open(path).map_err(QaError::of_file(path))
 }
 
 fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
-    artifact.verify().map_err(|source| QaError::Artifact { path: path.to_owned(), source })
+    artifact.verify().map_err(QaError::of_file(path))
 }
 
 /// Opens a model to answer with, the way `args` say, as [`settle`] does.
@@ -108,7 +109,7 @@ fn load(
     max_seq_len: Option<usize>,
 ) -> anyhow::Result<(Artifact, Reader)> {
     let artifact = open(path)?;
-    settle(&artifact, args.memory, threads, max_seq_len)?;
+    settle(&artifact, args.memory, &memory::need(&artifact, threads, max_seq_len))?;
     if args.verify {
         verify(&artifact, path)?;
     }
@@ -116,10 +117,9 @@ fn load(
     Ok((artifact, reader))
 }
 
-/// Warns of memory that `threads` threads with windows of `max_seq_len` tokens need and do not have, and keeps the model in memory if
-/// `args` say so.
-fn settle(artifact: &Artifact, args: MemoryArgs, threads: usize, max_seq_len: Option<usize>) -> anyhow::Result<()> {
-    memory::warn(&memory::need(artifact, threads, max_seq_len));
+/// Warns of memory that is needed and not there, and keeps the model in memory if `args` say so.
+fn settle(artifact: &Artifact, args: MemoryArgs, need: &Need) -> anyhow::Result<()> {
+    memory::warn(need);
     if args.mlock {
         memory::lock(artifact)?;
     } else if args.prefault {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use edgeqa::serve::{Limits, Options, serve};
+use edgeqa::serve::{Limits, Options, THREADS, serve};
 
 use super::args::serve::ServeArgs;
 use super::{locate, memory, settle};
@@ -30,7 +30,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         limits: limits(args),
         threads,
         locate: Box::new(move || locate::model(named.as_deref()).map_err(|error| error.to_string())),
-        settle: Box::new(move |artifact| settle(artifact, kept, count, None).map_err(|error| error.to_string())),
+        settle: Box::new(move |artifact| {
+            let need = memory::need(artifact, count, None).beside(THREADS);
+            settle(artifact, kept, &need).map_err(|error| error.to_string())
+        }),
     })?;
     Ok(())
 }

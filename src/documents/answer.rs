@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::library::Passage;
+use super::text::Passage;
 use crate::qa::{Answer, Candidate};
 
 /// The answer to one question. Offsets of the answer and of candidates count from the beginning of their files, a byte order

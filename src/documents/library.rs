@@ -1,15 +1,15 @@
 //! A folder of documents that can be asked.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encoding::decode;
 use super::folder::{Document, Listing, Reason, Skipped, Stamp};
 use super::index::{Builder, Index};
-use super::passages::{self, Format};
+use super::passages::Format;
 use super::reading::Reading;
+use super::text::{Passage, Text};
 use super::{DocumentAnswer, DocumentsError};
 use crate::errors::one_line;
 use crate::memory;
@@ -21,7 +21,7 @@ use crate::shown::clean;
 pub struct LibraryOptions {
     /// The largest file, in bytes; larger ones are skipped.
     pub max_file_bytes: u64,
-    /// The size of all files together, in bytes; a file that would go beyond it, in the order of their names, is skipped.
+    /// The size of all files together, in bytes, 4 GiB at most; a file that would go beyond it, in the order of their names, is skipped.
     pub max_bytes: u64,
 }
 
@@ -70,13 +70,7 @@ pub struct Library {
 struct File {
     name: String,
     stamp: Stamp,
-    content: Arc<Content>,
-}
-
-#[derive(Debug)]
-struct Content {
-    text: Box<str>,
-    cuts: Box<[Cut]>,
+    text: Arc<Text>,
 }
 
 /// Why a document is not in a library as it is now.
@@ -93,73 +87,14 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// A passage in 20 bytes: where it is in the text in bytes, how many characters are before it, where its title is, nowhere if
-/// it has none.
-#[derive(Debug)]
-struct Cut {
-    bytes: Range<u32>,
-    first_char: u32,
-    title: Range<u32>,
-}
-
-/// A passage of a library.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passage<'a> {
-    /// The file, as its path in the folder, with `/`.
-    pub file: &'a str,
-    /// The passage of the file, counted from 1.
-    pub number: usize,
-    /// The heading that it stands under.
-    pub title: Option<&'a str>,
-    /// The passage, exactly as it stands in the file.
-    pub text: &'a str,
-    /// Where it stands in the file, in bytes.
-    pub bytes: Range<usize>,
-    /// Where it stands in the file, in characters (Unicode scalar values).
-    pub chars: Range<usize>,
-}
-
-impl Content {
-    fn new(text: String, format: Format) -> Result<Self, Reason> {
-        let (mut at, mut chars) = (0, 0);
-        let cuts = passages::cut(&text, format).into_iter().map(|cut| {
-            chars += text[at..cut.bytes.start].chars().count();
-            at = cut.bytes.start;
-            let title = cut.title.unwrap_or_default();
-            // No file is so large that this cuts anything off.
-            let short = |range: Range<usize>| range.start as u32..range.end as u32;
-            Cut { bytes: short(cut.bytes), first_char: chars as u32, title: short(title) }
-        });
-        let cuts: Box<[Cut]> = cuts.collect();
-        if cuts.is_empty() { Err(Reason::Empty) } else { Ok(Self { text: text.into(), cuts }) }
-    }
-}
-
-impl Cut {
-    fn holds_title(&self) -> bool {
-        self.bytes.start <= self.title.start && self.title.end <= self.bytes.end
-    }
-}
-
 impl File {
     fn len(&self) -> u64 {
-        self.content.text.len() as u64
+        self.text.whole().len() as u64
     }
 
     /// Passage `index`, from 0.
     fn passage(&self, index: usize) -> Option<Passage<'_>> {
-        let Cut { bytes, first_char, title } = self.content.cuts.get(index)?;
-        let long = |range: &Range<u32>| range.start as usize..range.end as usize;
-        let (bytes, first_char) = (long(bytes), *first_char as usize);
-        let text = self.content.text.get(bytes.clone())?;
-        Some(Passage {
-            file: &self.name,
-            number: index + 1,
-            title: self.content.text.get(long(title)).filter(|title| !title.is_empty()),
-            text,
-            bytes,
-            chars: first_char..first_char + text.chars().count(),
-        })
+        self.text.passage(&self.name, index)
     }
 }
 
@@ -174,11 +109,13 @@ impl Library {
     }
 
     /// A library of texts that are in no folder, by their names; one whose name ends with `.md` is Markdown. A text that holds
-    /// nothing but white space is left out.
+    /// nothing but white space is left out, and so is one with which all would be larger than 4 GiB.
     pub fn of_texts(texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut left = Text::MOST;
         let file = |(name, text): (String, String)| {
-            let content = Content::new(text, Format::of(Path::new(&name)).unwrap_or(Format::Plain)).ok()?;
-            Some(File { name, stamp: Stamp::default(), content: Arc::new(content) })
+            left = left.checked_sub(text.len() as u64)?;
+            let text = Text::new(text, Format::of(Path::new(&name)).unwrap_or(Format::Plain)).ok()?;
+            Some(File { name, stamp: Stamp::default(), text: Arc::new(text) })
         };
         let mut files: Vec<File> = texts.into_iter().filter_map(file).collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -206,7 +143,7 @@ impl Library {
         let mut files: Vec<File> = self.files.iter().filter(|file| listing.may_hold(&file.name)).cloned().collect();
         let mut skipped = listing.skipped;
         let mut refused = HashMap::new();
-        let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
+        let mut left = options.max_bytes.min(Text::MOST).saturating_sub(files.iter().map(File::len).sum());
         for document in listing.documents {
             match self.renewed_file(&document, options, left) {
                 Ok(file) => {
@@ -250,15 +187,14 @@ impl Library {
         if let Some((stamp, reason)) = self.refused.get(&document.name).filter(|(stamp, _)| *stamp == document.stamp) {
             return Err(Refusal { reason: reason.clone(), stamp: Some(stamp.clone()) });
         }
-        // Offsets are kept in 32 bits.
-        let limit = options.max_file_bytes.min(left).min(u32::MAX.into());
+        let limit = options.max_file_bytes.min(left);
         let (bytes, stamp) = document.read(limit)?;
-        let content = decode(bytes).map_err(Reason::Encoding).and_then(|text| {
-            let same = old.filter(|old| *old.content.text == *text).map(|old| Arc::clone(&old.content));
-            same.map_or_else(|| Content::new(text, document.format).map(Arc::new), Ok)
+        let text = decode(bytes).map_err(Reason::Encoding).and_then(|text| {
+            let same = old.filter(|old| old.text.whole() == text).map(|old| Arc::clone(&old.text));
+            same.map_or_else(|| Text::new(text, document.format).map(Arc::new), Ok)
         });
-        match content {
-            Ok(content) => Ok(File { name: document.name.clone(), stamp, content }),
+        match text {
+            Ok(text) => Ok(File { name: document.name.clone(), stamp, text }),
             Err(reason) => Err(Refusal { reason, stamp: Some(stamp) }),
         }
     }
@@ -266,10 +202,10 @@ impl Library {
     /// A library of `files`, with the same index if their texts are the same.
     fn with(&self, files: Vec<File>) -> Self {
         let same = files.len() == self.files.len()
-            && files.iter().zip(&self.files).all(|(a, b)| a.name == b.name && Arc::ptr_eq(&a.content, &b.content));
+            && files.iter().zip(&self.files).all(|(a, b)| a.name == b.name && Arc::ptr_eq(&a.text, &b.text));
         let firsts = files.iter().scan(0, |count, file| {
             let first = *count;
-            *count += file.content.cuts.len();
+            *count += file.text.passage_count();
             Some(first)
         });
         let (firsts, index) = (firsts.collect(), Arc::clone(&self.index));
@@ -277,13 +213,8 @@ impl Library {
         let mut library = Self { files, firsts, index, refused, told };
         if !same {
             let mut builder = Builder::default();
-            for file in &library.files {
-                for (index, cut) in file.content.cuts.iter().enumerate() {
-                    let Some(passage) = file.passage(index) else { continue };
-                    // A heading is part of the first passage below it.
-                    let title = passage.title.filter(|_| !cut.holds_title());
-                    builder.add(title.into_iter().chain([passage.text]));
-                }
+            for passage in library.files.iter().flat_map(|file| file.text.findable()) {
+                builder.add(passage);
             }
             if builder.is_full() {
                 let most = Builder::MOST;
@@ -310,12 +241,12 @@ impl Library {
 
     /// Number of passages.
     pub fn passage_count(&self) -> usize {
-        self.files.iter().map(|file| file.content.cuts.len()).sum()
+        self.files.iter().map(|file| file.text.passage_count()).sum()
     }
 
     /// All passages, file by file in the order of their names.
     pub fn passages(&self) -> impl Iterator<Item = Passage<'_>> {
-        self.files.iter().flat_map(|file| (0..file.content.cuts.len()).filter_map(|index| file.passage(index)))
+        self.files.iter().flat_map(|file| (0..file.text.passage_count()).filter_map(|index| file.passage(index)))
     }
 
     /// Whether there is a file of this name, or one in a folder of this name.
@@ -327,7 +258,7 @@ impl Library {
 
     /// The text of a file.
     pub fn text(&self, file: &str) -> Option<&str> {
-        self.file(file).map(|file| &*file.content.text)
+        self.file(file).map(|file| file.text.whole())
     }
 
     fn file(&self, name: &str) -> Option<&File> {

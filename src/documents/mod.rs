@@ -28,10 +28,12 @@ mod reading;
 pub mod sentences;
 pub mod shelf;
 mod stem;
+mod text;
 pub mod words;
 
 pub use answer::{DocumentAnswer, Found, Source};
 pub use error::DocumentsError;
 pub use folder::{Reason, Skipped, left_out};
-pub use library::{Library, LibraryOptions, Passage, RetrievalOptions};
+pub use library::{Library, LibraryOptions, RetrievalOptions};
 pub use shelf::{Refresh, Shelf};
+pub use text::Passage;

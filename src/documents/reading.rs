@@ -1,7 +1,7 @@
 //! What a reader finds in several passages, ranked by one score; see [`super`].
 
 use super::answer::{DocumentAnswer, Found, Source};
-use super::library::Passage;
+use super::text::Passage;
 use crate::qa::decode::N_BEST;
 use crate::qa::{Answer, AskOptions, Candidate, QaError, Reader, Scorer};
 use crate::tokenizer::TokenizerError;
@@ -55,15 +55,10 @@ impl<'a> Reading<'a> {
             Err(error) => return Err(error),
         };
         let decoded = reader.decode(&context, question, options, |_, _, _| ())?;
-        let mut candidates: Vec<Candidate> = Vec::new();
-        for mut candidate in decoded.n_best.iter().filter_map(|entry| Candidate::new(entry, passage.text)) {
-            for (range, start) in
-                [(&mut candidate.bytes, passage.bytes.start), (&mut candidate.chars, passage.chars.start)]
-            {
+        let mut candidates = Candidate::distinct(&decoded, passage.text);
+        for Candidate { bytes, chars, .. } in &mut candidates {
+            for (range, start) in [(bytes, passage.bytes.start), (chars, passage.chars.start)] {
                 *range = range.start + start..range.end + start;
-            }
-            if candidates.iter().all(|seen| seen.bytes != candidate.bytes) {
-                candidates.push(candidate);
             }
         }
         self.windows += decoded.windows;

@@ -23,6 +23,7 @@ use super::EvalError;
 use super::random::Random;
 use crate::checksum::hex;
 use crate::documents::encoding::{decode, without_mark};
+use crate::object::Object;
 
 const EXPECTED: &str = "a file in the format of SQuAD 1.1 or 2.0";
 
@@ -113,13 +114,13 @@ impl Dataset {
     /// [`EvalError::Json`] with the JSON path, line and column of the first fault; [`EvalError::EmptyId`],
     /// [`EvalError::DuplicateId`] or [`EvalError::NoQuestion`].
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, EvalError> {
-        let content: File = parse(file, bytes, EXPECTED)?;
+        let Object(content) = parse::<Object<File>>(file, bytes, EXPECTED)?;
         let mut paragraphs = Vec::new();
-        for (article, Article { paragraphs: parts }) in content.data.into_iter().enumerate() {
-            for (paragraph, Part { context, qas }) in parts.into_iter().enumerate() {
+        for (article, Object(Article { paragraphs: parts })) in content.data.into_iter().enumerate() {
+            for (paragraph, Object(Part { context, qas })) in parts.into_iter().enumerate() {
                 let place = |question| Place { article, paragraph, question };
                 let questions: Vec<_> =
-                    qas.into_iter().enumerate().map(|(question, qa)| qa.at(place(question))).collect();
+                    qas.into_iter().enumerate().map(|(question, Object(qa))| qa.at(place(question))).collect();
                 if !questions.is_empty() {
                     paragraphs.push(Paragraph { context, questions });
                 }
@@ -183,25 +184,25 @@ impl Dataset {
 
 #[derive(Deserialize)]
 struct File {
-    data: Vec<Article>,
+    data: Vec<Object<Article>>,
 }
 
 #[derive(Deserialize)]
 struct Article {
-    paragraphs: Vec<Part>,
+    paragraphs: Vec<Object<Part>>,
 }
 
 #[derive(Deserialize)]
 struct Part {
     context: String,
-    qas: Vec<Qa>,
+    qas: Vec<Object<Qa>>,
 }
 
 #[derive(Deserialize)]
 struct Qa {
     id: String,
     question: String,
-    answers: Vec<Gold>,
+    answers: Vec<Object<Gold>>,
 }
 
 #[derive(Deserialize)]
@@ -211,7 +212,7 @@ struct Gold {
 
 impl Qa {
     fn at(self, place: Place) -> Question {
-        let golds = self.answers.into_iter().map(|gold| gold.text).collect();
+        let golds = self.answers.into_iter().map(|Object(gold)| gold.text).collect();
         Question { id: self.id, text: self.question, golds, place }
     }
 }

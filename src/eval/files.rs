@@ -36,14 +36,13 @@ pub fn null_odds(predictions: &[Prediction]) -> NullOdds {
     predictions.iter().map(|p| (p.id.clone(), f64::from(p.null_odds))).collect()
 }
 
-/// Makes `folder` if it does not exist, and sees whether files can be written there. Best done before there is anything to write.
+/// Makes `folder` if it does not exist, and sees whether all files can be written there. Best done before there is anything to write.
 ///
 /// # Errors
 /// [`EvalError::Io`] with the folder that cannot be made, or the file that could not be written.
 pub fn prepare(folder: &Path) -> Result<(), EvalError> {
     fs::create_dir_all(folder).map_err(|source| io_error("make the folder", folder, source))?;
-    let target = folder.join(PREDICTIONS);
-    writable(&target).map_err(|source| io_error("write", &target, source))
+    names(folder).iter().try_for_each(|target| writable(target).map_err(|source| io_error("write", target, source)))
 }
 
 /// Writes all files to `folder`, which is made if it does not exist. Each is written beside its place and renamed, so

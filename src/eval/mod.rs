@@ -10,6 +10,7 @@ pub mod files;
 pub mod random;
 pub mod run;
 pub mod score;
+pub mod workers;
 
 pub use dataset::{Dataset, Paragraph, Place, Question, Subset};
 pub use error::EvalError;

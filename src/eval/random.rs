@@ -12,6 +12,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// As [`Random::below`], for places in memory.
+    pub fn index(&mut self, bound: usize) -> usize {
+        self.below(bound as u64) as usize
+    }
+
     /// Uniform in `0..bound`, without bias: numbers beyond the last multiple of `bound` are drawn again. 0 if `bound` is.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 {

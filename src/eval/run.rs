@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::workers::on_threads;
 use super::{Dataset, EvalError, Paragraph, Question};
 use crate::model::{Logits, ModelError};
 use crate::qa::decode::{Decoded, Entry};
@@ -126,23 +126,7 @@ pub fn evaluate_with<M: Scorer + Sync>(
         stop: AtomicBool::new(false),
     };
     job.check()?;
-    let mut answered = thread::scope(|scope| {
-        let mut workers = Vec::with_capacity(threads);
-        for thread in 1..=threads {
-            match thread::Builder::new().spawn_scoped(scope, || job.work()) {
-                Ok(worker) => workers.push(worker),
-                Err(source) => {
-                    job.stop.store(true, Ordering::Relaxed);
-                    return Err(EvalError::Thread { thread, threads, source });
-                }
-            }
-        }
-        let mut answered = Vec::with_capacity(questions.len());
-        for worker in workers {
-            answered.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        Ok(answered)
-    })?;
+    let mut answered = on_threads(threads, &job.stop, || job.work())?;
     // Questions are handed out in order and those handed out are finished, so the first error does not depend on chance.
     answered.sort_unstable_by_key(|&(index, _)| index);
     answered.into_iter().map(|(_, result)| result).collect()

@@ -4,23 +4,8 @@ use super::end_of_file::EndOfFile;
 use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, MAX_K, NR, PackedShape};
 use super::pack::{column_sums, pack};
+use crate::eval::Random;
 use crate::skip::skipped;
-
-/// A small deterministic generator (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn next_i8(&mut self) -> i8 {
-        self.next() as i8
-    }
-}
 
 /// What fills a matrix: the extremes are those that overflow narrow intermediates first.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +22,11 @@ enum Fill {
 impl Fill {
     fn value(self, random: &mut Random, i: usize, lowest: i8) -> i8 {
         match self {
-            Fill::Random => random.next_i8().max(lowest),
+            Fill::Random => (random.number() as i8).max(lowest),
             Fill::Constant(value) => value.max(lowest),
             Fill::AlternatingSigns => [127, lowest][i % 2],
-            Fill::Bell => (0..8).map(|_| random.next_i8() / 8).sum(),
-            Fill::Fourth if random.next().is_multiple_of(700) => 67,
+            Fill::Bell => (0..8).map(|_| (random.number() as i8) / 8).sum(),
+            Fill::Fourth if random.number().is_multiple_of(700) => 67,
             Fill::Fourth => [64, 64, 63, 63][i / KG % 4],
         }
     }
@@ -249,8 +234,8 @@ fn any_number_of_groups_is_multiplied() {
         let (mut random, rows) = (Random(7), kernel.rows.min(5));
         for groups in 1..=9 {
             let padded_k = groups * KG;
-            let weights: Vec<i8> = (0..padded_k * NR).map(|_| random.next_i8().max(-127)).collect();
-            let values: Vec<i8> = (0..rows * padded_k).map(|_| random.next_i8()).collect();
+            let weights: Vec<i8> = (0..padded_k * NR).map(|_| (random.number() as i8).max(-127)).collect();
+            let values: Vec<i8> = (0..rows * padded_k).map(|_| random.number() as i8).collect();
             let activations: Vec<i8> = values.iter().map(|value| kernel.form.convert(*value)).collect();
             let weight = |n: usize, k: usize| i32::from(weights[k / KG * NR * KG + n * KG + k % KG]);
             let tile = Tile {

@@ -25,6 +25,8 @@ pub struct Need {
     pub model: u64,
     /// Threads that share the work.
     pub threads: u64,
+    /// Threads that do something else.
+    pub other_threads: u64,
 }
 
 /// How a limit falls short of a need.
@@ -37,7 +39,7 @@ pub enum Shortage {
     },
     /// Memory will run out; at least `needed` bytes are needed.
     Fatal {
-        /// What would be enough.
+        /// What it cannot do without.
         needed: u64,
     },
 }
@@ -51,12 +53,25 @@ impl Need {
         // the operands of attention. Windows of a long text are computed by a thread each.
         let window = tokens as u64 * (4 * hidden + inner) * 6;
         let threads = threads as u64;
-        Self { private: BASE + threads * window, files: encoder as u64 + PROGRAM, model: model as u64, threads }
+        Self {
+            private: BASE + threads * window,
+            files: encoder as u64 + PROGRAM,
+            model: model as u64,
+            threads,
+            other_threads: 0,
+        }
+    }
+
+    /// The same with so many threads that do something else.
+    pub fn beside(self, other_threads: usize) -> Self {
+        Self { other_threads: other_threads as u64, ..self }
     }
 
     /// How `limit` falls short of this; `None` if it is enough.
     pub fn shortage(&self, limit: &Limit) -> Option<Shortage> {
-        let stacks = if self.threads > 1 { self.threads * STACK } else { 0 };
+        // One thread is the process's first, whose stack grows as it is used.
+        let threads = if self.threads > 1 { self.threads } else { 0 };
+        let stacks = (threads + self.other_threads) * STACK;
         let (least, enough) = match limit.kind {
             Kind::Cgroup1 | Kind::Cgroup2 => (self.private + LEAST_FILES, self.private + self.files),
             Kind::Data => (self.private + stacks, self.private + stacks),
@@ -83,7 +98,7 @@ mod tests {
     #[test]
     fn limits_are_enough_slow_or_fatal() {
         let mb = 1_000_000;
-        let need = Need { private: 14 * mb, files: 36 * mb, model: 77 * mb, threads: 2 };
+        let need = Need { private: 14 * mb, files: 36 * mb, model: 77 * mb, threads: 2, other_threads: 0 };
         let shortage = |bytes: u64, kind| need.shortage(&Limit { bytes: bytes * mb, kind });
         for kind in [Kind::Cgroup1, Kind::Cgroup2] {
             assert_eq!(shortage(50, kind), None);
@@ -94,6 +109,8 @@ mod tests {
         assert_eq!(shortage(19, Kind::Data), None);
         assert_eq!(shortage(18, Kind::Data), Some(Shortage::Fatal { needed: 14 * mb + 2 * STACK }));
         assert_eq!(shortage(300, Kind::AddressSpace), None);
+        let limit = Limit { bytes: 19 * mb, kind: Kind::Data };
+        assert_eq!(need.beside(3).shortage(&limit), Some(Shortage::Fatal { needed: 14 * mb + 5 * STACK }));
         assert!(matches!(shortage(100, Kind::AddressSpace), Some(Shortage::Fatal { needed }) if needed > 100 * mb));
     }
 }

@@ -58,12 +58,8 @@ impl Answer {
     /// Makes the answer to `question` of a decoded n-best list over `context`. Without `threshold` the best candidate is
     /// the answer.
     pub(super) fn new(question: &str, context: &str, decoded: &Decoded, threshold: Option<f32>, top_k: usize) -> Self {
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(top_k);
-        for candidate in decoded.n_best.iter().filter_map(|entry| Candidate::new(entry, context)) {
-            if candidates.len() < top_k && candidates.iter().all(|seen| seen.bytes != candidate.bytes) {
-                candidates.push(candidate);
-            }
-        }
+        let mut candidates = Candidate::distinct(decoded, context);
+        candidates.truncate(top_k);
         let answer = match threshold {
             Some(threshold) if decoded.answer(threshold).is_none() => None,
             _ => candidates.first(),
@@ -87,8 +83,19 @@ impl Answer {
 }
 
 impl Candidate {
+    /// The spans of an n-best list over `context`, best first, each place once.
+    pub(crate) fn distinct(decoded: &Decoded, context: &str) -> Vec<Self> {
+        let mut candidates: Vec<Self> = Vec::with_capacity(decoded.n_best.len());
+        for candidate in decoded.n_best.iter().filter_map(|entry| Self::new(entry, context)) {
+            if candidates.iter().all(|seen| seen.bytes != candidate.bytes) {
+                candidates.push(candidate);
+            }
+        }
+        candidates
+    }
+
     /// `None` for null and for a span without text.
-    pub(crate) fn new(entry: &Entry, context: &str) -> Option<Self> {
+    fn new(entry: &Entry, context: &str) -> Option<Self> {
         let span = entry.span?;
         let text = context.get(entry.bytes.clone()).filter(|text| !text.is_empty())?;
         let first_char = context.get(..entry.bytes.start)?.chars().count();

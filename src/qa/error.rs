@@ -1,6 +1,6 @@
 //! Everything that can go wrong between a question and its answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::artifact::ArtifactError;
 use crate::model::ModelError;
@@ -37,4 +37,11 @@ pub enum QaError {
         /// What it must be.
         problem: String,
     },
+}
+
+impl QaError {
+    /// The error of the model file at `path`, made of what is wrong with it.
+    pub fn of_file(path: &Path) -> impl Fn(ArtifactError) -> Self {
+        move |source| Self::Artifact { path: path.to_owned(), source }
+    }
 }

@@ -31,8 +31,7 @@ pub trait Scorer {
     /// # Errors
     /// As [`Scorer::logits`].
     fn window(&self, window: &Window) -> Result<Logits, ModelError> {
-        let typed = self.config().type_vocab_size > 0;
-        self.logits(&window.ids, typed.then_some(window.type_ids.as_slice()))
+        self.logits(&window.ids, window.types_for(self.config()))
     }
 
     /// How many windows [`Scorer::windows`] scores in less time than one by one; 1 if it makes no difference.
@@ -60,8 +59,7 @@ impl Scorer for Session {
     }
 
     fn windows(&self, windows: &[Window]) -> Vec<Result<Logits, ModelError>> {
-        let typed = self.config().type_vocab_size > 0;
-        self.logits_of_each(windows.iter().map(|window| (&window.ids[..], typed.then_some(window.type_ids.as_slice()))))
+        self.logits_of_each(windows.iter().map(|window| (&window.ids[..], window.types_for(self.config()))))
     }
 }
 
@@ -95,7 +93,7 @@ impl Reader {
     /// # Errors
     /// [`QaError::Artifact`] if the file is no valid model; otherwise as [`Reader::from_artifact`].
     pub fn open(path: &Path) -> Result<Self, QaError> {
-        let artifact = Artifact::open(path).map_err(|source| QaError::Artifact { path: path.to_owned(), source })?;
+        let artifact = Artifact::open(path).map_err(QaError::of_file(path))?;
         Self::from_artifact(&artifact)
     }
 

@@ -17,6 +17,9 @@ use crate::shown::count;
 
 /// How often files are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How many self-tests begin in the time of the watchdog. What systemd has to wait for from one to the next is this part of that time, a
+/// look at the files, and a question that is being answered, which may take half of it.
+const TESTS: u32 = 4;
 /// How many times as long as a look at the documents took they are left alone after it, but no longer than [`LONGEST_REST`].
 const REST: u32 = 20;
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -80,8 +83,9 @@ impl Care {
     /// Cares until told to end.
     pub fn run(mut self, commands: &Receiver<Command>) {
         self.notify.ready(&self.status());
+        let tick = self.watchdog.map_or(TICK, |interval| TICK.min(interval / (2 * TESTS)));
         loop {
-            match commands.recv_timeout(TICK) {
+            match commands.recv_timeout(tick) {
                 Ok(Command::Reload) => {
                     log::info!("reading the model and the documents again");
                     self.reload();
@@ -96,7 +100,7 @@ impl Care {
                 }
                 Ok(Command::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.watchdog.is_some_and(|interval| self.tested.elapsed() >= interval / 2) {
+            if self.watchdog.is_some_and(|interval| self.tested.elapsed() >= interval / TESTS) {
                 self.test();
             }
         }

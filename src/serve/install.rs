@@ -14,6 +14,7 @@ use super::content::{damage, is_same};
 use super::model::{ModelProblem, Proven};
 use super::previous;
 use crate::artifact::Artifact;
+use crate::qa::QaError;
 use crate::replace::{folder_of, is_special, sync_folder};
 use crate::threads::Threads;
 
@@ -90,8 +91,7 @@ pub enum Installed {
 pub fn install(from: &Path, to: &Path, threads: &Threads) -> Result<Installed, InstallError> {
     let refused = |source| InstallError::Model { path: from.to_owned(), source };
     // Of `from` only what tells early that it is no model: what is copied is what has to be right.
-    Artifact::open(from)
-        .map_err(|source| refused(crate::qa::QaError::Artifact { path: from.to_owned(), source }.into()))?;
+    Artifact::open(from).map_err(|problem| refused(QaError::of_file(from)(problem).into()))?;
     check_target(to)?;
     let folder = folder_of(to);
     make_folder(folder).map_err(io_error("make the folder", folder))?;

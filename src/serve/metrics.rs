@@ -61,9 +61,9 @@ pub struct Metrics {
     started: Instant,
     /// From the complete request to the answer.
     pub request: Histogram,
-    /// Of that, in the model.
+    /// In the model, of what took too long, too.
     pub inference: Histogram,
-    /// Of that, how long the latest took.
+    /// How long the latest took there.
     pub pace: Pace,
     /// Questions with an answer.
     pub answers: AtomicU64,
@@ -174,8 +174,16 @@ impl Metrics {
     pub fn page(&self, gauges: &Gauges) -> String {
         let mut page = Page::default();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.request.write(&mut page, "edgeqa_request_seconds", "From the complete request to its answer.");
-        self.inference.write(&mut page, "edgeqa_inference_seconds", "Of that, reading and answering.");
+        self.request.write(
+            &mut page,
+            "edgeqa_request_seconds",
+            "From the complete request to its answer, if it got one.",
+        );
+        self.inference.write(
+            &mut page,
+            "edgeqa_inference_seconds",
+            "Reading and answering, also of questions that took too long.",
+        );
         page.one("edgeqa_answers_total", "counter", "Questions with an answer.", get(&self.answers));
         page.one("edgeqa_no_answers_total", "counter", "Questions without an answer.", get(&self.no_answers));
         page.one("edgeqa_cancelled_total", "counter", "Requests whose client went.", get(&self.cancelled));

@@ -253,7 +253,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
             "the page has no words in page.language '{language}', so buttons and hints are English; it has {known}"
         );
     }
-    let page = Page::new(&config.page).map_err(ServeError::Page)?;
+    let page = Page::new(&config.page, options.limits.request).map_err(ServeError::Page)?;
     options.limits.raise_descriptors();
     let listeners = listeners(&options)?;
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
@@ -323,6 +323,9 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     lines.try_recv().unwrap_or(Ok(()))
 }
 
+/// The most threads that run beside those that compute.
+pub const THREADS: usize = 4;
+
 /// How long a thread has to end after all else has: short, as systemd waits no longer than `TimeoutStopSec=` for all of it.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
@@ -338,7 +341,8 @@ fn wait_for(thread: &JoinHandle<()>, most: Duration) {
     }
 }
 
-/// The self-test of the watchdog waits for the question that is being answered, for half of the watchdog's time at most.
+/// The self-test of the watchdog waits for the question that is being answered, for half of the watchdog's time at most. The other half is
+/// for the rest of what lies between two tests.
 fn check_watchdog(request: Duration, watchdog: Option<Duration>) -> Result<(), ServeError> {
     match watchdog {
         Some(watchdog) if request >= watchdog / 2 => Err(ServeError::Watchdog { request, watchdog }),

@@ -109,10 +109,10 @@ impl Proven {
     /// # Errors
     /// [`ModelProblem`].
     pub fn open_settled(path: &Path, threads: &Threads, settle: &Settle) -> Result<Self, ModelProblem> {
-        let unusable = |source| QaError::Artifact { path: path.to_owned(), source };
+        let unusable = QaError::of_file(path);
         let changed = || ModelProblem::Changed(path.to_owned());
         let opened = (0..OPENINGS).find_map(|_| open_once(path).transpose());
-        let (artifact, file, identity) = opened.ok_or_else(changed)?.map_err(unusable)?;
+        let (artifact, file, identity) = opened.ok_or_else(changed)?.map_err(&unusable)?;
         settle(&artifact).map_err(ModelProblem::Memory)?;
         artifact.verify().map_err(unusable)?;
         let reader = Reader::from_artifact(&artifact)?.on(threads.clone());

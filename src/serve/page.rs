@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -34,14 +35,15 @@ struct Settings<'a> {
     logo: Option<String>,
     examples: &'a [String],
     idle_seconds: u32,
+    answer_seconds: f64,
 }
 
 impl Page {
-    /// The page with these settings.
+    /// The page with these settings, whose questions are answered within `limit`.
     ///
     /// # Errors
     /// What is wrong with the logo.
-    pub fn new(settings: &PageSettings) -> Result<Self, String> {
+    pub fn new(settings: &PageSettings, limit: Duration) -> Result<Self, String> {
         let values = Settings {
             title: settings.title.as_deref(),
             subtitle: settings.subtitle.as_deref(),
@@ -51,6 +53,7 @@ impl Page {
             logo: settings.logo.as_deref().map(data_uri).transpose()?,
             examples: &settings.examples,
             idle_seconds: settings.idle_seconds,
+            answer_seconds: limit.as_secs_f64(),
         };
         // No text of the owner can end the element.
         let json = serde_json::to_string(&values).map_err(|e| e.to_string())?.replace('<', "\\u003c");
@@ -135,7 +138,7 @@ mod tests {
         fs::write(&logo, "<svg/>").unwrap();
         let title = Some("</script><script>alert(1)</script>".to_owned());
         let settings = PageSettings { title, logo: Some(logo.clone()), ..PageSettings::default() };
-        let response = Page::new(&settings).unwrap().response();
+        let response = Page::new(&settings, Duration::from_secs(30)).unwrap().response();
         let html = String::from_utf8(response.body).unwrap();
         assert_eq!(html.matches("<script").count(), SOURCE.matches("<script").count());
         let json = html.split_once(r#"id="settings">"#).unwrap().1.split_once("</script>").unwrap().0;
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(value["logo"], "data:image/svg+xml;base64,PHN2Zy8+");
         assert_eq!(value["subtitle"], serde_json::Value::Null);
         assert!(response.headers.contains("default-src 'none'") && response.headers.contains("'sha256-"));
-        assert!(Page::new(&PageSettings { logo: Some(folder.path().join("x.gif")), ..settings }).is_err());
+        let settings = PageSettings { logo: Some(folder.path().join("x.gif")), ..settings };
+        assert!(Page::new(&settings, Duration::ZERO).is_err());
     }
 }

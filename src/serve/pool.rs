@@ -153,7 +153,7 @@ pub fn work(daemon: &Daemon) {
                 daemon.metrics.busy.store(1, Relaxed);
                 let outcome = guard(|| answer(daemon, &job)).unwrap_or_else(|problem| {
                     log::error!("a question failed inside: {problem}");
-                    Err(ApiError::new(Code::Internal, "the question could not be answered; this is a fault of edgeqa"))
+                    Err(ApiError::new(Code::Internal, "the question could not be answered, by a fault of edgeqa or for want of memory; its log says more"))
                 });
                 daemon.metrics.busy.store(0, Relaxed);
                 if outcome.is_ok() {

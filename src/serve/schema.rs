@@ -8,6 +8,7 @@ use super::Limits;
 use super::error::{ApiError, Code};
 use crate::documents::encoding::without_mark;
 use crate::errors::without_types;
+use crate::object::Object;
 use crate::qa::AskOptions;
 
 /// Longest `id` of a line, in bytes: it waits with the question.
@@ -58,23 +59,21 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 }
 
 fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        Category::Data => ApiError::new(
-            Code::InvalidRequest,
-            format!("the request does not fit the schema: {}", without_types(&error.to_string())),
-        ),
-        _ => ApiError::new(Code::InvalidJson, format!("the request is not JSON: {error}")),
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = error.to_string();
+        // JSON has numbers of any size, whatever serde_json calls them.
+        if error.classify() == Category::Data || message.starts_with("number out of range") {
+            let message = format!("the request does not fit the schema: {}", without_types(&message));
+            ApiError::new(Code::InvalidRequest, message)
+        } else {
+            ApiError::new(Code::InvalidJson, format!("the request is not JSON: {message}"))
+        }
     })
 }
 
 impl Body {
     fn read(bytes: &[u8]) -> Result<Self, ApiError> {
-        let bytes = without_mark(bytes);
-        // A list would be taken for the values in their order.
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::new(Code::InvalidRequest, "the request is a list; send an object"));
-        }
-        read(bytes)
+        read(without_mark(bytes)).map(|Object(body)| body)
     }
 }
 
@@ -84,8 +83,7 @@ fn id_alone(bytes: &[u8]) -> Option<Id> {
     struct Alone {
         id: Option<Box<RawValue>>,
     }
-    let bytes = without_mark(bytes).trim_ascii_start();
-    let id = serde_json::from_slice::<Alone>(bytes).ok().filter(|_| bytes.starts_with(b"{"))?.id;
+    let Object(Alone { id }) = serde_json::from_slice(without_mark(bytes)).ok()?;
     id.filter(|id| id.get().len() <= MAX_ID).map(Id)
 }
 
@@ -263,7 +261,7 @@ mod tests {
             (r#"{"question":"aaaaaaaaaaaaaaaaaaaaa"}"#, Code::QuestionTooLong, "21 bytes"),
             (&long, Code::ContextTooLong, "31 bytes"),
             (r#"{"question":"a","context":" "}"#, Code::NoContext, "empty"),
-            (r#"{"question":"a","null_threshold":1e39}"#, Code::InvalidJson, "out of range"),
+            (r#"{"question":"a","null_threshold":1e39}"#, Code::InvalidRequest, "number out of range"),
             (r#"{"question":"a","null_threshold":1,"always_answer":true}"#, Code::InvalidOption, "not both"),
         ] {
             let error = parse(text).unwrap_err();

@@ -132,7 +132,8 @@ impl QaTokenizer {
     /// Tokenizes a question.
     ///
     /// # Errors
-    /// [`TokenizerError::Empty`] if it has no token; [`TokenizerError::Tokenize`] if the library fails.
+    /// [`TokenizerError::Empty`] if it has no token, [`TokenizerError::Text`] if it holds what the tokenizer cannot take,
+    /// [`TokenizerError::Tokenize`] if that fails by a fault of its own.
     pub fn question(&self, text: &str) -> Result<Tokens, TokenizerError> {
         self.tokenize(text, "question")
     }

@@ -123,7 +123,7 @@ impl Trainer for NoTrainer {
     }
 }
 
-/// The library's Unigram and WordPiece fail with this if they need a token for what they do not know.
+/// Why a model or a normalizer of our own makes nothing of a text.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("the text holds something that the vocabulary does not know, and there is no token for that")]

@@ -49,7 +49,7 @@ fn finds_words(pre_tokenizer: &PreTokenizerWrapper) -> bool {
 /// depend on the cut.
 ///
 /// # Errors
-/// [`TokenizerError::Tokenize`] if the library fails.
+/// Those of [`QaTokenizer::question`](super::QaTokenizer::question).
 pub(super) fn tokenize(pipeline: &Pipeline, text: &str) -> Result<Option<Encoding>, TokenizerError> {
     let (mut ids, mut offsets) = (Vec::new(), Vec::new());
     let mut last: Option<Cut> = None;

@@ -8,6 +8,7 @@
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
 
 use super::{TokenizerError, call};
+use crate::config::ModelConfig;
 
 /// One sequence for the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,13 @@ pub struct Window {
     /// For every token of the context its byte range (start, end) in the text; `None` for all others. Ranges start and
     /// end where the tokenizer says, which need not be a character boundary.
     pub offsets: Vec<Option<(usize, usize)>>,
+}
+
+impl Window {
+    /// What a model of these shapes takes as token types: these if it has any, else none.
+    pub fn types_for(&self, config: &ModelConfig) -> Option<&[i64]> {
+        (config.type_vocab_size > 0).then_some(&self.type_ids)
+    }
 }
 
 /// All windows of a question over a context, made on demand.

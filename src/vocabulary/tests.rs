@@ -3,20 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::eval::Random;
 
 type Pieces = BTreeMap<Vec<u8>, u32>;
-
-/// The same numbers in every run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
 
 fn trie(pieces: &Pieces) -> Vec<u8> {
     build(&pieces.iter().map(|(piece, id)| (piece.as_slice(), *id)).collect()).expect("sound pieces")
@@ -58,8 +47,8 @@ fn sets() -> Vec<Pieces> {
     ];
     for (letters, longest, count) in [(2, 8, 300), (3, 20, 2000), (256, 3, 3000), (60, 9, 5000)] {
         sets.push(pieces((0..count).map(|_| {
-            let len = 1 + random.below(longest);
-            (0..len).map(|_| random.below(letters) as u8).collect()
+            let len = 1 + random.index(longest);
+            (0..len).map(|_| random.index(letters) as u8).collect()
         })));
     }
     sets
@@ -79,13 +68,13 @@ fn a_trie_finds_what_a_map_has() {
         .expect("sound");
         assert!(found.iter().map(|(piece, id)| (piece, id)).eq(set), "set {n}");
         let letters = 1 + set.keys().flatten().copied().max().unwrap_or(0) as usize;
-        let others = (0..2000).map(|_| (0..random.below(12)).map(|_| random.below(letters) as u8).collect());
+        let others = (0..2000).map(|_| (0..random.index(12)).map(|_| random.index(letters) as u8).collect());
         let keys: Vec<Vec<u8>> = set.keys().cloned().chain(others).collect();
         for key in &keys {
             assert_eq!(trie.get(key), set.get(key).copied(), "set {n}, {key:?}");
         }
         for key in keys.iter().rev().take(4000) {
-            let text = [key, &keys[random.below(keys.len())][..]].concat();
+            let text = [key, &keys[random.index(keys.len())][..]].concat();
             let want: Vec<_> = (1..=text.len()).filter_map(|len| Some((len, *set.get(&text[..len])?))).collect();
             assert_eq!(beginnings(trie, &text), want, "set {n}, {text:?}");
         }
@@ -143,11 +132,11 @@ fn no_damage_leads_outside_or_round_in_circles() {
     let (mut sound_still, mut faults) = (0, std::collections::BTreeSet::new());
     for _ in 0..200_000 {
         let mut bytes = sound.clone();
-        for _ in 0..=random.below(3) {
-            let at = random.below(bytes.len());
-            bytes[at] = random.below(256) as u8;
+        for _ in 0..=random.index(3) {
+            let at = random.index(bytes.len());
+            bytes[at] = random.index(256) as u8;
         }
-        bytes.truncate(sound.len() - random.below(8).saturating_sub(5));
+        bytes.truncate(sound.len() - random.index(8).saturating_sub(5));
         let trie = Trie(&bytes);
         if let Some(root) = trie.root() {
             let _ = Start::new(trie, root);

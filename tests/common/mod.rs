@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use edgeqa::artifact::write::{TensorData, write};
 use edgeqa::artifact::{ALIGNMENT, Artifact, Metadata, Source, schema};
 use edgeqa::config::{ModelConfig, RelativeConfig};
+use edgeqa::eval::Random;
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::tokenizer::compile;
 use safetensors::Dtype;
@@ -65,8 +66,8 @@ pub fn tensors(config: &ModelConfig) -> TensorData {
         let count: usize = spec.shape.as_ref().map_or(0, |shape| shape.iter().product());
         let floats = |value: &mut dyn FnMut() -> f32| (0..count).flat_map(|_| value().to_le_bytes()).collect();
         let bytes = match spec.dtype {
-            Dtype::I8 => random.weights(count).iter().map(|&w| w as u8).collect(),
-            Dtype::F32 if spec.name == "head.weight" => floats(&mut || random.below(200) as f32 / 100.0 - 1.0),
+            Dtype::I8 => weights(&mut random, count).iter().map(|&w| w as u8).collect(),
+            Dtype::F32 if spec.name == "head.weight" => floats(&mut || random.index(200) as f32 / 100.0 - 1.0),
             Dtype::F32 if spec.name.ends_with(".bias") => floats(&mut || 0.0),
             Dtype::F32 if spec.name.ends_with(".scale") => floats(&mut || 0.01),
             Dtype::F32 => floats(&mut || 1.0),
@@ -76,7 +77,7 @@ pub fn tensors(config: &ModelConfig) -> TensorData {
         data.insert(spec.name, bytes);
     }
     for spec in (0..config.num_layers).flat_map(|layer| schema::linears(config, layer)) {
-        let weights = random.weights(spec.shape.n * spec.shape.k);
+        let weights = weights(&mut random, spec.shape.n * spec.shape.k);
         let packed = pack(spec.shape, &weights).iter().map(|&w| w as u8).collect();
         let sums = column_sums(spec.shape, &weights).iter().flat_map(|sum| sum.to_le_bytes()).collect();
         data.insert(format!("{}.weight", spec.name), packed);
@@ -134,23 +135,7 @@ pub fn open_with_tokenizer(folder: &Path, json: &[u8], vocab_size: usize) -> Art
     Artifact::open(&path).expect("opens")
 }
 
-/// The same numbers in every run (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// Weights in -127..=127.
-    fn weights(&mut self, count: usize) -> Vec<i8> {
-        (0..count).map(|_| (self.below(255) as i16 - 127) as i8).collect()
-    }
+/// Weights in -127..=127.
+fn weights(random: &mut Random, count: usize) -> Vec<i8> {
+    (0..count).map(|_| (random.index(255) as i16 - 127) as i8).collect()
 }

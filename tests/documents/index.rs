@@ -5,16 +5,16 @@ use edgeqa::documents::passages::SHORTEST;
 use edgeqa::documents::words::{each_word, question_words};
 use edgeqa::documents::{Library, RetrievalOptions};
 
-use crate::common::Random;
+use edgeqa::eval::Random;
 
 /// Words that have no ending to lose.
 fn word(random: &mut Random) -> String {
-    let rank = random.below(30).min(random.below(30));
+    let rank = random.index(30).min(random.index(30));
     format!("{}{}ko", ["b", "d", "g", "k", "m", "p"][rank % 6], ["a", "o", "u", "au", "ou"][rank / 6])
 }
 
 fn words(random: &mut Random, most: usize) -> Vec<String> {
-    (0..random.below(most + 1)).map(|_| word(random)).collect()
+    (0..random.index(most + 1)).map(|_| word(random)).collect()
 }
 
 /// Scores of all passages, by definition.
@@ -42,7 +42,7 @@ fn scores_are_those_of_the_formula() {
     let mut random = Random(3);
     let mut compared = 0;
     for _ in 0..300 {
-        let mut passages: Vec<_> = (0..1 + random.below(40)).map(|_| words(&mut random, 60)).collect();
+        let mut passages: Vec<_> = (0..1 + random.index(40)).map(|_| words(&mut random, 60)).collect();
         passages.push(vec!["bako".into()]);
         let mut builder = Builder::default();
         for passage in &passages {

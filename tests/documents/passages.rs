@@ -3,8 +3,8 @@
 use edgeqa::documents::Library;
 use edgeqa::documents::passages::{Format, HEADING, LONGEST, SHORTEST, cut};
 
-use crate::common::Random;
 use crate::properties;
+use edgeqa::eval::Random;
 
 /// The passages of a text, each with its title.
 fn pieces(text: &str, format: Format) -> Vec<(&str, &str)> {
@@ -251,11 +251,11 @@ fn random_text(random: &mut Random) -> String {
         "Dr. Who said: \"No!\" ",
         "1.5 km. ",
     ];
-    let mut text = String::from(if random.below(4) == 0 { "\u{feff}" } else { "" });
-    for _ in 0..random.below(40) {
-        match random.below(6) {
-            0 => text.push_str(&long[random.below(long.len())]),
-            _ => text.push_str(short[random.below(short.len())]),
+    let mut text = String::from(if random.index(4) == 0 { "\u{feff}" } else { "" });
+    for _ in 0..random.index(40) {
+        match random.index(6) {
+            0 => text.push_str(&long[random.index(long.len())]),
+            _ => text.push_str(short[random.index(short.len())]),
         }
     }
     text

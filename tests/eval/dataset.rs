@@ -71,6 +71,11 @@ fn every_fault_has_its_place() {
                 .into(),
         ),
         ("[]x", "dev.json: ".into()),
+        ("[]", "dev.json: invalid type: sequence, expected an object at line 1 column 0".into()),
+        (
+            "{\"data\": [[[]]]}",
+            "dev.json: data[0]: invalid type: sequence, expected an object at line 1 column 10".into(),
+        ),
         ("{\"data\": 3}", "dev.json: data: invalid type: integer `3`, expected a sequence at line 1 column 10".into()),
         ("{\n\"data\": [{}]}", "dev.json: data[0]: missing field `paragraphs` at line 2 column 11".into()),
         ("{\"version\": \"2\"}", "dev.json: missing field `data` at line 1 column 16".into()),

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edgeqa::config::ModelConfig;
-use edgeqa::eval::{Dataset, EvalError, Metrics, Observer, Prediction, evaluate, evaluate_with, files};
+use edgeqa::eval::{Dataset, EvalError, Metrics, Observer, Prediction, Random, evaluate, evaluate_with, files};
 use edgeqa::model::{Logits, ModelError};
 use edgeqa::qa::{AskOptions, QaError, Reader, Scorer};
 use edgeqa::tokenizer::QaTokenizer;
@@ -41,8 +41,8 @@ fn fake(logits: fn(&[i64]) -> Result<Logits, ModelError>) -> Reader<Fake> {
 
 /// Logits that depend on every token.
 fn scrambled(ids: &[i64]) -> Result<Logits, ModelError> {
-    let mut random = common::Random(ids.iter().fold(7u64, |sum, &id| sum.wrapping_mul(31).wrapping_add(id as u64)));
-    let mut numbers = || ids.iter().map(|_| random.below(16001) as f32 / 1000.0 - 8.0).collect();
+    let mut random = Random(ids.iter().fold(7u64, |sum, &id| sum.wrapping_mul(31).wrapping_add(id as u64)));
+    let mut numbers = || ids.iter().map(|_| random.index(16001) as f32 / 1000.0 - 8.0).collect();
     Ok(Logits { start: numbers(), end: numbers() })
 }
 

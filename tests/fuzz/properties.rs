@@ -2,6 +2,7 @@
 //! tests/fuzz.rs holds every file of the corpus against it, and tests/serve and tests/documents what they make up.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use edgeqa::bench::record::Record;
 use edgeqa::bench::{Comparison, html, report, text};
@@ -103,6 +104,7 @@ pub fn config(bytes: &[u8]) {
             let want = serde_json::json!({
                 "title": page.title, "subtitle": page.subtitle, "language": page.language, "accent": page.accent,
                 "accent_dark": page.accent_dark, "logo": null, "examples": page.examples, "idle_seconds": page.idle_seconds,
+                "answer_seconds": LIMIT.as_secs_f64(),
             });
             assert_eq!(serde_json::from_str::<serde_json::Value>(json).expect("JSON"), want);
         }
@@ -110,8 +112,11 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
+/// How long the page waits for an answer.
+const LIMIT: Duration = Duration::from_secs(7);
+
 fn html(settings: &PageSettings) -> String {
-    let page = Page::new(settings).expect("a page without a logo");
+    let page = Page::new(settings, LIMIT).expect("a page without a logo");
     String::from_utf8(page.response().body).expect("UTF-8")
 }
 

@@ -580,6 +580,31 @@ test("another language, and colours that could not be read, after the owner has 
   await page.context().close();
 });
 
+test("new settings come later if a visitor types while the page looks for them", async () => {
+  await kiosk.kill();
+  await kiosk.start(SETTINGS);
+  const page = await browser.open(kiosk.address, { clock: true });
+  await page.waitForLoadState("networkidle");
+  await kiosk.kill();
+  await kiosk.start({ ...SETTINGS, title: "New", language: "constructor" });
+  let typed = false;
+  await page.route(`${kiosk.address}/`, async (route) => {
+    const response = await route.fetch();
+    if (!typed) await page.fill("#question", "Wh");
+    typed = true;
+    await route.fulfill({ response });
+  });
+  await page.clock.fastForward(600_000);
+  await page.waitForFunction(() => document.getElementById("question").value === "Wh");
+  await sleep(200);
+  assert.equal(await shown(page, "title"), SETTINGS.title);
+  await page.fill("#question", "");
+  await page.clock.fastForward(600_000);
+  await page.waitForFunction(() => document.getElementById("title").textContent === "New");
+  assert.equal(await shown(page, "label"), "Your question", "a language that is none");
+  await page.context().close();
+});
+
 test("long titles in other languages leave the box above the keyboard of the page", async () => {
   const title = "Seefahrtsmuseum Halvik – Fragen Sie uns alles", subtitle = "Ich antworte aus den Dokumenten dieses Hauses oder sage, dass nichts darin steht. ".repeat(2);
   // The French keyboard has a row more.

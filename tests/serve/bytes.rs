@@ -5,24 +5,24 @@ use edgeqa::serve::config::Config;
 use edgeqa::serve::http::{Parsed, parse_request};
 use edgeqa::serve::schema::Ask;
 
-use super::common::Random;
 use super::daemon::{post, short};
 use super::properties;
+use edgeqa::eval::Random;
 
 /// `seed` with some bytes replaced, removed, repeated or inserted.
 fn damaged(random: &mut Random, seed: &[u8]) -> Vec<u8> {
     const INTERESTING: &[u8] = b"\r\n\0 :{}[]\",\\\xff\xe2#=-0123456789aE";
     let mut bytes = seed.to_vec();
-    for _ in 0..1 + random.below(6) {
-        let at = random.below(bytes.len() + 1);
-        let byte = INTERESTING[random.below(INTERESTING.len())];
-        match random.below(5) {
+    for _ in 0..1 + random.index(6) {
+        let at = random.index(bytes.len() + 1);
+        let byte = INTERESTING[random.index(INTERESTING.len())];
+        match random.index(5) {
             0 => bytes.insert(at, byte),
             1 => bytes.truncate(at),
             2 if at < bytes.len() => bytes[at] = byte,
             3 if at < bytes.len() => drop(bytes.remove(at)),
             _ => {
-                let part = bytes[at..(at + random.below(20)).min(bytes.len())].to_vec();
+                let part = bytes[at..(at + random.index(20)).min(bytes.len())].to_vec();
                 bytes.splice(at..at, part);
             }
         }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::common;
 use super::common::program::{failure, run, success};
 use super::common::skip::skipped;
-use super::daemon::{edgeqa, short, variant};
+use super::daemon::{demo, edgeqa, short, variant};
 
 /// A folder with models to install, and one to install into.
 struct Models {
@@ -163,6 +163,17 @@ fn models_that_stay_or_come_back_are_for_all_to_read() {
     private(&previous);
     success(run(&mut models.model(&["rollback"]), ""));
     assert_eq!(mode(), 0o644);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("model.safetensors");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 1000 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_edgeqa"), "model", "install"]);
+    let errors = failure(run(command.arg(demo()).arg("--to").arg(&to), ""), 1);
+    assert!(errors.contains("File too large"), "{errors}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use edgeqa::memory::limit;
+
 use super::common::program::{failure, run};
 use super::common::skip::skipped;
 use super::daemon::{Client, Daemon, demo, edgeqa, long, medium, post, short, variant, wait};
@@ -303,10 +305,12 @@ fn the_model_stays_in_memory_if_that_is_asked_for() {
     let size = fs::metadata(demo()).unwrap().len();
     assert!(locked(&[]) < size && locked(&["--prefault"]) < size);
     // Limits do not bind everybody.
+    let allowed = limit::lockable().is_none_or(|bytes| bytes >= size);
     let output = run(edgeqa().args(["serve", "--stdio", "--mlock"]), "");
-    if output.status.success() {
+    if allowed || output.status.success() {
         assert!(locked(&["--mlock"]) >= size);
     } else {
+        skipped("the_model_stays_in_memory_if_that_is_asked_for: RLIMIT_MEMLOCK is below the size of the model");
         let errors = failure(output, 1);
         assert!(errors.contains("--mlock cannot keep the model") && errors.contains("LimitMEMLOCK="), "{errors}");
     }
@@ -315,8 +319,9 @@ fn the_model_stays_in_memory_if_that_is_asked_for() {
 #[test]
 fn missing_memory_is_told_before_it_is_too_late() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -d 8192; exec \"$0\" serve --stdio --threads 1", env!("CARGO_BIN_EXE_edgeqa")]);
+    // Enough for what computes, but not for the threads beside it.
+    command.args(["-c", "ulimit -d 16000; exec \"$0\" serve --stdio --threads 1", env!("CARGO_BIN_EXE_edgeqa")]);
     let output = run(command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear(), "");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("the limit of 8.4 MB (RLIMIT_DATA)") && errors.contains("that are needed"), "{errors}");
+    assert!(errors.contains("the limit of 16.4 MB (RLIMIT_DATA)") && errors.contains("that are needed"), "{errors}");
 }

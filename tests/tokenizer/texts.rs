@@ -1,6 +1,6 @@
 //! Texts that tokenizers find hard, made up.
 
-use crate::common::Random;
+use edgeqa::eval::Random;
 
 /// `count` texts, the same for every `seed`; some are put together from `pieces`.
 pub fn generate(seed: u64, count: usize, pieces: &[String]) -> impl Iterator<Item = String> {
@@ -24,15 +24,15 @@ pub fn generate(seed: u64, count: usize, pieces: &[String]) -> impl Iterator<Ite
 }
 
 fn text(random: &mut Random, pieces: &[String]) -> String {
-    let kind = random.below(12);
-    let parts = match random.below(10) {
-        0 => random.below(200),
-        _ => random.below(30),
+    let kind = random.index(12);
+    let parts = match random.index(10) {
+        0 => random.index(200),
+        _ => random.index(30),
     };
     let mut text = String::new();
     for _ in 0..=parts {
         // The last kinds are mixtures.
-        let kind = if kind > 9 { random.below(12) } else { kind };
+        let kind = if kind > 9 { random.index(12) } else { kind };
         part(random, kind, pieces, &mut text);
     }
     text
@@ -44,7 +44,7 @@ fn part(random: &mut Random, kind: usize, pieces: &[String], text: &mut String) 
         0 | 1 => {
             let piece = pick(random, pieces);
             text.push_str(&piece.replace('▁', " "));
-            if random.below(2) == 0 {
+            if random.index(2) == 0 {
                 text.push(' ');
             }
         }
@@ -68,7 +68,7 @@ fn part(random: &mut Random, kind: usize, pieces: &[String], text: &mut String) 
         // Combining marks, in any order and number.
         6 => {
             text.push(pick(random, &['a', 'e', 'o', 'n', 'A', 'Å', 'ß', 'ﬁ', '각', '가', 'क', 'ก', ' ', '1']));
-            for _ in 0..random.below(4) {
+            for _ in 0..random.index(4) {
                 text.push(pick(
                     random,
                     &[
@@ -109,15 +109,15 @@ fn part(random: &mut Random, kind: usize, pieces: &[String], text: &mut String) 
         8 => {
             let start =
                 pick(random, &[0xff00, 0x2460, 0x3300, 0x1d400, 0xfb00, 0x1100, 0xac00, 0xf900, 0x2150, 0x1f100]);
-            text.push(char::from_u32(start + random.below(200) as u32).unwrap_or('x'));
+            text.push(char::from_u32(start + random.index(200) as u32).unwrap_or('x'));
         }
         // Words without end.
         9 => {
             let (c, other) = (pick(random, &['a', 'é', '灯', 'x', '=', '\u{301}', '🙂']), scalar(random, 0x250));
             for _ in 0..pick(random, &[1, 50, 99, 100, 101, 120, 300]) {
-                text.push(if random.below(12) == 0 { other } else { c });
+                text.push(if random.index(12) == 0 { other } else { c });
             }
-            if random.below(3) > 0 {
+            if random.index(3) > 0 {
                 text.push(' ');
             }
         }
@@ -174,9 +174,9 @@ fn part(random: &mut Random, kind: usize, pieces: &[String], text: &mut String) 
 }
 
 fn pick<T: Clone>(random: &mut Random, all: &[T]) -> T {
-    all[random.below(all.len())].clone()
+    all[random.index(all.len())].clone()
 }
 
 fn scalar(random: &mut Random, below: u32) -> char {
-    char::from_u32(random.below(below as usize) as u32).unwrap_or('\u{d7ff}')
+    char::from_u32(random.index(below as usize) as u32).unwrap_or('\u{d7ff}')
 }

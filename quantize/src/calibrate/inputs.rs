@@ -53,7 +53,7 @@ impl Calibration {
         let session = Session::with_taps(float, Taps::LinearInputs)?;
         for (done, window) in windows.iter().enumerate() {
             step(done, windows.len());
-            let types = (config.type_vocab_size > 0).then_some(window.type_ids.as_slice());
+            let types = window.types_for(config);
             let outputs = session.run(&window.ids, types)?;
             let first_token = windows[..done].iter().map(|w| w.ids.len()).sum();
             let jobs: Vec<_> = inputs.iter_mut().zip(outputs.iter().skip(2)).collect();

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, ensure};
+use edgeqa::eval::workers::on_threads;
 use edgeqa::eval::{EvalError, Observer, evaluate_with};
 use edgeqa::model::{Logits, ModelError};
 use edgeqa::qa::{QaError, Scorer};
@@ -123,20 +123,5 @@ fn score<M>(
         scored
     };
     let threads = task.threads.min(NonZeroUsize::new(pieces.len()).unwrap_or(NonZeroUsize::MIN)).get();
-    thread::scope(|scope| {
-        let mut workers = Vec::with_capacity(threads);
-        for _ in 0..threads {
-            match thread::Builder::new().spawn_scoped(scope, work) {
-                Ok(worker) => workers.push(worker),
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(error).context("cannot start so many threads; ask for fewer with --threads");
-                }
-            }
-        }
-        let scored = workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        Ok(scored.collect())
-    })
+    Ok(on_threads(threads, &stop, work)?)
 }

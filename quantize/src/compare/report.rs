@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use edgeqa::eval::score::Summary;
 use edgeqa::eval::{Dataset, Subset};
-use edgeqa::shown::commands;
+use edgeqa::shown::{count, in_markdown};
 use serde::Serialize;
 
 use super::bootstrap::Estimate;
@@ -117,7 +117,11 @@ impl Report {
                     .f1
                     .ratio_interval
                     .map_or_else(String::new, |[low, high]| format!(" (95 % interval {low:.4} to {high:.4})"));
-                writeln!(out, "F1 of int8 is **{ratio:.4}** of that of fp32{interval}.\n")?;
+                let ratio = match self.gate {
+                    Some(Gate { passed: false, min_f1_ratio }) => shown_below(ratio, min_f1_ratio),
+                    _ => format!("{ratio:.4}"),
+                };
+                writeln!(out, "F1 of int8 is **{ratio}** of that of fp32{interval}.\n")?;
             }
             None => writeln!(out, "F1 of fp32 is 0: **the ratio of int8 to it is undefined**.\n")?,
         }
@@ -126,7 +130,7 @@ impl Report {
             writeln!(out, "Gate: at least {} of the F1 of fp32: **{verdict}**.\n", gate.min_f1_ratio)?;
         }
         for warning in &self.warnings {
-            writeln!(out, "**Warning:** {}.\n", plain(warning))?;
+            writeln!(out, "**Warning:** {}.\n", in_markdown(warning))?;
         }
         Ok(())
     }
@@ -135,9 +139,9 @@ impl Report {
         let Self { data, fp32_model, int8_model, comparison, .. } = self;
         writeln!(out, "## What was compared\n\n| | |\n|---|---|")?;
         let mut row = |name: &str, value: &str| writeln!(out, "| {name} | {value} |");
-        row("data", &plain(&data.file))?;
+        row("data", &in_markdown(&data.file))?;
         row("data sha256", &code(&data.sha256))?;
-        row("questions", &format!("{} about {} paragraphs", comparison.questions, comparison.paragraphs))?;
+        row("questions", &format!("{} about {}", comparison.questions, count(comparison.paragraphs, "paragraph")))?;
         row(
             "subset",
             &data.subset.map_or_else(
@@ -150,11 +154,11 @@ impl Report {
                 },
             ),
         )?;
-        row("fp32 model", &format!("{}: {}", plain(&fp32_model.file), fp32_model.backend))?;
+        row("fp32 model", &format!("{}: {}", in_markdown(&fp32_model.file), fp32_model.backend))?;
         for (name, sum) in &fp32_model.sha256 {
-            row(&format!("sha256 of {}", plain(name)), &code(sum))?;
+            row(&format!("sha256 of {}", in_markdown(name)), &code(sum))?;
         }
-        row("int8 model", &plain(&int8_model.file))?;
+        row("int8 model", &in_markdown(&int8_model.file))?;
         row("sha256 of its data", &code(&int8_model.data_sha256))?;
         row("int8 kernel", &code(int8_model.kernel))?;
         let threshold = comparison.null_threshold.map_or("none, always an answer".into(), |t| t.to_string());
@@ -260,7 +264,7 @@ impl Report {
                 out,
                 " The logits of fp32 and its times are those of an earlier run, perhaps with another number of threads or on a busier \
                  machine: {}.",
-                plain(cached)
+                in_markdown(cached)
             )?;
         }
         writeln!(out, "\n")
@@ -312,7 +316,7 @@ impl Report {
                 }
             }
             let golds = if golds.is_empty() { "no answer".to_owned() } else { golds.join(", ") };
-            writeln!(out, "{}. {} (id {})", number + 1, plain(pair.question.trim()), plain(&pair.id))?;
+            writeln!(out, "{}. {} (id {})", number + 1, in_markdown(pair.question.trim()), in_markdown(&pair.id))?;
             writeln!(out, "   - right: {golds}")?;
             writeln!(out, "   - fp32: {}, F1 {fp32_f1:.2}, null odds {fp32_null_odds:.3}", quoted(&pair.fp32))?;
             writeln!(out, "   - int8: {}, F1 {int8_f1:.2}, null odds {int8_null_odds:.3}", quoted(&pair.int8))?;
@@ -335,6 +339,15 @@ fn cells(estimate: &Estimate) -> (String, String) {
     )
 }
 
+/// A ratio that is below a gate, with as many digits as show that it is, four at least.
+pub fn shown_below(ratio: f64, gate: f64) -> String {
+    let shown = (4..17).map(|digits| format!("{ratio:.digits$}"));
+    shown
+        .into_iter()
+        .find(|text| text.parse().is_ok_and(|shown: f64| shown < gate))
+        .unwrap_or_else(|| ratio.to_string())
+}
+
 fn share(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.4}", part / whole) } else { "undefined".into() }
 }
@@ -344,20 +357,7 @@ fn code(text: &str) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    if text.is_empty() { "no answer".into() } else { format!("\"{}\"", plain(text)) }
-}
-
-/// Text that Markdown and terminals show as it is: on one line, without control characters, with markup escaped.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if commands(c) => plain.push(' '),
-            '\\' | '`' | '*' | '_' | '|' | '<' | '>' | '[' | ']' | '#' | '~' => plain.extend(['\\', c]),
-            c => plain.push(c),
-        }
-    }
-    plain
+    if text.is_empty() { "no answer".into() } else { format!("\"{}\"", in_markdown(text)) }
 }
 
 #[cfg(test)]
@@ -365,8 +365,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_stays_text() {
-        assert_eq!(plain("a|b\n\u{1b}[0m *c*"), "a\\|b  \\[0m \\*c\\*");
+    fn answers_are_quoted_and_none_is_named() {
         assert_eq!((quoted(""), quoted("x_y")), ("no answer".into(), "\"x\\_y\"".into()));
+    }
+
+    #[test]
+    fn what_misses_a_gate_is_shown_below_it() {
+        let shown = [(0.5, 0.999), (0.99894, 0.999), (0.9989999, 0.999), (1.012565, 1.0126)];
+        let shown = shown.map(|(ratio, gate)| shown_below(ratio, gate));
+        assert_eq!(shown, ["0.5000", "0.9989", "0.9989999", "1.01256"]);
+        let least = 0.999_f64.next_down();
+        assert!(shown_below(least, 0.999).parse::<f64>().is_ok_and(|shown| shown < 0.999));
     }
 }

@@ -1,6 +1,7 @@
 //! The decoder against a naive one that keeps every pair and sorts everything, and cases made by hand.
 
 use super::*;
+use crate::eval::Random;
 
 type Window = (Vec<f32>, Vec<f32>, Vec<Option<(usize, usize)>>);
 
@@ -50,19 +51,9 @@ fn plain(decoded: &Decoded) -> Vec<Plain> {
     decoded.n_best.iter().map(|e| (e.score, e.span.map(|s| (s.window, s.first, s.last)))).collect()
 }
 
-/// Numbers below `bound`, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as usize % bound
-    }
-}
-
 /// A window with context from token `from` on, except the last token; token k of the context is byte k.
 fn window(random: &mut Random, len: usize, from: usize, levels: usize) -> Window {
-    let mut logits = || (0..len).map(|_| random.below(levels) as f32 * 0.37 - 5.0).collect::<Vec<_>>();
+    let mut logits = || (0..len).map(|_| random.index(levels) as f32 * 0.37 - 5.0).collect::<Vec<_>>();
     let (start, end) = (logits(), logits());
     let offsets = (0..len).map(|k| (from..len - 1).contains(&k).then(|| (k - from, k - from + 1))).collect();
     (start, end, offsets)
@@ -75,14 +66,14 @@ fn equals_the_naive_decoder() {
         let random = &mut Random(seed);
         // Few levels make many ties; short windows have fewer than 20 positions.
         let levels = [2, 5, 40, 100_000][seed as usize % 4];
-        let windows: Vec<Window> = (0..1 + random.below(5))
+        let windows: Vec<Window> = (0..1 + random.index(5))
             .map(|_| {
-                let len = [5, 12, 25, 60, 384][random.below(5)];
-                let from = 2 + random.below((len - 3).min(20));
+                let len = [5, 12, 25, 60, 384][random.index(5)];
+                let from = 2 + random.index((len - 3).min(20));
                 window(random, len, from, levels)
             })
             .collect();
-        let max_answer_len = 1 + random.below(40);
+        let max_answer_len = 1 + random.index(40);
         let decoded = decode(&windows, max_answer_len, &context);
         let (expected, null) = naive(&windows, max_answer_len);
         assert_eq!(plain(&decoded), expected, "seed {seed}");

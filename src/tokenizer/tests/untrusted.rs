@@ -262,11 +262,8 @@ fn damaged_vocabularies_give_tokens_or_errors() {
     use super::word_piece::{WordPiece, WordPieceSpec};
     use crate::artifact::schema::TRIE;
     let words = ["the", "thé", "keepers", "▁the▁keeper", "灯台守", "aaaaaaaaaa", "é", "##house", "[UNK]"];
-    let mut state = 1_u64;
-    let mut random = move |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % bound
-    };
+    let mut numbers = crate::eval::Random(1);
+    let mut random = |bound| numbers.index(bound);
     let (mut good, mut bad) = (0, 0);
     for (json, is_unigram) in [(unigram(), true), (word_piece(), false)] {
         let sound =

@@ -221,7 +221,13 @@ impl<'a> Walk<'a> {
         let mut seen = HashSet::new();
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
-            if self.graph.constant(value)?.is_some_and(|c| c.len() == 1) {
+            if let Some(constant) = self.graph.constant(value)? {
+                ensure!(
+                    constant.len() == 1,
+                    "the embeddings add the constant {value:?} of shape {:?} instead of rows of a table, as those of positions in a graph \
+                     for one length; export it with dynamic axes",
+                    constant.shape()
+                );
                 // What a scalar zero adds is nothing; anything else shows in the proof.
                 continue;
             }
@@ -232,14 +238,23 @@ impl<'a> Walk<'a> {
                 ("Gather", [table, index]) => {
                     let table = self.graph.constant_behind(table)?.context("an embedding table is not constant")?;
                     let [rows, cols] = trimmed_shape(&table, 2)? else { bail!("an embedding table is no matrix") };
-                    let table = Matrix { rows: *rows, cols: *cols, data: values(&table)?.to_vec() };
+                    let (rows, cols) = (*rows, *cols);
+                    let table = Matrix { rows, cols, data: values(&table)?.to_vec() };
                     let slot = match (self.graph.is_data(index), Role::of(self.root(index))) {
                         (true, Some(Role::Types)) => 2,
                         (true, _) => 0,
                         (false, _) if model.position_biased_input && table.rows == model.max_positions => 1,
                         (false, _) => 2,
                     };
-                    ensure!(tables[slot].replace(table).is_none(), "two embedding tables for one purpose");
+                    if let Some(Matrix { rows: other, .. }) = tables[slot].replace(table) {
+                        bail!(
+                            "two embedding tables, of {rows} and of {other} rows, are for {}, with max_position_embeddings {} and \
+                             type_vocab_size {}; give the config.json that was saved with the model (--config)",
+                            ["words", "positions", "token types"][slot],
+                            model.max_positions,
+                            model.type_vocab_size
+                        );
+                    }
                 }
                 (op, _) => match self.graph.step(value) {
                     Some(next) => stack.push(next),
