@@ -25,7 +25,7 @@ fi
 install cc gcc libc6-dev
 c_library
 bench() {
-    cargo_for test --no-run --bench "$1" --message-format=json | grep -o '"executable":"[^"]*/deps/'"$1-[^\"]*\"" | cut -d'"' -f4
+    cargo_for test --no-run --bench "$1" --message-format=json-render-diagnostics | grep -o '"executable":"[^"]*/deps/'"$1-[^\"]*\"" | cut -d'"' -f4
 }
 layer=$(bench layer)
 inference=$(bench inference)

@@ -83,7 +83,7 @@ install "$QEMU" qemu-user-static
 c_library
 
 cargo_for build --bin edgeqa
-tests=$(cargo_for test --lib --no-run --message-format=json | grep -o '"executable":"[^"]*/deps/edgeqa-[^"]*"' | tail -1 | cut -d'"' -f4)
+tests=$(cargo_for test --lib --no-run --message-format=json-render-diagnostics | grep -o '"executable":"[^"]*/deps/edgeqa-[^"]*"' | tail -1 | cut -d'"' -f4)
 
 # One CPU of the matrix.
 row() {

@@ -5,7 +5,6 @@
 #   PROGRAM                             the program that `cargo_for build --bin edgeqa` makes
 #   QEMU, root                          the emulator, and its options that say where the C library of the target is
 #   c_library                           puts that library there
-#   LINT                                if it is set, cargo_for lints, and warnings are errors
 #   GLIBC                               the newest glibc that a program may need; empty for musl, and if that cannot be had
 #
 # The linker is Zig's, which links against an old glibc and brings a static musl; without it, it is Debian's gcc, whose programs need the
@@ -124,24 +123,16 @@ if ! has_std rustc; then
         fi
     fi
     export RUSTC=/usr/bin/rustc
-    if [ -n "${LINT:-}" ]; then
-        echo "SKIPPED the lints of code for $TARGET: they need rustup's standard library for it" >&2
-        LINT=
-    fi
 fi
 PROGRAM=$TARGET_DIR/$TARGET/board/edgeqa
-
-# Clippy's compiler makes the same programs.
-lints=()
-[ -z "${LINT:-}" ] || lints=(env RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings)
 
 cargo_for() {
     local subcommand=$1
     shift
     set -- --profile board --locked "${std[@]}" --target-dir "$TARGET_DIR" "$@"
     if [ -n "$zig_target" ]; then
-        "${lints[@]}" cargo-zigbuild "${subcommand/#build/zigbuild}" --target "$zig_target" "$@"
+        cargo-zigbuild "${subcommand/#build/zigbuild}" --target "$zig_target" "$@"
     else
-        "${lints[@]}" cargo "$subcommand" --target "$TARGET" "$@"
+        cargo "$subcommand" --target "$TARGET" "$@"
     fi
 }

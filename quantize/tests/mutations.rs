@@ -109,12 +109,22 @@ fn folded_positions_are_told_as_such() {
         graph.initializer.push(float("folded", vec![1, 20, 32], vec![0.5; 20 * 32]));
         graph.node.insert(words + 1, node("Add", ["words", "folded"], &sum));
     });
-    refused("give the config.json that was saved with the model", |graph| {
+    // Two tables that are read whatever the tokens are.
+    refused("of 64 and of 64 rows, are for token types, with position_biased_input false", |graph| {
         let words = at(graph);
-        let again = NodeProto { output: vec!["again".into()], ..graph.node[words].clone() };
         let sum = std::mem::replace(&mut graph.node[words].output[0], "words".into());
-        graph.node.insert(words + 1, again);
-        graph.node.insert(words + 2, node("Add", ["words", "again"], &sum));
+        graph.initializer.push(float("table", vec![64, 32], vec![0.5; 64 * 32]));
+        let (data_type, int64_data) = (DataType::Int64 as i32, (0..20).collect());
+        graph.initializer.push(TensorProto {
+            name: "index".into(),
+            dims: vec![20],
+            data_type,
+            int64_data,
+            ..TensorProto::default()
+        });
+        let mut nodes = vec![node("Gather", ["table", "index"], "a"), node("Gather", ["table", "index"], "b")];
+        nodes.extend([node("Add", ["a", "b"], "both"), node("Add", ["words", "both"], &sum)]);
+        graph.node.splice(words + 1..words + 1, nodes);
     });
 }
 

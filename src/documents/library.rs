@@ -143,7 +143,8 @@ impl Library {
         let mut files: Vec<File> = self.files.iter().filter(|file| listing.may_hold(&file.name)).cloned().collect();
         let mut skipped = listing.skipped;
         let mut refused = HashMap::new();
-        let mut left = options.max_bytes.min(Text::MOST).saturating_sub(files.iter().map(File::len).sum());
+        let options = &LibraryOptions { max_bytes: options.max_bytes.min(Text::MOST), ..options.clone() };
+        let mut left = options.max_bytes.saturating_sub(files.iter().map(File::len).sum());
         for document in listing.documents {
             match self.renewed_file(&document, options, left) {
                 Ok(file) => {

@@ -24,6 +24,11 @@ const TESTS: u32 = 4;
 const REST: u32 = 20;
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// How often the thread looks whether there is something to do, under a watchdog of this time.
+fn tick(watchdog: Duration) -> Duration {
+    TICK.min(watchdog / (2 * TESTS))
+}
+
 /// What the thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -49,6 +54,8 @@ pub struct Care {
     /// How often systemd wants to hear something, and when it was told last.
     watchdog: Option<Duration>,
     tested: Instant,
+    /// When files were looked at for a model.
+    looked: Instant,
     /// When the documents were looked at, and how long that took.
     read: Instant,
     took: Duration,
@@ -75,6 +82,7 @@ impl Care {
             seen: None,
             watchdog,
             tested: now,
+            looked: now,
             read: now,
             took: Duration::ZERO,
         }
@@ -83,7 +91,7 @@ impl Care {
     /// Cares until told to end.
     pub fn run(mut self, commands: &Receiver<Command>) {
         self.notify.ready(&self.status());
-        let tick = self.watchdog.map_or(TICK, |interval| TICK.min(interval / (2 * TESTS)));
+        let tick = self.watchdog.map_or(TICK, tick);
         loop {
             match commands.recv_timeout(tick) {
                 Ok(Command::Reload) => {
@@ -92,7 +100,10 @@ impl Care {
                     self.look_at_documents(Shelf::read_again);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look();
+                    if self.looked.elapsed() >= TICK {
+                        self.looked = Instant::now();
+                        self.look();
+                    }
                     // Looking at many files takes long, and is not to take much of all time.
                     if self.read.elapsed() >= Shelf::INTERVAL.max((self.took * REST).min(LONGEST_REST)) {
                         self.look_at_documents(Shelf::refresh);
@@ -213,12 +224,12 @@ impl Care {
         let Some(interval) = self.watchdog else { return };
         let (send, receive) = channel();
         self.daemon.line.push_urgent(Work::SelfTest(send));
-        let problem = match receive.recv_timeout(interval / 2) {
+        // What is left of the time when a test begins, but for what may lie between two.
+        let wait = interval - interval / TESTS - 2 * tick(interval);
+        let problem = match receive.recv_timeout(wait) {
             Ok(Ok(())) => None,
             Ok(Err(problem)) => Some(one_line(&problem)),
-            Err(RecvTimeoutError::Timeout) => {
-                Some(format!("there was no answer within {} s", (interval / 2).as_secs_f64()))
-            }
+            Err(RecvTimeoutError::Timeout) => Some(format!("there was no answer within {} s", wait.as_secs_f64())),
             // Nobody answers any more: the daemon is being stopped.
             Err(RecvTimeoutError::Disconnected) => return,
         };

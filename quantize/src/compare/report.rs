@@ -109,6 +109,14 @@ impl Report {
         self.write_worst(out)
     }
 
+    /// A ratio in digits that leave no doubt about a gate that failed.
+    fn ratio(&self, ratio: f64) -> String {
+        match self.gate {
+            Some(Gate { passed: false, min_f1_ratio }) if ratio < min_f1_ratio => shown_below(ratio, min_f1_ratio),
+            _ => format!("{ratio:.4}"),
+        }
+    }
+
     fn write_verdict(&self, out: &mut String) -> fmt::Result {
         match self.comparison.f1_ratio() {
             Some(ratio) => {
@@ -117,11 +125,7 @@ impl Report {
                     .f1
                     .ratio_interval
                     .map_or_else(String::new, |[low, high]| format!(" (95 % interval {low:.4} to {high:.4})"));
-                let ratio = match self.gate {
-                    Some(Gate { passed: false, min_f1_ratio }) => shown_below(ratio, min_f1_ratio),
-                    _ => format!("{ratio:.4}"),
-                };
-                writeln!(out, "F1 of int8 is **{ratio}** of that of fp32{interval}.\n")?;
+                writeln!(out, "F1 of int8 is **{}** of that of fp32{interval}.\n", self.ratio(ratio))?;
             }
             None => writeln!(out, "F1 of fp32 is 0: **the ratio of int8 to it is undefined**.\n")?,
         }
@@ -176,7 +180,7 @@ impl Report {
             let scores = [("F1", fp32.f1, int8.f1, estimates[0]), ("EM", fp32.exact, int8.exact, estimates[1])];
             for (score, fp32, int8, estimate) in scores {
                 let (difference, ratio) = match estimate {
-                    Some(estimate) => cells(estimate),
+                    Some(estimate) => cells(estimate, |ratio| self.ratio(ratio)),
                     None => (format!("{:+.4}", int8 - fp32), share(int8, fp32)),
                 };
                 writeln!(out, "| {name}{score} | {fp32:.4} | {int8:.4} | {difference} | {ratio} |")?;
@@ -325,14 +329,14 @@ impl Report {
     }
 }
 
-/// Difference and ratio with their intervals.
-fn cells(estimate: &Estimate) -> (String, String) {
+/// Difference and ratio with their intervals; the ratio as `show` does.
+fn cells(estimate: &Estimate, show: impl Fn(f64) -> String) -> (String, String) {
     let interval = |interval: Option<[f64; 2]>, digits: usize, sign: bool| match interval {
         Some([low, high]) if sign => format!(" [{low:+.digits$}, {high:+.digits$}]"),
         Some([low, high]) => format!(" [{low:.digits$}, {high:.digits$}]"),
         None => String::new(),
     };
-    let ratio = estimate.ratio.map_or("undefined".into(), |ratio| format!("{ratio:.4}"));
+    let ratio = estimate.ratio.map_or("undefined".into(), show);
     (
         format!("{:+.4}{}", estimate.difference, interval(estimate.difference_interval, 4, true)),
         ratio + &interval(estimate.ratio_interval, 4, false),

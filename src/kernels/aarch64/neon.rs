@@ -108,6 +108,7 @@ impl Simd for Neon {
         run(self, task)
     }
 
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "what is fetched is neither read nor written")]
     #[inline(always)]
     fn prefetch(self, bytes: &[i8]) {
         /// Bytes of a line of the caches.

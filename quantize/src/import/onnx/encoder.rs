@@ -247,12 +247,14 @@ impl<'a> Walk<'a> {
                         (false, _) => 2,
                     };
                     if let Some(Matrix { rows: other, .. }) = tables[slot].replace(table) {
+                        let name = ["words", "positions", "token types"][slot];
+                        let two = format!("two embedding tables, of {rows} and of {other} rows, are for {name}");
+                        ensure!(slot > 0, "{two}");
                         bail!(
-                            "two embedding tables, of {rows} and of {other} rows, are for {}, with max_position_embeddings {} and \
-                             type_vocab_size {}; give the config.json that was saved with the model (--config)",
-                            ["words", "positions", "token types"][slot],
-                            model.max_positions,
-                            model.type_vocab_size
+                            "{two}, with position_biased_input {} and max_position_embeddings {}; give the config.json that was saved \
+                             with the model (--config)",
+                            model.position_biased_input,
+                            model.max_positions
                         );
                     }
                 }
