@@ -1,7 +1,7 @@
 //! Every row of the kernel table at the shapes of DeBERTa-v3-xsmall, as a whole linear layer. An element is a multiply-add of two
 //! bytes: `Gelem/s` are GMAC/s.
 //!
-//! The table at the end compares them with the peak of the kernel's multiply-add instruction, measured after every sample of
+//! The table at the end compares them with the peak of the kernel's multiply-add instruction (on x86-64), measured after every sample of
 //! criterion's. Calls and measurements of the peak are timed one by one, and most are too short for other programs to interrupt.
 
 use std::hint::black_box;
@@ -15,6 +15,7 @@ use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::QuantizedRows;
 
 mod peak;
+mod weights;
 
 /// Output and input channels.
 const SHAPES: [(usize, usize); 4] = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
@@ -65,7 +66,7 @@ fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
         group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
         for (n, k) in SHAPES {
             let shape = PackedShape { n, k };
-            let values: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 255) as u8 as i8).map(|w| w.max(-127)).collect();
+            let values = weights::bell(n * k);
             let (packed, sums) = (pack(shape, &values), column_sums(shape, &values));
             let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
             let packed = Aligned::new(&packed);

@@ -13,6 +13,8 @@ use edgeqa::kernels::linear::{Epilogue, Int8Weights, linear_i8};
 use edgeqa::kernels::pack::{column_sums, pack};
 use edgeqa::kernels::rows::QuantizedRows;
 
+mod weights;
+
 fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let [rows, n, k, runs] = numbers[..] else {
@@ -21,10 +23,7 @@ fn main() {
         return;
     };
     let (kernel, shape) = (gemm::chosen(), PackedShape { n, k });
-    // Four uniform values make a bell, which is how the weights of models are spread.
-    let uniform = |i: usize| (i as u32).wrapping_mul(2_654_435_769).rotate_left(13).wrapping_mul(2_246_822_519) >> 26;
-    let values: Vec<i8> =
-        (0..n * k).map(|i| (4 * i..4 * i + 4).map(uniform).sum::<u32>() as i32 - 126).map(|w| w as i8).collect();
+    let values = weights::bell(n * k);
     let (packed, column_sums) = (pack(shape, &values), column_sums(shape, &values));
     let (scales, bias) = (vec![0.01; shape.padded_n()], vec![0.1; shape.padded_n()]);
     let notes = &kernel.examine(&packed, shape.padded_k());

@@ -1,4 +1,4 @@
-//! The `f32` parts of one layer of DeBERTa-v3-xsmall, with the vectors that go with the chosen kernel.
+//! The `f32` parts of one layer of DeBERTa-v3-xsmall, with the vectors that go with the chosen kernel. Softmax is part of attention.
 
 use std::hint::black_box;
 

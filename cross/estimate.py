@@ -26,7 +26,10 @@ def functions(program):
     objdump = shutil.which("aarch64-linux-gnu-objdump") or shutil.which("llvm-objdump")
     if objdump is None:
         sys.exit("estimate.py: there is no aarch64-linux-gnu-objdump and no llvm-objdump")
-    text = subprocess.run([objdump, "-d", "--no-show-raw-insn", program], capture_output=True, text=True, check=True).stdout
+    command = [objdump, "-d", "--no-show-raw-insn", program]
+    if objdump.endswith("llvm-objdump"):
+        command.append("--mattr=+dotprod,+i8mm")
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     name, lines = None, []
     for line in text.splitlines() + ["0 <end>:"]:
         if head := re.match(r"[0-9a-f]+ <(.+)>:$", line):
@@ -45,7 +48,7 @@ def inner_loop(lines):
     """The loop without loops inside that has most multiply-adds."""
     best = []
     for end, (address, text) in enumerate(lines):
-        branch = re.match(r"(?:b\.\w+|cbn?z \w+,|tbn?z .+,) ?([0-9a-f]+) <", text)
+        branch = re.match(r"(?:b\.\w+|cbn?z \w+,|tbn?z .+,) ?(?:0x)?([0-9a-f]+) <", text)
         if branch and int(branch[1], 16) < address:
             loop = [line for line in lines[: end + 1] if line[0] >= int(branch[1], 16)]
             if not any(re.match(r"(?:b\.\w+|cbn?z \w+,) ", text) for _, text in loop[:-1]) and macs(loop) > macs(best):

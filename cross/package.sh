@@ -13,10 +13,17 @@ if [ "${1:-}" = --install ]; then
     shift
 fi
 TARGET=${1:-aarch64-unknown-linux-gnu}
-if [[ $TARGET == *-musl ]]; then
+case $TARGET in
+aarch64-unknown-linux-gnu | armv7-unknown-linux-gnueabihf) [ $# -le 1 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; } ;;
+*-musl)
     echo "error: a static program needs no package: copy it, with cross/deploy.sh or by hand" >&2
     exit 2
-fi
+    ;;
+*)
+    sed -n '4s/^# //p' "$0" >&2
+    exit 2
+    ;;
+esac
 
 # Where programs are looked for.
 export CARGO_TARGET_DIR=$PWD/target

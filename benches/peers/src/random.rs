@@ -16,6 +16,12 @@ impl Random {
         (self.0 >> 8) % bound
     }
 
+    /// `len` weights in `[-126, 126]`, spread as those of models are: four uniform values make a bell. Kernels may take another way for
+    /// others.
+    pub fn bell(&mut self, len: usize) -> Vec<i8> {
+        (0..len).map(|_| ((0..4).map(|_| self.below(64)).sum::<u64>() as i16 - 126) as i8).collect()
+    }
+
     /// `len` values in `[-127, 127]`.
     pub fn int8(&mut self, len: usize) -> Vec<i8> {
         (0..len).map(|_| (self.below(255) as i16 - 127) as i8).collect()
@@ -45,6 +51,9 @@ mod tests {
         assert_eq!((ids.iter().min(), ids.iter().max()), (Some(&5), Some(&104)));
         let bytes = Random::new(2).int8(4000);
         assert_eq!((bytes.iter().min(), bytes.iter().max()), (Some(&-127), Some(&127)));
+        let bell = Random::new(2).bell(4000);
+        let small = bell.iter().filter(|w| w.unsigned_abs() < 64).count();
+        assert!((3200..3800).contains(&small) && bell.iter().all(|w| w.unsigned_abs() <= 126), "{small}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Problem {
     /// Activations and weights without pattern.
     pub fn random(m: usize, n: usize, k: usize) -> Self {
         let mut random = Random::new(1);
-        Self { m, n, k, activations: random.int8(m * k), weights: random.int8(n * k) }
+        Self { m, n, k, activations: random.int8(m * k), weights: random.bell(n * k) }
     }
 
     /// The largest products there are, all of one sign: what sums of less than 32 bits cannot hold.
