@@ -16,7 +16,7 @@ pub(crate) struct Columns<'a> {
 }
 
 // SAFETY: as with `&mut [f32]`, nobody else has access to these columns: `Columns::of` borrows the matrix for itself, and
-// `Columns::split_off` gives columns away that it does not keep; `Columns::part` lends them as long as it is borrowed.
+// `Columns::split_off` gives columns away that it does not keep.
 unsafe impl Send for Columns<'_> {}
 
 impl<'a> Columns<'a> {
@@ -41,18 +41,6 @@ impl<'a> Columns<'a> {
         self.start = self.start.wrapping_add(width);
         self.width -= width;
         first
-    }
-
-    /// Some of these columns in some rows, borrowed.
-    ///
-    /// # Panics
-    /// If there are no such rows or columns.
-    pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Columns<'_> {
-        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
-        assert!(columns.start <= columns.end && columns.end <= self.width, "columns {columns:?} of {}", self.width);
-        // As in `Columns::split_off`.
-        let start = self.start.wrapping_add(rows.start * self.stride + columns.start);
-        Columns { start, rows: rows.len(), width: columns.len(), ..*self }
     }
 
     /// Consecutive parts of the given widths.
@@ -142,21 +130,6 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_those_columns_of_those_rows() {
-        let mut values = [0.0; 20];
-        let mut columns = Columns::of(&mut values, 5);
-        columns.split_off(1);
-        let mut part = columns.part(1..3, 1..3);
-        assert!(part.has_shape(2, 2));
-        part.row(0).fill(1.0);
-        part.row(1).fill(2.0);
-        assert!(columns.part(4..4, 4..4).has_shape(0, 0));
-        let mut want = [0.0; 20];
-        (want[7], want[8], want[12], want[13]) = (1.0, 1.0, 2.0, 2.0);
-        assert_eq!(values, want);
-    }
-
-    #[test]
     fn what_is_not_there_is_refused() {
         let refused = |f: fn(&mut Columns<'_>) -> usize| {
             let mut values = [0.0; 6];
@@ -170,9 +143,6 @@ mod tests {
         assert!(refused(|columns| columns.chunks::<2>(0..2, 2).count()));
         assert!(refused(|columns| columns.chunks::<1>(0..2, 4).count()));
         assert!(!refused(|columns| columns.chunks::<2>(0..2, 1).count()));
-        assert!(refused(|columns| columns.part(1..3, 0..1).rows));
-        assert!(refused(|columns| columns.part(0..2, 2..4).rows));
-        assert!(!refused(|columns| columns.part(0..2, 0..3).rows));
         assert!(std::panic::catch_unwind(|| Columns::of(&mut [0.0; 5], 3).rows).is_err());
     }
 }

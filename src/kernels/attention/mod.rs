@@ -17,23 +17,24 @@ mod rows;
 mod weights;
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::vec;
 
-use self::weights::To;
 use super::columns::Columns;
 use super::cpu::Isa;
 use super::gemm::{self, Kernel};
 use super::layout::MAX_K;
 use super::simd::{Dot, LANES, Simd, Task, TaskDot};
 use super::transposed::Row;
-use crate::threads::{Threads, cut, split};
+use crate::threads::{Threads, cut};
 
 pub use distances::Distances;
 
 /// Queries of a block: their scores, for some hundred keys, stay in the second-level cache.
 const BLOCK: usize = 64;
 
-/// Queries that are worth going through all keys for.
-const PART: usize = 48;
+/// Blocks of each thread that are enough to keep all threads busy to the end.
+const SHARE: usize = 3;
 
 /// The shape of multi-head attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,33 +182,33 @@ fn run(
     let Machine { isa, kernel, threads } = machine;
     let input = Input { kernel, shape, length, qkv, positions };
     let Scratch { float, int8, blocks } = scratch;
-    let ranges = split(length, LANES, threads.parts(length, PART));
-    // Where there are fewer parts than threads, each head is a part of its own.
-    let groups = split(shape.heads, 1, if ranges.len() < threads.count() { shape.heads } else { 1 });
-    let widths = groups.clone().map(|heads| heads.len() * shape.head_dim);
-    blocks.resize_with((ranges.len() * groups.len()).max(blocks.len()), Block::default);
+    let most = block_len(shape.heads, length, threads.count());
+    let ranges = (0..length).step_by(most).map(|first| first..length.min(first + most));
     let outputs = cut(out, ranges.clone().map(|queries| queries.len() * hidden));
-    let mut blocks = blocks.iter_mut();
-    let mut parts: Vec<Part<'_>> = Vec::with_capacity(ranges.len() * groups.len());
+    let mut items: Vec<Item<'_>> = Vec::with_capacity(ranges.len() * shape.heads);
     for (queries, out) in ranges.zip(outputs) {
-        for ((heads, out), block) in groups.clone().zip(Columns::of(out, hidden).cut(widths.clone())).zip(&mut blocks) {
-            parts.push(Part { queries: queries.clone(), heads, block, out });
-        }
+        let columns = Columns::of(out, hidden).cut(std::iter::repeat_n(shape.head_dim, shape.heads));
+        items.extend(columns.enumerate().map(|(head, out)| Item { queries: queries.clone(), head, out }));
     }
+    // A head's operands stay in the cache from block to block.
+    items.sort_unstable_by_key(|item| (item.head, item.queries.start));
+    let workers = threads.count().min(items.len());
+    blocks.resize_with(workers.max(blocks.len()), Block::default);
+    let (blocks, items) = (&mut blocks[..workers], &Mutex::new(items.into_iter()));
     if let Some(dot) = isa.dot().filter(|_| int8::serves(&input)) {
         int8.resize_with(int8.len().max(shape.heads), Default::default);
         let heads = &mut int8[..shape.heads];
         let mut numbered: Vec<_> = heads.iter_mut().enumerate().collect();
         threads.for_each(&mut numbered, |(head, to)| dot.run(int8::Load { input, head: *head, to }));
         let heads = &int8[..shape.heads];
-        threads.for_each(&mut parts, |part| dot.run(Attend { input, heads, part }));
+        threads.for_each(blocks, |block| dot.run(Attend { input, heads, items, block }));
     } else {
         float.resize_with(float.len().max(shape.heads), Default::default);
         let heads = &mut float[..shape.heads];
         let mut numbered: Vec<_> = heads.iter_mut().enumerate().collect();
         threads.for_each(&mut numbered, |(head, to)| isa.run(float::Load { input, head: *head, to }));
         let heads = &float[..shape.heads];
-        threads.for_each(&mut parts, |part| isa.run(Attend { input, heads, part }));
+        threads.for_each(blocks, |block| isa.run(Attend { input, heads, items, block }));
     }
 }
 
@@ -237,13 +238,28 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A share of the work: some queries, for some heads.
-struct Part<'a> {
+/// How many queries a block has: so many that there are enough blocks for all threads, as smaller ones go through all keys more often.
+fn block_len(heads: usize, length: usize, threads: usize) -> usize {
+    let mut len = BLOCK;
+    while threads > 1 && len > LANES && heads * length.div_ceil(len) < SHARE * threads {
+        len /= 2;
+    }
+    len
+}
+
+/// A block of queries for one head.
+struct Item<'a> {
     queries: Range<usize>,
-    heads: Range<usize>,
-    block: &'a mut Block,
-    /// Per query, the outputs of these heads.
+    head: usize,
+    /// Per query, the outputs of the head.
     out: Columns<'a>,
+}
+
+/// What is left to do, for whichever thread comes first.
+type Items<'a> = Mutex<vec::IntoIter<Item<'a>>>;
+
+fn next<'a>(items: &Items<'a>) -> Option<Item<'a>> {
+    items.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
 /// One block's intermediate results, kept from block to block.
@@ -266,12 +282,13 @@ struct Block {
     offsets: Vec<f32>,
 }
 
-/// Attention of some queries.
+/// Attention of block after block, as long as there are any.
 struct Attend<'a, 'b, O> {
     input: Input<'a>,
     /// Operands of every head.
     heads: &'a [O],
-    part: &'a mut Part<'b>,
+    items: &'a Items<'b>,
+    block: &'a mut Block,
 }
 
 // Loops, not closures: a closure is compiled without the instruction set of the function around it.
@@ -281,12 +298,11 @@ impl Task for Attend<'_, '_, float::Operands> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Part { queries, heads, block, out } = self.part;
-        for (place, operands) in self.heads[heads.clone()].iter().enumerate() {
-            for (queries, row) in blocks(queries) {
-                operands.scores(s, &self.input, queries.clone(), block);
-                weights::outputs(s, &self.input, operands.values(), queries, block, To { out, row, place });
-            }
+        let Self { input, heads, items, block } = self;
+        while let Some(Item { queries, head, mut out }) = next(items) {
+            let operands = &heads[head];
+            operands.scores(s, &input, queries.clone(), block);
+            weights::outputs(s, &input, operands.values(), queries.len(), block, &mut out);
         }
     }
 }
@@ -296,20 +312,13 @@ impl TaskDot for Attend<'_, '_, int8::Operands> {
 
     #[inline(always)]
     fn run<S: Simd, D: Dot<S>>(self, s: S, d: D) {
-        let Part { queries, heads, block, out } = self.part;
-        for (place, operands) in self.heads[heads.clone()].iter().enumerate() {
-            for (queries, row) in blocks(queries) {
-                operands.scores(s, d, &self.input, queries.clone(), block);
-                weights::outputs(s, &self.input, operands.values(), queries, block, To { out, row, place });
-            }
+        let Self { input, heads, items, block } = self;
+        while let Some(Item { queries, head, mut out }) = next(items) {
+            let operands = &heads[head];
+            operands.scores(s, d, &input, queries.clone(), block);
+            weights::outputs(s, &input, operands.values(), queries.len(), block, &mut out);
         }
     }
-}
-
-/// Blocks of `queries`, each with the row of the part's outputs that is its first.
-fn blocks(queries: &Range<usize>) -> impl Iterator<Item = (Range<usize>, usize)> {
-    let Range { start, end } = *queries;
-    (start..end).step_by(BLOCK).map(move |first| (first..end.min(first + BLOCK), first - start))
 }
 
 /// Distance between rows of a matrix of at least `columns` columns: an odd number of cache lines, so that a column's values

@@ -1,7 +1,5 @@
 //! From scores to outputs.
 
-use std::ops::Range;
-
 use super::int8_values::Int8Values;
 use super::{Block, Input, stride};
 use crate::kernels::columns::Columns;
@@ -38,27 +36,17 @@ impl Values {
     }
 }
 
-/// Where the outputs of a block of queries go.
-pub(super) struct To<'a, 'b> {
-    /// Columns of some heads.
-    pub out: &'a mut Columns<'b>,
-    /// Row of the first query.
-    pub row: usize,
-    /// Place of the head among those of `out`.
-    pub place: usize,
-}
-
-/// Turns the scores of a block of queries into weights and adds up `values`.
+/// Turns the scores of a block of `rows` queries into weights and adds up `values`.
 #[inline(always)]
 pub(super) fn outputs<S: Simd>(
     s: S,
     input: &Input<'_>,
     values: &Values,
-    queries: Range<usize>,
+    rows: usize,
     block: &mut Block,
-    to: To<'_, '_>,
+    out: &mut Columns<'_>,
 ) {
-    let (depth, rows, length) = (input.shape.head_dim, queries.len(), input.length);
+    let (depth, length) = (input.shape.head_dim, input.length);
     let (scores_stride, columns, width) = (stride(length), depth.next_multiple_of(LANES), panel_width::<S>());
     let used = length.next_multiple_of(LANES);
     if used > length {
@@ -66,10 +54,8 @@ pub(super) fn outputs<S: Simd>(
             scores[length..used].fill(f32::NEG_INFINITY);
         }
     }
-    let To { out, row, place } = to;
-    let mut out = out.part(row..row + rows, place * depth..(place + 1) * depth);
     if input.is_int8() {
-        values.int8.outputs(s, input, rows, scores_stride, block, &mut out);
+        values.int8.outputs(s, input, rows, scores_stride, block, out);
         return;
     }
     let sums = room(&mut block.sums, rows);

@@ -148,6 +148,22 @@ fn weights_at_the_cap_and_columns_of_any_size_are_no_special_case() {
 }
 
 #[test]
+fn blocks_are_enough_for_all_threads_or_as_small_as_can_be() {
+    for (heads, length, threads, len) in [
+        (6, 384, 1, BLOCK),
+        (1, 3, 1, BLOCK),
+        (6, 64, 2, BLOCK),
+        (6, 384, 2, BLOCK),
+        (6, 64, 4, BLOCK / 2),
+        (1, 64, 2, LANES),
+        (12, 512, 64, BLOCK / 2),
+        (2, 1, 4, LANES),
+    ] {
+        assert_eq!(block_len(heads, length, threads), len, "{heads} heads, {length} tokens, {threads} threads");
+    }
+}
+
+#[test]
 fn lengths_are_checked() {
     let shape = Shape { heads: 1, head_dim: 2, scale: 1.0 };
     let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
