@@ -10,7 +10,7 @@ TARGET=aarch64-unknown-linux-gnu
 case ${1:-} in
 [!-]*) TARGET=$1; shift ;;
 esac
-[ $# = 0 ] || [ "$*" = --update ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; }
+[ $# = 0 ] || [ "$*" = --update ] || { sed -n '4s/^# //p' "cross/${0##*/}" >&2; exit 2; }
 # shellcheck source=cross/toolchain.sh
 . cross/toolchain.sh
 # Plugins need an emulator that is not static.

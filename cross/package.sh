@@ -14,13 +14,13 @@ if [ "${1:-}" = --install ]; then
 fi
 TARGET=${1:-aarch64-unknown-linux-gnu}
 case $TARGET in
-aarch64-unknown-linux-gnu | armv7-unknown-linux-gnueabihf) [ $# -le 1 ] || { sed -n '4s/^# //p' "$0" >&2; exit 2; } ;;
+aarch64-unknown-linux-gnu | armv7-unknown-linux-gnueabihf) [ $# -le 1 ] || { sed -n '4s/^# //p' "cross/${0##*/}" >&2; exit 2; } ;;
 *-musl)
     echo "error: a static program needs no package: copy it, with cross/deploy.sh or by hand" >&2
     exit 2
     ;;
 *)
-    sed -n '4s/^# //p' "$0" >&2
+    sed -n '4s/^# //p' "cross/${0##*/}" >&2
     exit 2
     ;;
 esac

@@ -55,7 +55,7 @@ fn a_run_after_warm_up_allocates_no_activations() {
         };
         let first = allocated(|| run(max));
         assert!(first > activation, "the first run makes room: {first} bytes");
-        // What threads share, rows or channels, queries or heads, depends on the length.
+        // What threads share, rows or channels, and how large blocks of queries are depends on the length.
         let lengths = [max, max / 2, 1, 17, 64, 180, max];
         lengths.iter().for_each(|length| run(*length));
         for length in lengths {

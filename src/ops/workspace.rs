@@ -10,7 +10,7 @@ use crate::kernels::attention::{self, Distances};
 use crate::threads::Threads;
 
 /// What operators find in [`EvalContext::shared`]. A run of a length that it has seen allocates nothing whose size depends on the
-/// model; on one thread, neither does a run of a shorter one.
+/// model, but for fp32 attention by a thread that had no share of that before; on one thread, neither does a run of a shorter one.
 #[derive(Debug, Default)]
 pub struct Workspace {
     /// Who computes.

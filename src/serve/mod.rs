@@ -341,8 +341,8 @@ fn wait_for(thread: &JoinHandle<()>, most: Duration) {
     }
 }
 
-/// The self-test of the watchdog waits for the question that is being answered, for half of the watchdog's time at most. The other half is
-/// for the rest of what lies between two tests.
+/// A self-test of the watchdog waits for the question that is being answered: that may take less than half of the watchdog's time, as
+/// something else lies between two tests, too.
 fn check_watchdog(request: Duration, watchdog: Option<Duration>) -> Result<(), ServeError> {
     match watchdog {
         Some(watchdog) if request >= watchdog / 2 => Err(ServeError::Watchdog { request, watchdog }),

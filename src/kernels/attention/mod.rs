@@ -24,6 +24,7 @@ use super::columns::Columns;
 use super::cpu::Isa;
 use super::gemm::{self, Kernel};
 use super::layout::MAX_K;
+use super::room;
 use super::simd::{Dot, LANES, Simd, Task, TaskDot};
 use super::transposed::Row;
 use crate::threads::{Threads, cut};
@@ -195,6 +196,10 @@ fn run(
     let workers = threads.count().min(items.len());
     blocks.resize_with(workers.max(blocks.len()), Block::default);
     let (blocks, items) = (&mut blocks[..workers], &Mutex::new(items.into_iter()));
+    if input.is_int8() {
+        // Whoever computes most, so that a run does not need more memory than one before.
+        blocks.iter_mut().for_each(|block| block.make_room(most, length));
+    }
     if let Some(dot) = isa.dot().filter(|_| int8::serves(&input)) {
         int8.resize_with(int8.len().max(shape.heads), Default::default);
         let heads = &mut int8[..shape.heads];
@@ -280,6 +285,14 @@ struct Block {
     /// Per query, the weight that a step of these stands for, and the one that byte 0 stands for, divided by the sum of all.
     scales: Vec<f32>,
     offsets: Vec<f32>,
+}
+
+impl Block {
+    /// Makes room for the largest results of so many queries, where weights are in int8.
+    fn make_room(&mut self, queries: usize, length: usize) {
+        room(&mut self.scores, queries.next_multiple_of(LANES) * stride(length));
+        room(&mut self.bytes, queries * length.next_multiple_of(LANES));
+    }
 }
 
 /// Attention of block after block, as long as there are any.
