@@ -3,12 +3,12 @@
 
 usage: instructions.py [--program target/debug/edgeqa] [--update]
 
-Counts come from valgrind's callgrind: they hardly depend on what else the machine does, and hash seeds move them by less than 0.1 %. One answer is what asking twice costs more than
-asking once: tokens, one inference on one thread, decoding. Valgrind knows no AVX-512, so the kernels are those below; what all
-kernels share is counted with them. The program is the one that the tests build: optimised, with overflow checks and debug assertions,
-so that figures are for comparison with each other only. The committed ones are of a build with CARGO_INCREMENTAL=0, as .ci/run makes; an
-incremental build takes a fifth more. Exit code: 0 within the tolerance, 1 if an answer takes more instructions
-or a count fails, 3 if there is no valgrind (and nothing was checked).
+Counts come from valgrind's callgrind: they hardly depend on what else the machine does, and hash seeds move them by less than 0.1 %.
+One answer is what asking twice costs more than asking once: tokens, one inference on one thread, decoding. Valgrind knows no AVX-512,
+so the kernels are those below; what all kernels share is counted with them. The program is the one that the tests build: optimised,
+with overflow checks and debug assertions, so that figures are for comparison with each other only. The committed ones are of a build
+with CARGO_INCREMENTAL=0, as .ci/run makes; an incremental build takes a fifth more. Exit code: 0 within the tolerance, 1 if an answer
+takes more instructions or a count fails, 3 if there is no valgrind (and nothing was checked).
 """
 import argparse
 import os

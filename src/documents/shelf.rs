@@ -85,13 +85,16 @@ impl Shelf {
 
     /// Notes what is the matter with the folder, or that nothing is. A change is logged.
     fn note(&self, now: Option<String>) {
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        match &now {
-            Some(now) if problem.as_ref() != Some(now) => log::warn!("{now}"),
-            None if problem.is_some() => log::info!("{} is as it should be again", self.folder.display()),
+        // Whoever reads the log may take long, and others need the lock.
+        let before = {
+            let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *problem, now.clone())
+        };
+        match now {
+            Some(now) if before.as_ref() != Some(&now) => log::warn!("{now}"),
+            None if before.is_some() => log::info!("{} is as it should be again", self.folder.display()),
             _ => {}
         }
-        *problem = now;
     }
 
     /// Looks at the folder once, and reads files that have changed. What was not skipped before, or for another reason, is logged; and on

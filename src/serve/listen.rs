@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
-use rustix::net::AddressFamily;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// The first descriptor that systemd passes on.
 const FIRST_INHERITED: i32 = 3;
@@ -19,7 +20,7 @@ pub enum Listener {
     /// A network address.
     Tcp(TcpListener),
     /// A path, which is removed in the end if it was made here.
-    Unix(UnixListener, #[expect(dead_code, reason = "is there to be dropped")] Option<Made>),
+    Unix(UnixListener, Option<Arc<Made>>),
 }
 
 /// A socket file that was made here.
@@ -29,11 +30,18 @@ pub struct Made {
     inode: u64,
 }
 
-impl Drop for Made {
-    fn drop(&mut self) {
+impl Made {
+    /// Removes it unless another one is there.
+    pub fn remove(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -51,13 +59,16 @@ impl Listener {
     /// # Errors
     /// If something else is there, or the system refuses.
     pub fn unix(path: &Path) -> io::Result<Self> {
+        let listens = || io::Error::other("another program listens there");
         if let Ok(metadata) = fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
                 return Err(io::Error::other("there is a file of that name that is no socket"));
             }
-            match UnixStream::connect(path) {
+            match connect(path) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-                Ok(_) => return Err(io::Error::other("another program listens there")),
+                // Would block: so many clients wait there that there is no room for one more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(listens()),
+                Ok(()) => return Err(listens()),
                 Err(error) => {
                     let problem =
                         format!("a socket is there that another program may use ({error}); name another path");
@@ -66,7 +77,7 @@ impl Listener {
             }
         }
         let listener = UnixListener::bind(path)?;
-        let made = Made { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
+        let made = Arc::new(Made { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() });
         Self::Unix(listener, Some(made)).prepared()
     }
 
@@ -98,6 +109,14 @@ impl Listener {
             AddressFamily::UNIX => Self::Unix(fd.into(), None).prepared(),
             AddressFamily::INET | AddressFamily::INET6 => Self::Tcp(fd.into()).prepared(),
             _ => Err(io::Error::other("a socket of LISTEN_FDS is neither TCP nor Unix")),
+        }
+    }
+
+    /// The socket file that was made here, if one was.
+    pub fn made(&self) -> Option<Weak<Made>> {
+        match self {
+            Self::Unix(_, made) => made.as_ref().map(Arc::downgrade),
+            Self::Tcp(_) => None,
         }
     }
 
@@ -150,6 +169,13 @@ impl AsFd for Listener {
             Self::Unix(listener, _) => listener.as_fd(),
         }
     }
+}
+
+/// Connects to a path and lets go, without waiting for whoever listens there.
+fn connect(path: &Path) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?)
 }
 
 /// The address of a machine: of IPv4 also where a socket for both protocols writes it as one of IPv6.

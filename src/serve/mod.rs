@@ -7,7 +7,7 @@
 //! - `queue`: the bounded, fair line; `pool`: the one thread that asks the model
 //! - [`model`]: the model in use, proven before it is used
 //! - [`install`]: models on disk that take another one's place; `content`: whether they hold what they should
-//! - `care`: new models, documents and the watchdog; `notify`: what systemd is told
+//! - `care`: new models and documents; `watchdog`: self-tests; `notify`: what systemd is told; `signals`: what it and others say
 //! - `metrics`: what is counted
 //! - [`config`] and [`page`]: the owner's settings and the page
 //! - [`stdio`]: JSON lines instead of HTTP
@@ -40,7 +40,9 @@ mod queue;
 mod room;
 mod routes;
 pub mod schema;
+mod signals;
 pub mod stdio;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,10 +50,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -72,6 +75,7 @@ use model::{ModelProblem, Proven, Settle, Slot};
 use notify::Notify;
 use page::Page;
 use pool::Line;
+use signals::{Reach, obey, say};
 
 /// What is to be served, and how.
 pub struct Options {
@@ -203,6 +207,23 @@ impl Daemon {
         self.healthy.swap(healthy, Relaxed)
     }
 
+    /// A sentence for `systemctl status`.
+    fn status(&self) -> String {
+        let model = self.model.get();
+        let sha256 = model.artifact().data_sha256();
+        let mut status = format!("answering with {} (data sha256 {sha256:.12})", model.path().display());
+        if let Some(shelf) = &self.documents {
+            status.push_str(&format!(" from {}", count(shelf.library().file_count(), "document")));
+            if let Some(problem) = shelf.problem() {
+                status.push_str(&format!("; {problem}"));
+            }
+        }
+        if let Some(refusal) = self.metrics.last_refusal() {
+            status.push_str(&format!("; refused {}: {}", refusal.path, refusal.message));
+        }
+        status
+    }
+
     fn gauges(&self) -> Gauges {
         let model = self.model.get();
         Gauges {
@@ -241,9 +262,22 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// # Errors
 /// [`ServeError`], if it cannot start or the lines of `stdio` cannot be read or answered.
 pub fn serve(options: Options) -> Result<(), ServeError> {
-    // First, so that no signal is lost while the model is read.
+    let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.into()).spawn(f).map_err(system("start a thread"))
+    };
+    // First, so that signals are obeyed while documents and the model are read.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("listen for signals"))?;
-    let notify = Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?;
+    let (bell, events) = Bell::new().map_err(system("make an event descriptor"))?;
+    let (commands, orders) = channel();
+    let reach = Arc::new(Reach::new(bell.clone(), commands.clone()));
+    spawn(
+        "signals",
+        Box::new({
+            let reach = Arc::clone(&reach);
+            move || obey(signals, &reach)
+        }),
+    )?;
+    let notify = Arc::new(Notify::from_env().map_err(system("use NOTIFY_SOCKET"))?);
     let watchdog = notify::watchdog();
     check_watchdog(options.limits.request, watchdog)?;
     let config = options.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
@@ -256,6 +290,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     let page = Page::new(&config.page, options.limits.request).map_err(ServeError::Page)?;
     options.limits.raise_descriptors();
     let listeners = listeners(&options)?;
+    reach.listens(&listeners);
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
     let model = first_model(&options)?;
     let (version, sha256) = (env!("CARGO_PKG_VERSION"), model.artifact().data_sha256());
@@ -278,18 +313,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         connections: AtomicUsize::new(0),
         busy_lines: AtomicUsize::new(0),
     });
-    let (bell, events) = Bell::new().map_err(system("make an event descriptor"))?;
-    let (commands, orders) = channel();
-    let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new().name(name.into()).spawn(f).map_err(system("start a thread"))
-    };
-    spawn(
-        "signals",
-        Box::new({
-            let (daemon, bell, commands) = (Arc::clone(&daemon), bell.clone(), commands.clone());
-            move || obey(signals, &daemon, &bell, &commands)
-        }),
-    )?;
+    reach.started(Arc::clone(&daemon));
     spawn(
         "pool",
         Box::new({
@@ -311,11 +335,17 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     for listener in &listeners {
         log::info!("listening on {}", listener.name());
     }
-    let care = Care::new(Arc::clone(&daemon), notify, options.locate, options.settle, watchdog);
+    let (watched, end) = channel();
+    if let Some(interval) = watchdog {
+        let (daemon, notify) = (Arc::clone(&daemon), Arc::clone(&notify));
+        spawn("watchdog", Box::new(move || watchdog::watch(&daemon, &notify, interval, &end)))?;
+    }
+    let care = Care::new(Arc::clone(&daemon), notify, options.locate, options.settle);
     let care = spawn("care", Box::new(move || care.run(&orders)))?;
     let ended = EventLoop::new(&daemon, bell, events, listeners).run();
     daemon.stopping.store(true, Relaxed);
     let _ = commands.send(Command::End);
+    drop(watched);
     daemon.line.close();
     wait_for(&care, LAST_MOMENT);
     ended.map_err(system("wait for clients"))?;
@@ -324,7 +354,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
 }
 
 /// The most threads that run beside those that compute.
-pub const THREADS: usize = 4;
+pub const THREADS: usize = 5;
 
 /// How long a thread has to end after all else has: short, as systemd waits no longer than `TimeoutStopSec=` for all of it.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -334,7 +364,7 @@ fn wait_for(thread: &JoinHandle<()>, most: Duration) {
     let started = Instant::now();
     while !thread.is_finished() {
         if started.elapsed() >= most {
-            log::warn!("ending without the thread {}", thread.thread().name().unwrap_or_default());
+            say(Level::Warn, format!("ending without the thread {}", thread.thread().name().unwrap_or_default()));
             return;
         }
         thread::sleep(Duration::from_millis(5));
@@ -347,22 +377,6 @@ fn check_watchdog(request: Duration, watchdog: Option<Duration>) -> Result<(), S
     match watchdog {
         Some(watchdog) if request >= watchdog / 2 => Err(ServeError::Watchdog { request, watchdog }),
         _ => Ok(()),
-    }
-}
-
-/// Does what signals say. A second signal to stop ends the process at once.
-fn obey(mut signals: Signals, daemon: &Daemon, bell: &Bell, commands: &Sender<Command>) {
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            let _ = commands.send(Command::Reload);
-        } else if daemon.stopping.swap(true, Relaxed) {
-            log::warn!("stopping at once");
-            std::process::exit(1);
-        } else {
-            log::info!("stopping, after what is being answered");
-            let _ = commands.send(Command::End);
-            bell.ring(Event::Stop);
-        }
     }
 }
 
@@ -383,7 +397,8 @@ fn listeners(options: &Options) -> Result<Vec<Listener>, ServeError> {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            " (something answers there already, edgeqa.service perhaps: stop it, or give another port with --listen)"
+            " (something answers there already, edgeqa.service perhaps: stop it, or give another port with --listen; [::] has all addresses of \
+             IPv4, too)"
         }
         io::ErrorKind::PermissionDenied => " (give a port from 1024 up, or a path in a folder of yours)",
         _ => "",

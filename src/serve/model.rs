@@ -32,6 +32,11 @@ pub enum ModelProblem {
 }
 
 impl ModelProblem {
+    /// Whether the same file may be taken at another time: rights, descriptors and memory come and go.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.code(), "unreadable" | "memory")
+    }
+
     /// A stable name of the kind of problem.
     pub fn code(&self) -> &'static str {
         match self {
@@ -202,8 +207,10 @@ impl Slot {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another one in its place.
+    /// Puts another one in its place. What frees the memory of the one before does not hold others up.
     pub fn set(&self, model: Proven) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
+        let model = Arc::new(model);
+        let before = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), model);
+        drop(before);
     }
 }

@@ -73,6 +73,11 @@ impl Daemon {
         Self { child, port: 0, log }
     }
 
+    /// One that listens already, whose log somebody else reads.
+    pub fn over(child: Child, port: u16) -> Self {
+        Self { child, port, log: Arc::default() }
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().expect("no panic").join("\n")
     }

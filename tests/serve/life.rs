@@ -1,13 +1,14 @@
 //! From start to stop: signals, systemd's sockets and messages.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use edgeqa::eval::Random;
 use edgeqa::memory::limit;
 
 use super::common::program::{failure, run};
@@ -78,7 +79,11 @@ fn the_end_does_not_wait_forever() {
         let begun = Instant::now();
         daemon.signal("INT");
         if signals == 2 {
+            // Who sends a signal to a process and to its group sends it twice.
+            daemon.signal("TERM");
             daemon.wait_for_log("stopping, after");
+            std::thread::sleep(Duration::from_millis(700));
+            assert!(daemon.child.try_wait().unwrap().is_none(), "{}", daemon.log());
             daemon.signal("INT");
         } else {
             let reply = busy.reply();
@@ -89,6 +94,69 @@ fn the_end_does_not_wait_forever() {
         // Reading the text takes longer.
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
+}
+
+#[test]
+fn the_end_of_input_and_a_signal_are_one_request() {
+    for wait in 0..8 {
+        let mut daemon =
+            Daemon::spawn(edgeqa().args(["serve", "--stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut input = daemon.child.stdin.take().unwrap();
+        writeln!(input, "{}", short()).unwrap();
+        let mut reply = String::new();
+        BufReader::new(daemon.child.stdout.as_mut().unwrap()).read_line(&mut reply).unwrap();
+        assert!(reply.contains("Jonas Ekdahl"), "{reply}");
+        drop(input);
+        std::thread::sleep(Duration::from_millis(wait));
+        daemon.signal("TERM");
+        assert!(daemon.end().success(), "{wait} ms: {}", daemon.log());
+    }
+}
+
+#[test]
+fn a_start_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docs, path) = (folder.path().join("docs"), folder.path().join("edgeqa.sock"));
+    fs::create_dir(&docs).unwrap();
+    for file in 0..4_u64 {
+        let mut random = Random(file);
+        let words = (0..1_000_000).map(|_| format!("w{}. ", random.number() % 100_000));
+        fs::write(docs.join(format!("{file}.txt")), words.collect::<String>()).unwrap();
+    }
+    let args = ["--docs", docs.to_str().unwrap(), "--socket", path.to_str().unwrap()];
+    let mut daemon = Daemon::spawn(edgeqa().arg("serve").args(args));
+    wait("the socket", || path.exists().then_some(()));
+    assert!(daemon.terminate().success());
+    assert!(daemon.log().contains("stopped before all was read"), "{}", daemon.log());
+    assert!(!path.exists());
+}
+
+#[test]
+fn whoever_does_not_read_the_log_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let docs = folder.path().join("docs");
+    fs::create_dir(&docs).unwrap();
+    fs::write(docs.join("a.txt"), "Jonas Ekdahl kept the light.").unwrap();
+    let (log, mut filler) = std::io::pipe().unwrap();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--docs", docs.to_str().unwrap()];
+    let child = edgeqa().args(args).stderr(filler.try_clone().unwrap()).spawn().unwrap();
+    let mut log = BufReader::new(log);
+    let port = loop {
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        if let Some((_, address)) = line.split_once("listening on http://127.0.0.1:") {
+            break address.trim_end().trim_end_matches('/').parse().unwrap();
+        }
+    };
+    let mut daemon = Daemon::over(child, port);
+    // Writes for as long as there is room, and waits for room until the test is over.
+    std::thread::spawn(move || while filler.write_all(&[b'\n'; 4096]).is_ok() {});
+    // What is the matter with the folder is logged, which takes for ever.
+    fs::rename(&docs, folder.path().join("away")).unwrap();
+    wait("the loss of the folder", || (daemon.metric("edgeqa_documents_readable") == 0.0).then_some(()));
+    assert_eq!(daemon.ask(&short()).json()["answer"], "Jonas Ekdahl");
+    assert!(daemon.terminate().success());
+    drop(log);
 }
 
 #[test]
@@ -124,13 +192,21 @@ fn a_unix_socket_is_made_used_and_removed() {
         assert!(daemon.terminate().success());
         assert!(!path.exists());
         // What a killed daemon leaves is no obstacle.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixListener::bind(&path).unwrap());
     }
     fs::remove_file(&path).unwrap();
     fs::write(&path, "mine").unwrap();
     let refused = edgeqa().args(["serve", "--socket", name]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no socket"));
     assert_eq!(fs::read(&path).unwrap(), b"mine");
+
+    // One whose clients wait: there is no room for one more.
+    fs::remove_file(&path).unwrap();
+    let busy = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&busy, 0).unwrap();
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let refused = edgeqa().args(["serve", "--socket", name]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another program listens there"), "{refused:?}");
 
     fs::remove_file(&path).unwrap();
     let other = UnixDatagram::bind(&path).unwrap();

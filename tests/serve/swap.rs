@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -139,6 +139,32 @@ fn a_model_that_is_written_to_in_place_answers_no_more() {
             assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.5);
         }
     }
+}
+
+#[test]
+fn a_model_that_was_damaged_gives_way_whatever_became_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, previous) = (folder.path().join("model.safetensors"), folder.path().join("model.safetensors.previous"));
+    let answers = |daemon: &Daemon, threshold: f64| {
+        wait("an answer", || (daemon.get("/readyz").status == 200).then_some(()));
+        assert_eq!(daemon.ask(&short()).json()["null_threshold"], threshold);
+    };
+    // Written to, and removed.
+    variant(&model, "-3.4");
+    variant(&previous, "-3.7");
+    let daemon = Daemon::start(&["--model", model.to_str().unwrap()]);
+    answers(&daemon, -3.4);
+    fs::File::options().write(true).open(&model).unwrap().write_all(&[7; 1000]).unwrap();
+    fs::remove_file(&model).unwrap();
+    assert_eq!(daemon.get("/readyz").status, 503);
+    answers(&daemon, -3.7);
+    // The previous model is touched while there is no other.
+    fs::File::options().write(true).open(&previous).unwrap().set_modified(SystemTime::now()).unwrap();
+    assert_eq!(daemon.get("/readyz").status, 503);
+    answers(&daemon, -3.7);
+    // What comes in the place of the first is taken.
+    variant(&model, "-3.5");
+    wait("the new model", || (daemon.ask(&short()).json()["null_threshold"] == -3.5).then_some(()));
 }
 
 #[test]

@@ -345,11 +345,8 @@ fn cells(estimate: &Estimate, show: impl Fn(f64) -> String) -> (String, String) 
 
 /// A ratio that is below a gate, with as many digits as show that it is, four at least.
 pub fn shown_below(ratio: f64, gate: f64) -> String {
-    let shown = (4..17).map(|digits| format!("{ratio:.digits$}"));
-    shown
-        .into_iter()
-        .find(|text| text.parse().is_ok_and(|shown: f64| shown < gate))
-        .unwrap_or_else(|| ratio.to_string())
+    let mut shown = (4..17).map(|digits| format!("{ratio:.digits$}"));
+    shown.find(|text| text.parse().is_ok_and(|shown: f64| shown < gate)).unwrap_or_else(|| ratio.to_string())
 }
 
 fn share(part: f64, whole: f64) -> String {

@@ -1,0 +1,98 @@
+//! What signals say: SIGTERM and SIGINT to stop, SIGHUP to read everything again.
+
+use std::process::exit;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::Level;
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::Signals;
+
+use super::Daemon;
+use super::bell::{Bell, Event};
+use super::care::Command;
+use super::listen::{Listener, Made};
+
+/// How long after the first signal to stop another one is a second request: who sends one to a process and to its group sends it twice.
+const APART: Duration = Duration::from_millis(500);
+/// How long a message waits for whoever reads the log.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What signals act on.
+pub struct Reach {
+    bell: Bell,
+    commands: Sender<Command>,
+    /// Not there before the daemon has started.
+    daemon: OnceLock<Arc<Daemon>>,
+    /// Socket files to be removed by whoever ends the process.
+    made: Mutex<Vec<Weak<Made>>>,
+}
+
+impl Reach {
+    /// That of a daemon that has not started.
+    pub fn new(bell: Bell, commands: Sender<Command>) -> Self {
+        Self { bell, commands, daemon: OnceLock::new(), made: Mutex::default() }
+    }
+
+    /// Notes what listens.
+    pub fn listens(&self, listeners: &[Listener]) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) =
+            listeners.iter().filter_map(Listener::made).collect();
+    }
+
+    /// Notes that the daemon has started.
+    pub fn started(&self, daemon: Arc<Daemon>) {
+        let _ = self.daemon.set(daemon);
+    }
+
+    /// Ends the process.
+    fn end(&self, code: i32) -> ! {
+        for made in self.made.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+            made.remove();
+        }
+        exit(code)
+    }
+}
+
+/// Does what signals say. The first to stop lets what is being answered be answered, if the daemon has started; a second one ends the
+/// process at once.
+pub fn obey(mut signals: Signals, reach: &Reach) {
+    let mut first: Option<Instant> = None;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = reach.commands.send(Command::Reload);
+            continue;
+        }
+        let Some(daemon) = reach.daemon.get() else {
+            say(Level::Info, "stopped before all was read");
+            reach.end(0);
+        };
+        match first {
+            None => {
+                first = Some(Instant::now());
+                daemon.stopping.store(true, Relaxed);
+                let _ = reach.commands.send(Command::End);
+                reach.bell.ring(Event::Stop);
+                say(Level::Info, "stopping, after what is being answered");
+            }
+            Some(first) if first.elapsed() < APART => {}
+            Some(_) => {
+                say(Level::Warn, "stopping at once");
+                reach.end(1);
+            }
+        }
+    }
+}
+
+/// Logs, without waiting long for whoever reads the log.
+pub fn say(level: Level, message: impl Into<String>) {
+    let message = message.into();
+    let Ok(said) = thread::Builder::new().spawn(move || log::log!(level, "{message}")) else { return };
+    let started = Instant::now();
+    while !said.is_finished() && started.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
