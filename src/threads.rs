@@ -56,6 +56,9 @@ impl Threads {
     /// If the system starts no more threads.
     pub fn new(count: NonZeroUsize, pin: bool) -> Result<Self, ThreadsError> {
         let cpus = if pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        if !cpus.is_empty() && count.get() > cpus.len() {
+            log::warn!("{count} threads cannot have a CPU each, as there are {}: some share one (--pin)", cpus.len());
+        }
         if count.get() == 1 && cpus.is_empty() {
             return Ok(Self::one());
         }

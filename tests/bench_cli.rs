@@ -217,6 +217,7 @@ fn what_cannot_be_is_refused() {
         &["--lengths", "0"][..],
         &["--threads", "0"],
         &["--rounds", "0"],
+        &["--rounds", "-1"],
         &["--min-time", "-1"],
         &["--min-time", "nan"],
         &["--memory-limit", "64X"],
@@ -227,6 +228,9 @@ fn what_cannot_be_is_refused() {
         refused(args);
     }
     assert!(refused(&["--min-time", "-1"]).contains("'-1' for '--min-time <S>'"));
+    let compared = |records: &[&str]| failure(run(folder.command(&["bench", "--compare"]).args(records), ""), 2);
+    assert!(compared(&["record.json"; 27]).contains("--compare takes 26 records at most; here are 27"));
+    assert!(compared(&["a.json", "-"]).contains("--compare - is no file; give a file, such as /dev/stdin"));
     let error = refused(&["--out", "-"]);
     assert!(error.contains("--out - is no file; --json prints to standard output"), "{error}");
     // What is read stays as it is.

@@ -146,6 +146,8 @@ fn wrong_usage_has_its_exit_code() {
     }
     for (option, value, meant) in [
         ("--top-k", "0", "a whole number from 1 to 20"),
+        ("--top-k", "-1", "a whole number from 1 to 20"),
+        ("--threads", "-2", "a whole number from 1 to 1024"),
         ("--max-answer-len", "0", "a whole number of at least 1"),
         ("--max-seq-len", "x", "a whole number of at least 1"),
         ("--threads", "many", "a whole number from 1 to 1024"),

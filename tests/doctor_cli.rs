@@ -50,8 +50,18 @@ fn the_override_is_obeyed_and_shown() {
         let report = doctor(&bench, &[], Some(kernel));
         assert_eq!(chosen(&report), [kernel]);
         assert_eq!((&report["kernel_override"], &report["vectors"]), (&kernel.into(), &"portable".into()));
+        assert_eq!(report["kernel_override_taken"], true);
     }
     let model = bench.model.to_str().expect("UTF-8");
+    let nonsense = |args: &[&str]| {
+        let mut command = bench.command(&["doctor", "--model", model]);
+        let output = run(command.args(args).env("EDGEQA_KERNEL", "gemm_i8_nonsense"), "");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let report: Value = serde_json::from_str(&nonsense(&["--json"])).expect("JSON");
+    assert_eq!(report["kernel_override_taken"], false);
+    assert!(nonsense(&[]).contains("EDGEQA_KERNEL=gemm_i8_nonsense (ignored: no kernel of this CPU)"));
+    assert_eq!(doctor(&bench, &[], None)["kernel_override_taken"], Value::Null);
     let page = success(run(&mut bench.command(&["doctor", "--model", model, "--threads", "1"]), ""));
     for name in ["kernels", "features", "threads", "page size", "weights", "memory"] {
         assert!(page.lines().any(|line| line.starts_with(name)), "{name}: {page}");
@@ -108,7 +118,16 @@ fn answers_do_not_depend_on_threads() {
         success(run(bench.command(&common).args(args), &text))
     };
     let one = ask(&["--threads", "1"]);
-    for args in [&["--threads", "2"][..], &["--threads", "4", "--pin"], &[]] {
+    for args in [&["--threads", "2"][..], &["--threads", "1", "--pin"], &[]] {
         assert_eq!(ask(args), one, "{args:?}");
     }
+    // More than any board has CPUs.
+    let mut shared = bench.command(&["ask", "Who kept the light?", "--json", "--model", model, "--max-seq-len", "64"]);
+    let shared = run(shared.args(["--threads", "300", "--pin"]), &text);
+    assert_eq!(String::from_utf8_lossy(&shared.stdout), one);
+    let errors = String::from_utf8_lossy(&shared.stderr);
+    assert!(
+        errors.contains("300 threads cannot have a CPU each") || errors.contains("could not be pinned"),
+        "{errors}"
+    );
 }

@@ -77,6 +77,23 @@ fn json_says_everything() {
 }
 
 #[test]
+fn data_without_unanswerable_questions_wants_another_option() {
+    let eval = Eval::new();
+    let data = r#"{"data": [{"paragraphs": [{"context": "Ada kept the light.", "qas": [
+        {"id": "who", "question": "Who kept it?", "answers": [{"text": "Ada", "answer_start": 0}]}]}]}]}"#;
+    let (data, model) = (eval.bench.file("old.json", data), eval.bench.model.to_str().expect("UTF-8"));
+    let warned = |data: &str, args: &[&str]| {
+        let output = run(eval.bench.command(&["eval", "--squad", data, "--model", model]).args(args), "");
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).expect("UTF-8").contains("--always-answer")
+    };
+    assert_eq!(
+        (warned(&data, &[]), warned(&data, &["--always-answer"]), warned(&eval.data, &[])),
+        (true, false, false)
+    );
+}
+
+#[test]
 fn text_has_all_figures_under_their_official_names() {
     let eval = Eval::new();
     let text = success(eval.run(&["--threads", "1"]));
@@ -280,6 +297,8 @@ fn wrong_usage_has_its_exit_code() {
         failure(eval.score(&[&["--predictions", "x"], args].concat()), 2);
     }
     assert!(failure(run(&mut eval.bench.command(&["eval"]), ""), 2).contains("--squad"));
+    let error = failure(run(&mut eval.bench.command(&["eval", "--squad", "-"]), ""), 2);
+    assert!(error.contains("--squad - is no file; give a file, such as /dev/stdin"), "{error}");
 }
 
 #[test]

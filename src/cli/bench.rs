@@ -26,6 +26,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     check_outputs(args)?;
     if !args.compare.is_empty() {
+        check_records(&args.compare)?;
         let records = args.compare.iter().map(|path| Ok((path.display().to_string(), Record::read(path)?)));
         let comparison = Comparison::new(records.collect::<anyhow::Result<_>>()?)?;
         return finish(args, &comparison.page(), || Ok(serde_json::to_string(&comparison)? + "\n"));
@@ -35,6 +36,18 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let record = measure_here(args)?;
     finish(args, &report::page(&record), || Ok(record.json()?))
+}
+
+/// Records are told apart by a letter each, and are files.
+fn check_records(records: &[PathBuf]) -> anyhow::Result<()> {
+    let most = ('A'..='Z').count();
+    if records.len() > most {
+        return Err(usage_error(
+            "bench",
+            format!("--compare takes {most} records at most; here are {}", records.len()),
+        ));
+    }
+    records.iter().try_for_each(|record| input::refuse_stdin("bench", "--compare", record))
 }
 
 /// Looks at where the output goes, before anything takes long.

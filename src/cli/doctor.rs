@@ -8,7 +8,7 @@ use edgeqa::bench::host::Host;
 use edgeqa::errors::one_line;
 use edgeqa::kernels::cpu::{Isa, features};
 use edgeqa::kernels::gemm::{OVERRIDE_VARIABLE, TABLE, chosen, overridden};
-use edgeqa::memory::Need;
+use edgeqa::memory::{Limit, Need, Shortage};
 use edgeqa::shown::count;
 use edgeqa::threads::Threads;
 use serde::Serialize;
@@ -31,6 +31,8 @@ struct Report {
     kernel: &'static str,
     /// Kernel that the environment asks for.
     kernel_override: Option<String>,
+    /// Whether it is the one in use.
+    kernel_override_taken: Option<bool>,
     /// The instructions of everything else.
     vectors: &'static str,
     /// Threads that work on a question.
@@ -47,11 +49,24 @@ struct Report {
     memory: Memory,
     /// What a window of the default length needs.
     memory_need: Option<Need>,
+    /// How each limit of `memory` compares with that.
+    memory_limits: Vec<Verdict>,
     weights_are_mapped: Option<bool>,
     /// From opening the model to being ready, in milliseconds.
     load_ms: Option<f64>,
     /// One short question, in milliseconds.
     answer_ms: Option<f64>,
+}
+
+/// A limit, and whether it is enough.
+#[derive(Serialize)]
+struct Verdict {
+    #[serde(flatten)]
+    limit: Limit,
+    /// `enough`, `slow`, or `fatal` if the system may end the program.
+    verdict: &'static str,
+    /// Bytes, if it is not enough.
+    needed: Option<u64>,
 }
 
 /// A question, answered.
@@ -112,6 +127,20 @@ impl Trial {
     }
 }
 
+impl Trial {
+    fn verdicts(&self) -> Vec<Verdict> {
+        let verdict = |limit: &Limit| {
+            let (verdict, needed) = match self.memory_need.shortage(limit) {
+                None => ("enough", None),
+                Some(Shortage::Slow { needed }) => ("slow", Some(needed)),
+                Some(Shortage::Fatal { needed }) => ("fatal", Some(needed)),
+            };
+            Verdict { limit: *limit, verdict, needed }
+        };
+        self.memory.limits.iter().map(verdict).collect()
+    }
+}
+
 impl Report {
     /// With `threads` threads; without a trial, because of `error`.
     fn new(threads: usize, trial: Option<Trial>, error: Option<&anyhow::Error>) -> Self {
@@ -128,6 +157,7 @@ impl Report {
             kernels: TABLE.iter().map(kernel).collect(),
             kernel: chosen().name,
             kernel_override: overridden(),
+            kernel_override_taken: overridden().map(|name| name == chosen().name),
             vectors: Isa::chosen().name(),
             threads,
             default_threads: Threads::default_count().get(),
@@ -137,6 +167,7 @@ impl Report {
             model: trial.as_ref().map(|trial| trial.model.clone()),
             problem: error.map(|error| one_line(error.as_ref())),
             memory_need: trial.as_ref().map(|trial| trial.memory_need),
+            memory_limits: trial.as_ref().map_or_else(Vec::new, Trial::verdicts),
             weights_are_mapped: trial.as_ref().and_then(|trial| trial.memory.is_mapped()),
             load_ms: trial.as_ref().map(|trial| trial.load_ms),
             answer_ms: trial.as_ref().map(|trial| trial.answer_ms),
@@ -164,7 +195,8 @@ impl Report {
             row(if i == 0 { "kernels" } else { "" }, &format!("{:<32}{state}", kernel.name))?;
         }
         if let Some(name) = &self.kernel_override {
-            row("  override", &format!("{OVERRIDE_VARIABLE}={name}"))?;
+            let ignored = if name == self.kernel { "" } else { " (ignored: no kernel of this CPU)" };
+            row("  override", &format!("{OVERRIDE_VARIABLE}={name}{ignored}"))?;
         }
         row("vectors", self.vectors)?;
         let cores = count(self.physical_cores, "physical core");

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::excerpt::clean;
+use super::input::refuse_stdin;
 use super::{load, locate, pretty, print, refuse_input};
 
 /// Everything about an evaluation.
@@ -88,6 +89,10 @@ struct Files {
 }
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    let files = [("--squad", Some(&args.squad)), ("--predictions", args.predictions.as_ref())];
+    for (option, path) in files.into_iter().chain([("--null-odds", args.null_odds.as_ref())]) {
+        path.map_or(Ok(()), |path| refuse_stdin("eval", option, path))?;
+    }
     let mut dataset = Dataset::read(&args.squad)?;
     if let Some(limit) = args.limit {
         dataset = dataset.sample(limit, args.seed);
@@ -140,6 +145,12 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
         }
         None => (Some(reader.null_threshold()), "the model recommends none"),
     };
+    if null_threshold.is_some() && args.limit.is_none() && dataset.questions().all(|question| question.has_answer()) {
+        log::warn!(
+            "every question of {} has an answer, but the model may say that there is none; --always-answer has it answer all",
+            args.squad.display()
+        );
+    }
     let started = Instant::now();
     let progress = Progress::of_questions("answering");
     let predictions = evaluate(&reader, dataset, &options, threads, &progress)?;

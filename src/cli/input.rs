@@ -56,11 +56,11 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What is to be read. A text loses its byte order mark.
+    /// What is to be read. The text of a file or of standard input loses its byte order mark.
     pub fn read(&self) -> anyhow::Result<Material> {
         let text = match self {
             Self::Documents(folder) => return documents(folder).map(Material::Documents),
-            Self::Argument(text) => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).to_owned(),
+            Self::Argument(text) => (*text).to_owned(),
             Self::File(path) => read_file(path, INSTEAD)?,
             Self::Stdin => read_stdin()?,
         };
@@ -142,6 +142,14 @@ fn text_is_stdin(args: &AskArgs) -> bool {
 /// Whether a file of this name is standard input.
 pub fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// Refuses `-` where only a file is taken.
+pub fn refuse_stdin(command: &str, option: &str, path: &Path) -> anyhow::Result<()> {
+    if !is_stdin(path) {
+        return Ok(());
+    }
+    Err(usage_error(command, format!("{option} - is no file; give a file, such as /dev/stdin")))
 }
 
 /// What the file at `path` is called in errors.

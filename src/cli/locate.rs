@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+#[cfg(target_os = "linux")]
+use edgeqa::serve::previous;
 
 /// The environment variable that names the model.
 const VARIABLE: &str = "EDGEQA_MODEL";
@@ -29,6 +31,16 @@ pub fn model(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         &places(env::current_exe().ok(), env::var_os("XDG_DATA_HOME"), env::var_os("HOME")),
         is_there,
     )
+}
+
+/// The model file to serve with: [`model`], but also one that `$EDGEQA_MODEL` names of which only the previous model is left, which the
+/// daemon takes then.
+#[cfg(target_os = "linux")]
+pub fn served(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match env::var_os(VARIABLE).filter(|value| named.is_none() && !value.is_empty()).map(PathBuf::from) {
+        Some(path) if !is_there(&path) && is_there(&previous(&path)) => Ok(path),
+        _ => model(named),
+    }
 }
 
 /// Whether there is a file, also if it cannot be looked at: opening it says why, and another model is not taken in its place.

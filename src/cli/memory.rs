@@ -135,10 +135,15 @@ fn verdict(need: &Need, limit: &Limit) -> String {
             megabytes(needed)
         ),
         Some(Shortage::Fatal { needed }) => format!(
-            "{allowed} is {} MB less than the {} MB that are needed, about: the system may end this program; raise it, or use \
+            "{allowed} is {} MB less than the {} MB that are needed, about{}: the system may end this program; raise it, or use \
              fewer --threads or shorter windows (--max-seq-len of ask and eval)",
             megabytes(needed.saturating_sub(limit.bytes)),
-            megabytes(needed)
+            megabytes(needed),
+            match limit.kind {
+                Kind::Data | Kind::AddressSpace =>
+                    format!(" ({} MB of it for stacks of threads)", megabytes(need.stacks())),
+                Kind::Cgroup1 | Kind::Cgroup2 => String::new(),
+            }
         ),
     }
 }

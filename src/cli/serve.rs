@@ -15,7 +15,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let named = args.model.clone();
     let (kept, threads) = (args.memory, args.threads.start()?);
     let count = threads.count();
-    if let Ok(path) = locate::model(named.as_deref()) {
+    if let Ok(path) = locate::served(named.as_deref()) {
         memory::warn_before_mapping(&path);
     }
     serve(Options {
@@ -29,7 +29,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         config: args.config.clone(),
         limits: limits(args),
         threads,
-        locate: Box::new(move || locate::model(named.as_deref()).map_err(|error| error.to_string())),
+        locate: Box::new(move || locate::served(named.as_deref()).map_err(|error| error.to_string())),
         settle: Box::new(move |artifact| {
             let need = memory::need(artifact, count, None).beside(THREADS);
             settle(artifact, kept, &need).map_err(|error| error.to_string())

@@ -12,6 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use super::dataset::{parse, read};
 use super::score::{Metrics, NullOdds, Predictions};
 use super::{EvalError, NBestEntry, Prediction};
+use crate::object::Object;
 use crate::replace::{replace, writable};
 
 /// Answers by id.
@@ -95,7 +96,8 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> EvalError {
 /// # Errors
 /// [`EvalError::Io`] or [`EvalError::Json`].
 pub fn read_predictions(path: &Path) -> Result<Predictions, EvalError> {
-    parse(&path.display().to_string(), &read(path)?, "a JSON object of texts by question id")
+    let name = path.display().to_string();
+    parse(&name, &read(path)?, "a JSON object of texts by question id").map(|Object(texts)| texts)
 }
 
 /// Reads null odds: a JSON object of numbers by question id.
@@ -103,5 +105,6 @@ pub fn read_predictions(path: &Path) -> Result<Predictions, EvalError> {
 /// # Errors
 /// [`EvalError::Io`] or [`EvalError::Json`].
 pub fn read_null_odds(path: &Path) -> Result<NullOdds, EvalError> {
-    parse(&path.display().to_string(), &read(path)?, "a JSON object of numbers by question id")
+    let name = path.display().to_string();
+    parse(&name, &read(path)?, "a JSON object of numbers by question id").map(|Object(numbers)| numbers)
 }

@@ -119,7 +119,10 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     match bytes {
         Some(bytes) if bytes >= LEAST => Ok(bytes),
-        Some(bytes) => Err(format!("{bytes} bytes are too little to run anything; write {digits}M for so many MiB")),
+        Some(bytes) if bytes > 0 && shift < 20 => {
+            Err(format!("{bytes} bytes are too little to run anything; write {digits}M for so many MiB"))
+        }
+        Some(bytes) => Err(format!("{bytes} bytes are too little to run anything; give 1M or more")),
         None => Err("not a size such as 64M (K, M, G: powers of 1024)".into()),
     }
 }
@@ -136,6 +139,9 @@ mod tests {
         for text in ["", "M", "0", "0M", "-1", "64MB", "1.5M", "99999999999999999999", "99999999999999999G", "6\u{e9}"]
         {
             assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+        for text in ["0", "0M", "0g"] {
+            assert!(parse_bytes(text).is_err_and(|error| error.ends_with("give 1M or more")), "{text}");
         }
         for text in ["64", "1048575", "64k"] {
             let problem = parse_bytes(text).expect_err("too little");

@@ -67,11 +67,15 @@ impl Need {
         Self { other_threads: other_threads as u64, ..self }
     }
 
+    /// Bytes that the stacks of all threads may have. One thread is the process's first, whose stack grows as it is used.
+    pub fn stacks(&self) -> u64 {
+        let threads = if self.threads > 1 { self.threads } else { 0 };
+        (threads + self.other_threads) * STACK
+    }
+
     /// How `limit` falls short of this; `None` if it is enough.
     pub fn shortage(&self, limit: &Limit) -> Option<Shortage> {
-        // One thread is the process's first, whose stack grows as it is used.
-        let threads = if self.threads > 1 { self.threads } else { 0 };
-        let stacks = (threads + self.other_threads) * STACK;
+        let stacks = self.stacks();
         let (least, enough) = match limit.kind {
             Kind::Cgroup1 | Kind::Cgroup2 => (self.private + LEAST_FILES, self.private + self.files),
             Kind::Data => (self.private + stacks, self.private + stacks),

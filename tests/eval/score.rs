@@ -177,7 +177,7 @@ fn score_files_that_cannot_be_used_are_named() {
     assert!(texts.ends_with("; give a JSON object of texts by question id"), "{texts}");
     assert!(odds.contains("given.json: a: invalid type: string \"x\", expected f64"), "{odds}");
     assert!(error("{\"q\": NaN}").1.contains("given.json: q: expected"), "Python writes that");
-    assert!(error("[]").0.contains("expected a map"));
+    assert!(error("[]").0.contains("expected an object"));
     assert!(error("{} {}").0.contains("trailing characters at line 1 column 4"));
     let absent = files::read_null_odds(&folder.path().join("absent.json")).expect_err("absent").to_string();
     assert!(absent.starts_with("cannot read ") && absent.contains("absent.json: No such file"), "{absent}");

@@ -182,3 +182,15 @@ fn a_daemon_starts_with_the_previous_model_rather_than_not_at_all() {
     assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
     daemon.wait_for_log("answering with ");
 }
+
+#[test]
+fn the_previous_model_is_taken_however_the_model_was_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    variant(&folder.path().join("model.safetensors.previous"), "-3.7");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for command in [edgeqa().args(serve).arg("--model").arg(&model), edgeqa().args(serve).env("EDGEQA_MODEL", &model)] {
+        let daemon = Daemon::of(command);
+        assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
+    }
+}
