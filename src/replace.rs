@@ -260,4 +260,39 @@ mod tests {
         assert_eq!(folder_of(Path::new("x")), Path::new("."));
         assert_eq!(folder_of(Path::new("a/x")), Path::new("a"));
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_that_only_this_process_can_name_is_writable() {
+        use std::os::fd::AsRawFd;
+
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let name = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        writable(Path::new(&name)).expect("as /dev/stdout, and what a shell makes of >(command)");
+        drop(reader);
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_the_same_and_others_are_not() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "x").expect("written");
+        fs::write(path("b"), "x").expect("written");
+        fs::hard_link(path("a"), path("c")).expect("a second name");
+        let same = |a, b| is_same_file(&path(a), &path(b));
+        assert_eq!((same("a", "a"), same("a", "b"), same("a", "c"), same("a", "none")), (true, false, true, false));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_replaces_a_program_is_none() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join("x");
+        fs::write(&target, "old").expect("written");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).expect("changed");
+        replace(&target, b"new").expect("written");
+        assert_eq!(fs::metadata(&target).expect("there").permissions().mode() & 0o111, 0);
+    }
 }

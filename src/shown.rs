@@ -110,4 +110,30 @@ mod tests {
     fn one_is_no_plural() {
         assert_eq!([0, 1, 2].map(|number| count(number, "file")), ["0 files", "1 file", "2 files"]);
     }
+
+    #[test]
+    fn what_reorders_text_ends_where_unicode_says() {
+        for (c, commanding) in [
+            ('\u{2029}', false),
+            ('\u{202a}', true),
+            ('\u{202e}', true),
+            ('\u{202f}', false),
+            ('\u{2065}', false),
+            ('\u{2066}', true),
+            ('\u{2069}', true),
+            ('\u{206a}', false),
+        ] {
+            assert_eq!(commands(c), commanding, "U+{:04X}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn a_cell_of_markdown_is_one_line() {
+        assert_eq!(in_markdown("a\rb\tc\nd"), "a b c d");
+    }
+
+    #[test]
+    fn megabytes_are_millions() {
+        assert_eq!((megabytes(1_500_000), megabytes(1 << 20)), ("1.5".into(), "1.0".into()));
+    }
 }

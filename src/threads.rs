@@ -85,8 +85,7 @@ impl Threads {
 
     /// The number of physical cores, or of the CPUs that this process may use if these are fewer.
     pub fn default_count() -> NonZeroUsize {
-        let usable = Self::usable_cpus();
-        NonZeroUsize::new(num_cpus::get_physical()).map_or(usable, |cores| cores.min(usable))
+        default_of(num_cpus::get_physical(), Self::usable_cpus())
     }
 
     /// How many threads share the work.
@@ -199,6 +198,11 @@ pub fn cut<T>(mut values: &mut [T], lengths: impl Iterator<Item = usize>) -> imp
     lengths.map(move |length| values.split_off_mut(..length).expect("a part of the values"))
 }
 
+/// The default for so many physical cores, of which 0 says that their number is unknown.
+fn default_of(cores: usize, usable: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(cores).map_or(usable, |cores| cores.min(usable))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
@@ -294,8 +298,23 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_at_least_one_and_at_most_what_the_process_may_use() {
-        let usable = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        assert!((1..=usable).contains(&Threads::default_count().get()));
+    fn the_default_is_the_number_of_cores_but_no_more_than_the_process_may_use() {
+        for (cores, usable, default) in [(4, 8, 4), (4, 2, 2), (4, 4, 4), (0, 3, 3)] {
+            assert_eq!(default_of(cores, count(usable)), count(default), "{cores} cores, {usable} usable CPUs");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pinned_threads_have_a_cpu_each() {
+        let cpus = core_affinity::get_core_ids().expect("CPUs");
+        for n in [1, 2, 3] {
+            let threads = Threads::new(count(n), true).expect("threads");
+            let pool = threads.pool.as_ref().expect("threads of their own, as the caller's is not pinned");
+            let own = pool.threads.broadcast(|thread| (thread.index(), core_affinity::get_core_ids()));
+            for (i, own) in own {
+                assert_eq!(own, Some(vec![cpus[i % cpus.len()]]), "thread {i} of {n}");
+            }
+        }
     }
 }

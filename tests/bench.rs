@@ -6,8 +6,9 @@ use std::path::Path;
 
 use edgeqa::bench::doubt::warnings;
 use edgeqa::bench::host::Host;
+use edgeqa::bench::plot::Plot;
 use edgeqa::bench::record::{FORMAT, Memory, MemoryLimit, Point, Record, Runs, Settings, Starts, VERSION};
-use edgeqa::bench::state::State;
+use edgeqa::bench::state::{Clock, State, Throttling};
 use edgeqa::bench::stats::Summary;
 use edgeqa::bench::{BenchError, html, report, text};
 use serde::Deserialize;
@@ -315,4 +316,60 @@ fn a_report_says_how_it_was_measured_and_what_was_not() {
     assert!(warnings(&record)[1].contains("threads had to wait for a CPU"), "{:?}", warnings(&record));
     record.points[0].runs.major_faults = Some(200.0);
     assert_eq!(warnings(&record), [doubt]);
+}
+
+#[test]
+fn figures_of_a_report_are_the_right_ones_in_their_units() {
+    let mut record = record(&[&[0.001, 0.002, 0.003]], &[32, 64]);
+    record.points[0].runs.cpu_share = Some(0.5);
+    let memory = record.points[1].runs.memory.as_mut().expect("memory");
+    (memory.peak, memory.resident) = (70_000_000, 40_000_000);
+    let mut faster = record.points[1].clone();
+    faster.threads = 2;
+    faster.runs.summary.as_mut().expect("a summary").p50 = 0.0625;
+    record.points.push(faster);
+    record.limit = Some(MemoryLimit { bytes: 64 << 20, by: "RLIMIT_DATA".into(), ..MemoryLimit::default() });
+    (record.others, record.steal) = (Some(0.031), Some(0.004));
+    let clock = Clock { cpus: "0-3".into(), khz: Some(600_000), max_khz: Some(1_500_000), ..Clock::default() };
+    record.before.clocks = vec![clock];
+    record.after.throttling = vec![Throttling::default()];
+    let page = report::page(&record);
+    let highlights: Vec<_> = page.highlights.iter().map(|(value, what)| format!("{value} {what}")).collect();
+    assert_eq!(highlights, ["62.5 ms for 64 tokens on 2 threads", "70.0 MB of memory at most"]);
+    let section = |title: &str| page.sections.iter().find(|section| section.title == title).expect(title);
+    let latency = &section("Latency of the model, in ms").table.as_ref().expect("a table").rows[0];
+    assert_eq!(latency[..4], ["32", "1", "32.0", "64.0"]);
+    assert_eq!(latency[6..], ["64.0", "32.0", "", "50 %", "3"]);
+    let row = |title: &str, name: &str| {
+        let mut rows = section(title).rows.iter();
+        rows.find(|(other, _)| other == name).map(|(_, value)| value.clone()).expect(name)
+    };
+    assert_eq!(row("Machine", "before"), "0-3: 600 of 1500 MHz");
+    assert_eq!(row("Machine", "throttled"), "no");
+    let share = "3.1 % used by other programs, 0.4 % stolen by the hypervisor";
+    assert_eq!(row("Machine", "CPU time"), share);
+    assert_eq!(row("Memory, in MB", "limit"), "64 MiB, by RLIMIT_DATA");
+    let Plot::Bars { bars, .. } = &section("Memory, in MB").plots[0] else { panic!("no bars") };
+    assert_eq!((&bars[0].parts[..], bars[0].mark), (&[20.0, 30.0][..], 60.0));
+}
+
+#[test]
+fn doubts_begin_at_their_limits() {
+    let mut record = record(&[&[1.0, 1.1]], &[32]);
+    let mut warned = |steal, others, load, cpu_share, runs, outliers| {
+        (record.steal, record.others, record.before.load) = (Some(steal), Some(others), Some(load));
+        let of_point = &mut record.points[0].runs;
+        of_point.cpu_share = Some(cpu_share);
+        let summary = of_point.summary.as_mut().expect("a summary");
+        (summary.runs, summary.outliers) = (runs, outliers);
+        warnings(&record).len()
+    };
+    // No CPU is named, which counts as one.
+    assert_eq!(warned(0.01, 0.05, 0.5, 0.9, 40, 2), 0);
+    assert_eq!(warned(0.011, 0.05, 0.5, 0.9, 40, 2), 1);
+    assert_eq!(warned(0.01, 0.051, 0.5, 0.9, 40, 2), 1);
+    assert_eq!(warned(0.01, 0.05, 0.51, 0.9, 40, 2), 1);
+    assert_eq!(warned(0.01, 0.05, 0.5, 0.89, 40, 2), 1);
+    assert_eq!(warned(0.01, 0.05, 0.5, 0.9, 39, 2), 1);
+    assert_eq!(warned(0.01, 0.05, 0.5, 0.9, 10, 1), 0);
 }

@@ -270,3 +270,18 @@ impl Observer for Progress<'_> {
         (self.stage)(self.at, done, all);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_0_or_a_number_above() {
+        for min_f1_ratio in [-0.1, f64::NAN, f64::INFINITY] {
+            let squad = PathBuf::from("none");
+            let gate = Gate { squad, limit: None, seed: 0, min_f1_ratio, promote: false, threads: None, cache: None };
+            let error = Opened::new(&gate).err().expect("refused").to_string();
+            assert!(error.contains("must be 0 or a number above"), "{error}");
+        }
+    }
+}

@@ -243,4 +243,16 @@ mod tests {
     fn dense_zero() -> Dense {
         dense(1, 8, |_, _| 0.0)
     }
+
+    #[test]
+    fn errors_are_shares_of_the_outputs() {
+        let (dense, inputs) = (dense(24, 40, |n, k| ((n * 31 + k * 17) % 29) as f32 / 29.0 - 0.5), outlier_inputs(40));
+        let exact = outputs(&dense, &inputs.held_out);
+        let power: f64 = exact.iter().map(|y| f64::from(*y).powi(2)).sum();
+        let share = |linear: &Int8Linear| (linear.squared_error(&inputs.held_out, &exact) / power).sqrt();
+        let (plain, _) = Int8Linear::new(&dense, None);
+        let (chosen, choice) = Int8Linear::new(&dense, Some(&inputs));
+        let choice = choice.expect("a choice");
+        assert_eq!((choice.error_before, choice.error), (share(&plain), share(&chosen)));
+    }
 }

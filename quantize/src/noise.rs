@@ -100,3 +100,41 @@ fn energies(want: &[f32], got: &[f32]) -> (f64, f64) {
         (signal + f64::from(*want).powi(2), noise + (f64::from(*want) - f64::from(*got)).powi(2))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::SourceConfig;
+    use crate::{float, import};
+
+    fn fixture() -> ModelWeights {
+        let exports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports/base-hf");
+        let config = SourceConfig::read(&exports.join("config.json")).expect("a configuration");
+        float::weights(&import::folder::import(&exports.join("model.safetensors"), &config).expect("weights"))
+    }
+
+    /// Outputs that are one percent too large have a hundred times less noise than signal, of amplitude.
+    #[test]
+    fn noise_is_in_decibels_of_power() {
+        let (float, mut other) = (fixture(), fixture());
+        let norm = &mut other.layers.last_mut().expect("a layer").ffn_norm;
+        for values in [&mut norm.weight, &mut norm.bias] {
+            *values = values.iter().map(|x| 1.01 * x).collect::<Vec<_>>().into();
+        }
+        let noise = measure(&float, &other).expect("finite");
+        let (last, others) = noise.layer_snr_db.split_last().expect("layers");
+        assert!(last.is_some_and(|db| (db - 40.0).abs() < 0.01), "{last:?}");
+        assert!(others.iter().all(Option::is_none), "{others:?}");
+    }
+
+    #[test]
+    fn the_first_layer_that_is_not_finite_is_named() {
+        let (float, mut other) = (fixture(), fixture());
+        let bias = &mut other.layers[0].ffn_norm.bias;
+        *bias = vec![f32::NAN; bias.len()].into();
+        let error = measure(&float, &other).expect_err("not finite").to_string();
+        assert!(error.starts_with("the outputs of layer 0 of the int8 model are not finite"), "{error}");
+    }
+}

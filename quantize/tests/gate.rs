@@ -215,6 +215,11 @@ fn a_hostile_layer_is_refused_without_promotion_and_promoted_with_it() {
     assert!(gate.promoted.len() <= 2 && gate.promoted[0].bytes > 0, "{gate:?}");
     let artifact = Artifact::open(&model.out()).expect("an artifact");
     artifact.verify().expect("sound");
+    let threshold = artifact.metadata().accuracy.as_ref().map(|accuracy| accuracy.null_threshold);
+    assert_eq!(threshold, Some(ANSWER_ALL));
+    let first = &gate.promoted[0];
+    assert!(first.bytes < artifact.file_len() / 2, "what the layer takes more: {first:?}");
+    assert_ne!(first.seconds_before, first.seconds_after);
     assert!(summary.half.contains("encoder.1.ffn.out"));
     assert_eq!(artifact.tensors()["encoder.1.ffn.out.weight"].dtype, Dtype::F16);
     let carried = artifact.metadata().accuracy.as_ref().and_then(|a| a.f1_ratio()).expect("scores");

@@ -173,4 +173,22 @@ mod tests {
         let half = 1.96 * 3000f64.sqrt() / 2.0 / 3000.0;
         assert!((1.5 - low - half).abs() < 0.15 * half && (high - 1.5 - half).abs() < 0.15 * half, "{low} {high}");
     }
+
+    #[test]
+    fn the_fence_is_three_ranges_above_and_5_percent() {
+        let outliers = |times: &[f64]| Summary::of(times).expect("a summary").outliers;
+        let spread: Vec<f64> = (0..=100).map(|i| 1.0 + f64::from(i) / 100.0).chain([3.0, 4.0]).collect();
+        assert_eq!(outliers(&spread), 1);
+        assert_eq!(outliers(&[vec![1.0; 50], vec![1.04, 1.06]].concat()), 1);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_of_drawn_runs_lies_between_two() {
+        let processes = Processes::new(&[vec![1.0], vec![3.0]]).expect("two");
+        let mut random = Random(1);
+        let mut found: Vec<f64> = (0..100).map(|_| processes.resampled_median(&mut random)).collect();
+        found.sort_by(f64::total_cmp);
+        found.dedup();
+        assert_eq!(found, [1.0, 2.0, 3.0]);
+    }
 }

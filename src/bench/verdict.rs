@@ -151,4 +151,25 @@ mod tests {
         assert_eq!(Ratio::of_times(&one, &[], None), None);
         assert_eq!(Ratio::of_values(2.0, 3.0).cells(), ["1.500", "-", "not judged: one value each"]);
     }
+
+    #[test]
+    fn processes_that_are_apart_by_less_than_their_runs_spread_are_within_the_noise() {
+        let of = |low: f64| vec![vec![low, low + 1.0]; 5];
+        let ratio = Ratio::of_times(&of(1.0), &of(1.01), None).expect("a ratio");
+        assert!(ratio.interval.is_some_and(|(low, high)| low < 1.0 && high > 1.0), "{ratio:?}");
+        assert_eq!(ratio.exceeds_noise, Some(false));
+    }
+
+    #[test]
+    fn what_is_faster_is_so_by_the_inverse_of_the_ratio() {
+        let ratio = Ratio { ratio: 0.8, interval: Some((0.7, 0.9)), exceeds_noise: Some(true), withheld: None };
+        assert_eq!(ratio.cells(), ["0.800", "0.700 to 0.900", "faster 1.25\u{d7}"]);
+    }
+
+    /// The median of the medians of processes would be 3.
+    #[test]
+    fn the_ratio_is_that_of_the_medians_of_all_runs() {
+        let ratio = Ratio::of_times(&[vec![1.0], vec![1.0]], &[vec![1.0; 5], vec![3.0], vec![3.0]], None);
+        assert_eq!(ratio.expect("a ratio").ratio, 1.0);
+    }
 }

@@ -415,4 +415,11 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[should_panic(expected = "residual does not match the output")]
+    fn a_residual_of_other_rows_is_refused() {
+        let residual = Some(&[0.0; 2 * (NR + 3)][..]);
+        layer(super::super::gemm::chosen(), 1, Epilogue { gelu: false, residual });
+    }
 }

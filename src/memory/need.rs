@@ -117,4 +117,31 @@ mod tests {
         assert_eq!(need.beside(3).shortage(&limit), Some(Shortage::Fatal { needed: 14 * mb + 5 * STACK }));
         assert!(matches!(shortage(100, Kind::AddressSpace), Some(Shortage::Fatal { needed }) if needed > 100 * mb));
     }
+
+    #[test]
+    fn the_stack_of_one_thread_is_the_process_s_own() {
+        let need = Need { private: 14_000_000, files: 0, model: 0, threads: 1, other_threads: 0 };
+        let shortage = |bytes| need.shortage(&Limit { bytes, kind: Kind::Data });
+        assert_eq!((shortage(14_000_000), shortage(13_999_999)), (None, Some(Shortage::Fatal { needed: 14_000_000 })));
+    }
+
+    /// Of the published model, 7.1 MB for every thread that reads a window.
+    #[test]
+    fn every_thread_and_token_takes_its_share() {
+        let config = ModelConfig {
+            vocab_size: 128_000,
+            hidden_size: 384,
+            num_layers: 12,
+            num_heads: 6,
+            intermediate_size: 1536,
+            max_positions: 512,
+            type_vocab_size: 0,
+            position_biased_input: false,
+            layer_norm_eps: 1e-7,
+            score_terms: 1,
+            relative: None,
+        };
+        let private = |tokens, threads| Need::estimate(&config, tokens, threads, 0, 0).private - BASE;
+        assert_eq!((private(384, 1), private(384, 4), private(96, 4)), (7_077_888, 28_311_552, 7_077_888));
+    }
 }

@@ -158,3 +158,24 @@ fn no_damage_leads_outside_or_round_in_circles() {
     }
     assert!(sound_still < 100_000 && faults.len() > 6, "{sound_still} {faults:?}");
 }
+
+/// Where the last child begins at 256 or 65,536, or nearly so.
+#[test]
+fn places_are_as_wide_as_the_last_one_needs() {
+    let check = |set: &Pieces| {
+        let bytes = trie(set);
+        let mut count = 0;
+        let found = Trie(&bytes).pieces(|_, _| {
+            count += 1;
+            Ok(())
+        });
+        assert_eq!((found, count), (Ok(()), set.len()));
+        assert!(set.iter().all(|(piece, id)| Trie(&bytes).get(piece) == Some(*id)));
+    };
+    for len in 240..270 {
+        check(&pieces([vec![b'a'; len], vec![b'b']]));
+        // Children of 256 bytes each between them.
+        let rest = (1..255).map(|letter| vec![letter; 252]);
+        check(&pieces(std::iter::once(vec![0; 250 + len]).chain(rest).chain([vec![255]])));
+    }
+}

@@ -129,4 +129,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn no_more_tokens_are_held_out_than_are_enough() {
+        let mut inputs = Inputs::new(2);
+        let tokens = HELD_OUT_EVERY * (MAX_HELD_OUT + 2);
+        inputs.add(&vec![1.0; 2 * tokens], 0);
+        assert_eq!(inputs.held_out.len(), 2 * MAX_HELD_OUT);
+        assert_eq!(inputs.products[0], (tokens - MAX_HELD_OUT) as f32, "the others are fitted");
+    }
 }

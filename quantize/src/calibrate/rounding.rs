@@ -195,4 +195,14 @@ mod tests {
         rounding.round(&[1.0, 2.0], 0.0, &mut out);
         assert_eq!(out, [0, 0]);
     }
+
+    #[test]
+    fn factors_are_those_of_the_inputs_and_the_strongest_is_rounded_first() {
+        let rows: [&[f32]; 3] = [&[1.0, 0.5, -2.0], &[0.25, 1.0, 1.0], &[-1.0, 2.0, 0.5]];
+        let scaled: [&[f32]; 3] = [&[8.0, 0.5, -1.0], &[2.0, 1.0, 0.5], &[-8.0, 2.0, 0.25]];
+        let factored = Rounding::new(&inputs(&rows), Some(&[8.0, 1.0, 0.5])).expect("regular");
+        let plain = Rounding::new(&inputs(&scaled), None).expect("regular");
+        assert_eq!((&factored.order, &factored.factor, &factored.pivots), (&plain.order, &plain.factor, &plain.pivots));
+        assert_eq!(plain.order, [2, 1, 0]);
+    }
 }

@@ -48,4 +48,12 @@ mod tests {
         let none = factors(&dense, &inputs, 0.0);
         assert!((none[0] / none[1] - 2.0).abs() < 1e-5);
     }
+
+    #[test]
+    fn factors_stay_within_a_thousand_of_their_mean() {
+        let dense = Dense { weight: Matrix { rows: 1, cols: 2, data: vec![1.0, 1.0] }, bias: vec![0.0] };
+        let inputs = Inputs { width: 2, products: vec![], max_abs: vec![1e9, 1.0], held_out: vec![] };
+        let [small, large] = factors(&dense, &inputs, 1.0)[..] else { panic!("two factors") };
+        assert!((small * 1e3 - 1.0).abs() < 1e-4 && (large / 1e3 - 1.0).abs() < 1e-4, "{small} {large}");
+    }
 }

@@ -167,4 +167,21 @@ mod tests {
         let passages: BTreeSet<_> = texts.pairs.iter().map(|(_, passage)| passage).collect();
         assert_eq!((texts.pairs.len(), passages.len()), (39, 16));
     }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("marked.txt");
+        fs::write(&path, "\u{feff}The keeper.\n\nWho?").expect("written");
+        assert_eq!(Texts::read(&path).expect("a text").pairs, [("Who?".to_owned(), "The keeper.".to_owned())]);
+    }
+
+    #[test]
+    fn sequences_are_so_many_at_most() {
+        let json = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports/tokenizer.json"));
+        let tokenizer = QaTokenizer::from_json(&json.expect("a tokenizer"), 1 << 20).expect("sound");
+        let texts = Texts { name: "x".into(), pairs: vec![("who is it".to_owned(), "the keeper".to_owned()); 600] };
+        let windows = texts.windows(&tokenizer, 512).expect("sequences");
+        assert_eq!(windows.len(), 200);
+    }
 }

@@ -166,6 +166,14 @@ pub(super) fn publish(part: &Path, blob: &Path, pointer: &Path, name: &str) -> i
 mod tests {
     use super::*;
 
+    #[test]
+    fn etags_are_names_of_files() {
+        for (etag, usable) in [("a".repeat(128), true), ("a".repeat(129), false), (String::new(), false)] {
+            assert_eq!(is_usable_etag(&etag), usable, "{etag}");
+        }
+        assert!(is_usable_etag("W/a-b_0") && !is_usable_etag("W/") && !is_usable_etag("../a"));
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_are_replaced_and_lead_to_the_blob() {

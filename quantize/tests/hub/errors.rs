@@ -273,3 +273,83 @@ fn ids_revisions_endpoints_and_tokens_are_checked() {
         assert!(!error.to_string().contains(token), "{error}");
     }
 }
+
+/// A list that says nothing of files but their names.
+fn bare(request: &Request, mut answer: Answer) -> Answer {
+    if !request.is_for_file() {
+        let mut info: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        for file in info["siblings"].as_array_mut().expect("files") {
+            *file = serde_json::json!({"rfilename": file["rfilename"]});
+        }
+        answer.body = info.to_string().into_bytes();
+    }
+    answer
+}
+
+#[test]
+fn what_the_list_does_not_say_of_files_is_taken_from_their_answers() {
+    type Damage = fn(&Request, Answer) -> Answer;
+    let flip: Damage = |request, mut answer| {
+        if request.path.starts_with("/store/") && request.open_range().is_some() {
+            answer.body[77] ^= 1;
+        }
+        answer
+    };
+    let whole: Damage = |request, answer| match request.path.starts_with("/store/") {
+        true if request.open_range().is_some() => Answer::new(200, vec![1; 500_000]),
+        _ => answer,
+    };
+    let longer: Damage = |request, mut answer| {
+        if request.path.starts_with("/store/") && request.open_range().is_some() {
+            answer.body.push(1);
+        }
+        answer.without("X-Linked-Size")
+    };
+    let small: Damage = |request, answer| match request.path.ends_with("/config.json") {
+        true if request.open_range().is_some() => Answer::new(200, vec![b' '; 3000]),
+        _ => answer,
+    };
+    for (damage, words) in [
+        (flip, "SHA-256"),
+        (whole, "more than 400000 bytes"),
+        (longer, "more than 400000 bytes"),
+        (small, "more than 300 bytes"),
+    ] {
+        let (repo, cache) = (model(), temp());
+        let hub = FakeHub::with_twist(&repo, move |request, answer| damage(request, bare(request, answer)));
+        let error = download(ID, None, &options(&hub, &cache)).expect_err(words);
+        assert!(matches!(error, HubError::Integrity { .. }), "{error}");
+        assert!(error.to_string().contains(words), "{words}: {error}");
+    }
+}
+
+/// As for a repo that was renamed.
+#[test]
+fn redirects_within_the_hub_are_followed() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::with_twist(&repo, |request, answer| {
+        let is_old = request.is_for_file() && !request.path.starts_with("/store/") && !request.path.ends_with("?moved");
+        if is_old { Answer::new(307, "").with("Location", format!("{}?moved", request.path)) } else { answer }
+    });
+    check(&download(ID, None, &options(&hub, &cache)).expect("the download"), &repo, WEIGHTS);
+}
+
+#[test]
+fn an_endpoint_may_end_with_a_slash() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    let options = HubOptions { endpoint: Some(format!("{}/", hub.address)), ..options(&hub, &cache) };
+    check(&download(ID, None, &options).expect("the download"), &repo, WEIGHTS);
+}
+
+#[test]
+fn the_longest_names_are_taken() {
+    let (repo, cache) = (model(), temp());
+    let hub = FakeHub::new(&repo);
+    let offline = HubOptions { offline: Some(true), ..options(&hub, &cache) };
+    let error = |repo: &str, revision: &str| download(repo, Some(revision), &offline).expect_err("nothing is there");
+    assert!(matches!(error(&"r".repeat(193), "main"), HubError::NotCached { .. }));
+    assert!(matches!(error(&"r".repeat(194), "main"), HubError::InvalidRepo { .. }));
+    assert!(matches!(error("r", &"v".repeat(255)), HubError::NotCached { .. }));
+    assert!(matches!(error("r", &"v".repeat(256)), HubError::InvalidRevision { .. }));
+}

@@ -181,3 +181,31 @@ fn lengths_are_checked() {
     let run = || attention(&Threads::one(), shape, &qkv, None, &mut Scratch::default(), &mut out);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "sums of more tokens may not fit");
 }
+
+#[test]
+fn positions_without_tables_are_as_none() {
+    let (shape, qkv) = (Shape { heads: 1, head_dim: 4, scale: 2.0 }, case::random(3 * 4 * 5, 9));
+    let distances = Distances::new(vec![0; 9]);
+    let run = |positions: Option<Positions<'_>>| {
+        let mut out = vec![f32::NAN; 4 * 5];
+        attention(&Threads::one(), shape, &qkv, positions, &mut Scratch::default(), &mut out);
+        out
+    };
+    assert_eq!(run(Some(Positions { distances: &distances, key: None, query: None })), run(None));
+}
+
+/// Their mean is finite, and how far they are from it is not.
+#[test]
+fn values_too_far_apart_make_their_column_not_finite() {
+    let mut case = Case::new(20, 1, 8, Rows::Shared, TERMS[0], true);
+    for (token, row) in case.qkv.chunks_exact_mut(24).enumerate() {
+        // Equal weights, none of which is above the cap.
+        row[..16].fill(0.0);
+        row[16 + 3] = [3.4e38, -3.4e38, -3.4e38].get(token).copied().unwrap_or(0.0);
+    }
+    for machine in machines(&Threads::one()) {
+        for (i, x) in case.run(machine, &mut Scratch::default()).iter().enumerate() {
+            assert_eq!(x.is_finite(), i % 8 != 3, "{} {i}: {x}", machine.name());
+        }
+    }
+}
