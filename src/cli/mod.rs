@@ -25,7 +25,6 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use edgeqa::artifact::Artifact;
 use edgeqa::bench::BenchError;
-use edgeqa::memory::Need;
 use edgeqa::qa::probe::probe;
 use edgeqa::qa::{QaError, Reader};
 use edgeqa::replace::{is_same_file, is_special};
@@ -101,7 +100,7 @@ fn verify(artifact: &Artifact, path: &Path) -> Result<(), QaError> {
     artifact.verify().map_err(QaError::of_file(path))
 }
 
-/// Opens a model to answer with, the way `args` say, as [`settle`] does.
+/// Opens a model to answer with, the way `args` say, as [`keep`] does.
 fn load(
     path: &Path,
     args: &ModelArgs,
@@ -109,7 +108,8 @@ fn load(
     max_seq_len: Option<usize>,
 ) -> anyhow::Result<(Artifact, Reader)> {
     let artifact = open(path)?;
-    settle(&artifact, args.memory, &memory::need(&artifact, threads, max_seq_len))?;
+    memory::warn(&memory::need(&artifact, threads, max_seq_len));
+    keep(&artifact, args.memory)?;
     if args.verify {
         verify(&artifact, path)?;
     }
@@ -117,9 +117,8 @@ fn load(
     Ok((artifact, reader))
 }
 
-/// Warns of memory that is needed and not there, and keeps the model in memory if `args` say so.
-fn settle(artifact: &Artifact, args: MemoryArgs, need: &Need) -> anyhow::Result<()> {
-    memory::warn(need);
+/// Keeps the model in memory if `args` say so.
+fn keep(artifact: &Artifact, args: MemoryArgs) -> anyhow::Result<()> {
     if args.mlock {
         memory::lock(artifact)?;
     } else if args.prefault {

@@ -1,12 +1,13 @@
 //! `edgeqa serve`.
 
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use edgeqa::serve::{Limits, Options, THREADS, serve};
 
 use super::args::serve::ServeArgs;
-use super::{locate, memory, settle};
+use super::{keep, locate, memory};
 
 /// Where it listens if nothing else is said.
 const PORT: u16 = 8017;
@@ -14,7 +15,7 @@ const PORT: u16 = 8017;
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let named = args.model.clone();
     let (kept, threads) = (args.memory, args.threads.start()?);
-    let count = threads.count();
+    let (count, warned) = (threads.count(), RefCell::default());
     if let Ok(path) = locate::served(named.as_deref()) {
         memory::warn_before_mapping(&path);
     }
@@ -31,8 +32,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         threads,
         locate: Box::new(move || locate::served(named.as_deref()).map_err(|error| error.to_string())),
         settle: Box::new(move |artifact| {
-            let need = memory::need(artifact, count, None).beside(THREADS);
-            settle(artifact, kept, &need).map_err(|error| error.to_string())
+            // A model may be tried again and again.
+            if warned.replace(artifact.data_sha256().to_owned()) != artifact.data_sha256() {
+                memory::warn(&memory::need(artifact, count, None).beside(THREADS));
+            }
+            keep(artifact, kept).map_err(|error| error.to_string())
         }),
     })?;
     Ok(())

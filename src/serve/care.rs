@@ -48,6 +48,8 @@ pub struct Care {
     damaged: bool,
     /// Whether that was said, and that no other model is there.
     hopeless: bool,
+    /// Why no model was found when one was looked for last.
+    missing: Option<String>,
     /// When a model is tried again if it may be well or the one in use is damaged, and the pause after that.
     again: Instant,
     pause: Duration,
@@ -72,6 +74,7 @@ impl Care {
             may_be_well: false,
             damaged: false,
             hopeless: false,
+            missing: None,
             again: now,
             pause: PAUSES[0],
             read: now,
@@ -86,7 +89,9 @@ impl Care {
             match next(commands) {
                 Some(Command::Reload) => {
                     log::info!("reading the model and the documents again");
-                    self.reload();
+                    self.missing = None;
+                    self.wait(PAUSES[0]);
+                    self.reload(false);
                     self.look_at_documents(Shelf::read_again);
                 }
                 None => {
@@ -120,26 +125,30 @@ impl Care {
         if damaged && !self.damaged {
             log::warn!("the file of the model in use was written to or touched: no answers until it is proven again");
             self.wait(PAUSES[0]);
+        } else if self.damaged && !damaged {
+            self.hopeless = false;
+            self.daemon.set_healthy(self.daemon.model.get().self_test().is_ok());
         }
         self.damaged = damaged;
         let found = (self.locate)().ok().and_then(|path| {
             let identity = Identity::at(&path).ok()?;
             Some((path, identity))
         });
-        if found.is_some() && found != self.tried {
-            if found == self.seen {
-                self.wait(PAUSES[0]);
-                self.reload();
-            } else {
-                self.seen = found;
-            }
+        let is_new = found.is_some() && found != self.tried;
+        if is_new && found == self.seen {
+            self.wait(PAUSES[0]);
+            self.reload(false);
             return;
         }
-        self.seen = None;
         if (self.damaged || self.may_be_well) && Instant::now() >= self.again {
             self.wait((self.pause * 2).min(PAUSES[1]));
-            self.reload();
+            match &found {
+                // Whoever writes it is not done, which may take long.
+                Some((path, _)) if is_new => self.replace_damaged(Some(path)),
+                _ => self.reload(true),
+            }
         }
+        self.seen = found.filter(|_| is_new);
     }
 
     /// Has nothing tried again before this time is over.
@@ -148,21 +157,30 @@ impl Care {
         self.pause = pause;
     }
 
-    fn reload(&mut self) {
+    /// Tries the model that is found. What was said of it before is not said `again`.
+    fn reload(&mut self, again: bool) {
         self.seen = None;
-        let path = match (self.locate)() {
-            Ok(path) => path,
+        match (self.locate)() {
+            Ok(path) => self.try_model(&path, again),
             Err(problem) => {
-                log::error!("there is no model to take: {problem}");
+                self.may_be_well = false;
+                if self.missing.as_ref() != Some(&problem) {
+                    log::error!("there is no model to take: {problem}");
+                    self.missing = Some(problem);
+                }
                 self.replace_damaged(None);
-                return;
             }
-        };
-        self.tried = Identity::at(&path).ok().map(|identity| (path.clone(), identity));
+        }
+        self.notify.status(&self.daemon.status());
+    }
+
+    fn try_model(&mut self, path: &Path, again: bool) {
+        self.missing = None;
+        self.tried = Identity::at(path).ok().map(|identity| (path.to_owned(), identity));
         let threads = self.daemon.model.get().reader().model().threads().clone();
-        match Proven::open_settled(&path, &threads, &self.settle) {
+        match Proven::open_settled(path, &threads, &self.settle) {
             Ok(model) => {
-                self.tried = Some((path.clone(), model.identity()));
+                self.tried = Some((path.to_owned(), model.identity()));
                 self.may_be_well = false;
                 let sha256 = model.artifact().data_sha256().to_owned();
                 self.take(model);
@@ -171,11 +189,10 @@ impl Care {
             }
             Err(problem) => {
                 self.may_be_well = problem.may_pass();
-                self.refuse(&path, &problem);
-                self.replace_damaged(Some(&path));
+                self.refuse(path, &problem, again);
+                self.replace_damaged(Some(path));
             }
         }
-        self.notify.status(&self.daemon.status());
     }
 
     /// Has a model answer from now on.
@@ -186,14 +203,15 @@ impl Care {
         Metrics::count(&self.daemon.metrics.swaps);
     }
 
-    /// If the file of the model in use was written to, which is no model to be kept, takes what that file holds now, or the previous model,
-    /// of those that are not `refused`.
+    /// If the file of the model in use was written to, which is no model to be kept, takes what that file holds now, its previous model, or
+    /// that of the `refused` one.
     fn replace_damaged(&mut self, refused: Option<&Path>) {
         let model = self.daemon.model.get();
         let Err(problem) = model.check_file() else { return };
         self.daemon.set_healthy(false);
         let threads = model.reader().model().threads().clone();
-        let mut others = vec![model.path().to_owned(), previous(refused.unwrap_or(model.path()))];
+        let mut others = vec![model.path().to_owned(), previous(model.path())];
+        others.extend(refused.map(previous).filter(|path| !others.contains(path)));
         others.retain(|path| Some(&**path) != refused);
         let open = |path: &PathBuf| Proven::open_settled(path, &threads, &self.settle).ok();
         match others.iter().find_map(open) {
@@ -208,12 +226,12 @@ impl Care {
         }
     }
 
-    /// Notes that the model at `path` is not taken. What was noted before is not said again.
-    fn refuse(&self, path: &Path, problem: &ModelProblem) {
+    /// Notes that the model at `path` is not taken. What was noted before is not noted `again`.
+    fn refuse(&self, path: &Path, problem: &ModelProblem, again: bool) {
         let message = one_line(problem);
         let metrics = &self.daemon.metrics;
         let path = path.to_string_lossy().into_owned();
-        if metrics.last_refusal().is_some_and(|last| (&last.path, &last.message) == (&path, &message)) {
+        if again && metrics.last_refusal().is_some_and(|last| (&last.path, &last.message) == (&path, &message)) {
             log::debug!("{path} is still refused: {message}");
             return;
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
@@ -22,6 +23,7 @@ use super::metrics::Metrics;
 use super::pool::{self, Client};
 use super::room::{Held, gives_way};
 use super::routes::{Routed, route};
+use super::say::say;
 use crate::shown::count;
 
 /// How long no connection is accepted after the system could not give one.
@@ -126,7 +128,7 @@ impl<'a> EventLoop<'a> {
         }
         if unanswered > 0 {
             let (questions, seconds) = (count(unanswered, "question"), daemon.limits.stop.as_secs_f64());
-            log::warn!("stopping with {questions} not answered in {seconds} s");
+            say(Level::Warn, format!("stopping with {questions} not answered in {seconds} s"));
         }
     }
 
@@ -260,8 +262,8 @@ impl<'a> EventLoop<'a> {
                         error.kind(),
                         ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) {
-                        let level = if self.accepts { log::Level::Warn } else { log::Level::Debug };
-                        log::log!(level, "cannot accept connections: {error}");
+                        let level = if self.accepts { Level::Warn } else { Level::Debug };
+                        say(level, format!("cannot accept connections: {error}"));
                         self.accepts = false;
                         self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
                     }

@@ -7,7 +7,8 @@
 //! - `queue`: the bounded, fair line; `pool`: the one thread that asks the model
 //! - [`model`]: the model in use, proven before it is used
 //! - [`install`]: models on disk that take another one's place; `content`: whether they hold what they should
-//! - `care`: new models and documents; `watchdog`: self-tests; `notify`: what systemd is told; `signals`: what it and others say
+//! - `care`: new models and documents; `watchdog`: self-tests; `notify`: what systemd is told; `signals`: what it and others say;
+//!   `say`: messages that wait for nobody
 //! - `metrics`: what is counted
 //! - [`config`] and [`page`]: the owner's settings and the page
 //! - [`stdio`]: JSON lines instead of HTTP
@@ -39,6 +40,7 @@ mod pool;
 mod queue;
 mod room;
 mod routes;
+mod say;
 pub mod schema;
 mod signals;
 pub mod stdio;
@@ -75,7 +77,8 @@ use model::{ModelProblem, Proven, Settle, Slot};
 use notify::Notify;
 use page::Page;
 use pool::Line;
-use signals::{Reach, obey, say};
+use say::say;
+use signals::{Reach, obey};
 
 /// What is to be served, and how.
 pub struct Options {
@@ -289,8 +292,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     }
     let page = Page::new(&config.page, options.limits.request).map_err(ServeError::Page)?;
     options.limits.raise_descriptors();
-    let listeners = listeners(&options)?;
-    reach.listens(&listeners);
+    let listeners = reach.listening(|| listeners(&options))?;
     let documents = options.documents.as_deref().map(open_documents).transpose()?;
     let model = first_model(&options)?;
     let (version, sha256) = (env!("CARGO_PKG_VERSION"), model.artifact().data_sha256());
@@ -353,7 +355,7 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     lines.try_recv().unwrap_or(Ok(()))
 }
 
-/// The most threads that run beside those that compute.
+/// The most threads that run beside those that compute, but for moments.
 pub const THREADS: usize = 5;
 
 /// How long a thread has to end after all else has: short, as systemd waits no longer than `TimeoutStopSec=` for all of it.

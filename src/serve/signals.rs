@@ -4,7 +4,6 @@ use std::process::exit;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -15,11 +14,10 @@ use super::Daemon;
 use super::bell::{Bell, Event};
 use super::care::Command;
 use super::listen::{Listener, Made};
+use super::say::say;
 
-/// How long after the first signal to stop another one is a second request: who sends one to a process and to its group sends it twice.
+/// How long after the first signal to stop another one is a second request, and not the same: who sends one to a process and to its group sends it twice.
 const APART: Duration = Duration::from_millis(500);
-/// How long a message waits for whoever reads the log.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What signals act on.
 pub struct Reach {
@@ -37,10 +35,12 @@ impl Reach {
         Self { bell, commands, daemon: OnceLock::new(), made: Mutex::default() }
     }
 
-    /// Notes what listens.
-    pub fn listens(&self, listeners: &[Listener]) {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) =
-            listeners.iter().filter_map(Listener::made).collect();
+    /// Notes what `listen` has made. Nobody ends the process meanwhile.
+    pub fn listening<E>(&self, listen: impl FnOnce() -> Result<Vec<Listener>, E>) -> Result<Vec<Listener>, E> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = listen()?;
+        *made = listeners.iter().filter_map(Listener::made).collect();
+        Ok(listeners)
     }
 
     /// Notes that the daemon has started.
@@ -57,8 +57,8 @@ impl Reach {
     }
 }
 
-/// Does what signals say. The first to stop lets what is being answered be answered, if the daemon has started; a second one ends the
-/// process at once.
+/// Does what signals say. The first to stop lets what is being answered be answered, if the daemon has started; another one, from
+/// [`APART`] later on, ends the process at once.
 pub fn obey(mut signals: Signals, reach: &Reach) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
@@ -84,15 +84,5 @@ pub fn obey(mut signals: Signals, reach: &Reach) {
                 reach.end(1);
             }
         }
-    }
-}
-
-/// Logs, without waiting long for whoever reads the log.
-pub fn say(level: Level, message: impl Into<String>) {
-    let message = message.into();
-    let Ok(said) = thread::Builder::new().spawn(move || log::log!(level, "{message}")) else { return };
-    let started = Instant::now();
-    while !said.is_finished() && started.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(1));
     }
 }

@@ -26,6 +26,7 @@ pub fn watch(daemon: &Arc<Daemon>, notify: &Notify, interval: Duration, end: &Re
 
 /// Asks the model in use, through the line in which questions wait, and tells systemd if that works.
 fn test(daemon: &Daemon, notify: &Notify, interval: Duration) {
+    let model = daemon.model.get();
     let (send, receive) = channel();
     daemon.line.push_urgent(Work::SelfTest(send));
     // What is left of the time when a test begins.
@@ -37,6 +38,10 @@ fn test(daemon: &Daemon, notify: &Notify, interval: Duration) {
         // Nobody answers any more: the daemon is being stopped.
         Err(RecvTimeoutError::Disconnected) => return,
     };
+    if problem.is_some() && !Arc::ptr_eq(&model, &daemon.model.get()) {
+        // Another model answers by now, which has been tested.
+        return;
+    }
     daemon.metrics.self_tests[usize::from(problem.is_some())].fetch_add(1, Relaxed);
     let was_healthy = daemon.set_healthy(problem.is_none());
     match problem {

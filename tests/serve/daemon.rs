@@ -110,7 +110,13 @@ impl Daemon {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        self.signals(&[name]);
+    }
+
+    /// These, one right after the other.
+    pub fn signals(&self, names: &[&str]) {
+        let kills: Vec<_> = names.iter().map(|name| format!("kill -{name} {}", self.child.id())).collect();
+        let status = Command::new("sh").args(["-c", &kills.join(" && ")]).status();
         assert!(status.expect("kill").success());
     }
 

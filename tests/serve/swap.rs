@@ -145,25 +145,77 @@ fn a_model_that_is_written_to_in_place_answers_no_more() {
 fn a_model_that_was_damaged_gives_way_whatever_became_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let (model, previous) = (folder.path().join("model.safetensors"), folder.path().join("model.safetensors.previous"));
-    let answers = |daemon: &Daemon, threshold: f64| {
-        wait("an answer", || (daemon.get("/readyz").status == 200).then_some(()));
+    let answers = |daemon: &Daemon, swaps: f64, threshold: f64| {
+        wait("the model", || (daemon.metric("edgeqa_model_swaps_total") == swaps).then_some(()));
+        assert_eq!(daemon.get("/readyz").status, 200);
         assert_eq!(daemon.ask(&short()).json()["null_threshold"], threshold);
     };
     // Written to, and removed.
     variant(&model, "-3.4");
     variant(&previous, "-3.7");
     let daemon = Daemon::start(&["--model", model.to_str().unwrap()]);
-    answers(&daemon, -3.4);
+    answers(&daemon, 0.0, -3.4);
     fs::File::options().write(true).open(&model).unwrap().write_all(&[7; 1000]).unwrap();
     fs::remove_file(&model).unwrap();
-    assert_eq!(daemon.get("/readyz").status, 503);
-    answers(&daemon, -3.7);
+    answers(&daemon, 1.0, -3.7);
     // The previous model is touched while there is no other.
     fs::File::options().write(true).open(&previous).unwrap().set_modified(SystemTime::now()).unwrap();
-    assert_eq!(daemon.get("/readyz").status, 503);
-    answers(&daemon, -3.7);
+    answers(&daemon, 2.0, -3.7);
     // What comes in the place of the first is taken.
     variant(&model, "-3.5");
+    answers(&daemon, 3.0, -3.5);
+    // Every refusal of another file is told.
+    for (refusals, content) in [(1.0, "nonsense"), (2.0, "nonsense, too")] {
+        let beside = folder.path().join("new");
+        fs::write(&beside, content).unwrap();
+        fs::rename(&beside, &model).unwrap();
+        wait("the refusal", || (refused(&daemon) == refusals).then_some(()));
+    }
+    daemon.signal("HUP");
+    wait("the refusal", || (refused(&daemon) == 3.0).then_some(()));
+    assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.5);
+}
+
+/// How many models were refused.
+fn refused(daemon: &Daemon) -> f64 {
+    daemon.metric("edgeqa_model_refusals_total")
+}
+
+#[test]
+fn the_previous_model_is_taken_while_somebody_writes_into_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    variant(&model, "-3.4");
+    variant(&folder.path().join("model.safetensors.previous"), "-3.7");
+    let daemon = Daemon::start(&["--model", model.to_str().unwrap()]);
+    let file = fs::File::options().write(true).open(&model).unwrap();
+    for _ in 0..100 {
+        (&file).write_all(&[7; 1000]).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        if daemon.metric("edgeqa_model_swaps_total") == 1.0 {
+            assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.7);
+            return;
+        }
+    }
+    panic!("the previous model was not taken: {}", daemon.log());
+}
+
+#[test]
+fn a_model_that_was_refused_for_want_of_descriptors_is_taken_when_there_are_some() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    variant(&model, "-3.4");
+    let daemon = Daemon::start(&["--model", model.to_str().unwrap()]);
+    assert_eq!(daemon.ask(&short()).json()["null_threshold"], -3.4);
+    let pid = Pid::from_child(&daemon.child);
+    let limit =
+        |soft| prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(4096) }).unwrap();
+    let before = limit(3);
+    variant(&model, "-3.5");
+    daemon.wait_for_log("Too many open files");
+    limit(before.current.unwrap().min(4096));
     wait("the new model", || (daemon.ask(&short()).json()["null_threshold"] == -3.5).then_some(()));
 }
 

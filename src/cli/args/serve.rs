@@ -25,7 +25,8 @@ always_answer, max_answer_len, max_seq_len, doc_stride; the reply is what
 client that closes its sending half before it has the reply counts as gone.
 
 SIGHUP reads model and documents again; a model file that is replaced is
-noticed without it. SIGTERM stops after what is being answered. Sockets of
+noticed without it. SIGTERM stops after what is being answered; once more,
+half a second later or after that, at once. Sockets of
 systemd (LISTEN_FDS) are used, NOTIFY_SOCKET is told. With --mlock both models
 are in memory while one takes the other's place. The log is on standard error;
 RUST_LOG sets its level (default: info).";
