@@ -144,7 +144,10 @@ impl Care {
             self.wait((self.pause * 2).min(PAUSES[1]));
             match &found {
                 // Whoever writes it is not done, which may take long.
-                Some((path, _)) if is_new => self.replace_damaged(Some(path)),
+                Some((path, _)) if is_new => {
+                    self.replace_damaged(Some(path));
+                    self.notify.status(&self.daemon.status());
+                }
                 _ => self.reload(true),
             }
         }
