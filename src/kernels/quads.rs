@@ -3,7 +3,8 @@
 //! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
 //! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
 //! spread like those of models. [`TileKernel::examine`](super::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
-//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end.
+//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end. A part may have
+//! several registers of channels; then a note has a bit for each.
 
 use super::gemm::{Accumulators, Tile};
 use super::layout::{GROUP, KG, NR};
@@ -13,15 +14,14 @@ pub(super) const QUAD: usize = 4;
 /// Rows that are multiplied together.
 pub(super) const BLOCK: usize = 4;
 
-/// The note of four groups whose products fit into 16 bits.
-pub(super) const FITS: u8 = 0;
-/// The note of four groups of which only the products of two are sure to fit.
+/// In the note of four groups, of which all products fit into 16 bits if it is 0: that of the first register only those of two are sure to
+/// fit. The next bit says so of the next register.
 pub(super) const WIDE: u8 = 1;
-/// What ends the notes of a part.
-pub(super) const END: u8 = 2;
+/// What ends the notes of a part: above all others.
+pub(super) const END: u8 = 4;
 
 // What the assembly knows.
-const _: () = assert!(FITS == 0 && WIDE == 1 && END == 2);
+const _: () = assert!(WIDE == 1 && END == 4);
 
 /// How many notes there are about a part of a panel.
 pub(super) fn notes_of_part(padded_k: usize) -> usize {

@@ -7,11 +7,11 @@ use std::arch::asm;
 use crate::kernels::cpu::{Isa, Neon};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, GROUP, KG, NR};
-use crate::kernels::quads::{self, BLOCK, END, FITS, QUAD, WIDE, for_blocks, notes_of_part};
+use crate::kernels::quads::{self, BLOCK, END, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Bytes of a register: four channels of four `k`.
 const CHUNK: usize = 16;
-/// Registers of a group that are multiplied together.
+/// Registers of a group that are multiplied together, each with a note of its own.
 const CHUNKS: usize = 2;
 /// Parts of a panel that are multiplied one after the other, so that all sums stay in registers.
 const PARTS: usize = GROUP / CHUNK / CHUNKS;
@@ -55,18 +55,18 @@ impl TileKernel for Neon {
 #[target_feature(enable = "neon")]
 fn examine(panel: &[i8], notes: &mut [u8]) {
     quads::examine(panel, notes, |quad, part| {
-        let mut largest = vdupq_n_u8(0);
-        for c in part * CHUNKS..(part + 1) * CHUNKS {
+        let mut note = 0;
+        for c in 0..CHUNKS {
             let mut sum = vdupq_n_u8(0);
             for group in quad {
                 // SAFETY: a chunk has the 16 bytes of a register.
-                let w = unsafe { vld1q_s8(group[c * CHUNK..][..CHUNK].as_ptr()) };
+                let w = unsafe { vld1q_s8(group[(part * CHUNKS + c) * CHUNK..][..CHUNK].as_ptr()) };
                 // Sums of 255 and more are 255, and 255 is taken for more.
                 sum = vqaddq_u8(sum, vreinterpretq_u8_s8(vabsq_s8(w)));
             }
-            largest = vmaxq_u8(largest, sum);
+            note |= if vmaxvq_u8(sum) == u8::MAX { WIDE << c } else { 0 };
         }
-        if vmaxvq_u8(largest) == u8::MAX { WIDE } else { FITS }
+        note
     });
 }
 
@@ -152,11 +152,18 @@ fn add(sums: &mut Sums, pair: &[[i8; GROUP]; PAIR], part: usize, a: [[int8x16_t;
 #[target_feature(enable = "neon")]
 fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]], part: usize, notes: &[u8]) {
     quads::check(rows, panel, part, PARTS, notes);
-    /// Both chunks of a group of weights, `$u` and `$v`, times a group of activations.
-    macro_rules! products {
-        ($op:literal, $u:literal, $v:literal, $a:literal) => {
-            lines!(long!($op, "v24", "v25", $u, $a), long!($op, "v26", "v27", $v, $a))
+    /// The first or the second chunk of a group of weights times a group of activations.
+    macro_rules! chunk {
+        (1 $op:literal, $w:literal, $a:literal) => {
+            long!($op, "v24", "v25", $w, $a)
         };
+        (2 $op:literal, $w:literal, $a:literal) => {
+            long!($op, "v26", "v27", $w, $a)
+        };
+    }
+    /// Both chunks.
+    macro_rules! chunks {
+        ($op:literal, $u:literal, $v:literal, $a:literal) => { lines!(chunk!(1 $op, $u, $a), chunk!(2 $op, $v, $a)) };
     }
     /// Four groups of a row, in v28 to v31.
     macro_rules! load {
@@ -164,62 +171,72 @@ fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]]
             concat!("ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{", $row, "}], #16")
         };
     }
+    /// What comes between the first and the last two groups of a row: for a chunk that is wide, the sums of two products are added to `$to`,
+    /// and new ones begin.
+    macro_rules! third {
+        (fits $chunk:tt $w:literal, $a:literal $b:literal) => { chunk!($chunk "smlal", $w, "v30") };
+        (wide 1 $w:literal, $a:literal $b:literal) => {
+            lines!(widen!($a "v24", $b "v25"), chunk!(1 "smull", $w, "v30"))
+        };
+        (wide 2 $w:literal, $a:literal $b:literal) => {
+            lines!(widen!($a "v26", $b "v27"), chunk!(2 "smull", $w, "v30"))
+        };
+    }
     /// The loaded row times the part. `$next` comes as soon as the row is no longer needed: cores that execute in order wait for a load
     /// only where its value is used.
     macro_rules! row {
-        (fits $next:expr, $a:literal $b:literal $c:literal $d:literal) => {
+        ($first:tt $second:tt $next:expr, $a:literal $b:literal $c:literal $d:literal) => {
             lines!(
-                products!("smull", "v0", "v1", "v28"),
-                products!("smlal", "v2", "v3", "v29"),
-                products!("smlal", "v4", "v5", "v30"),
-                products!("smlal", "v6", "v7", "v31"),
-                $next,
-                widen!($a "v24", $b "v25", $c "v26", $d "v27"),
-            )
-        };
-        (wide $next:expr, $a:literal $b:literal $c:literal $d:literal) => {
-            lines!(
-                products!("smull", "v0", "v1", "v28"),
-                products!("smlal", "v2", "v3", "v29"),
-                widen!($a "v24", $b "v25", $c "v26", $d "v27"),
-                products!("smull", "v4", "v5", "v30"),
-                products!("smlal", "v6", "v7", "v31"),
+                chunks!("smull", "v0", "v1", "v28"),
+                chunks!("smlal", "v2", "v3", "v29"),
+                third!($first 1 "v4", $a $b),
+                third!($second 2 "v5", $c $d),
+                chunks!("smlal", "v6", "v7", "v31"),
                 $next,
                 widen!($a "v24", $b "v25", $c "v26", $d "v27"),
             )
         };
     }
-    /// Four groups: v0 and v1, v2 and v3, v4 and v5, v6 and v7 are their weights.
+    /// Four groups: v0 and v1, v2 and v3, v4 and v5, v6 and v7 are their weights. And where to go on.
     macro_rules! quad {
-        ($how:tt) => {
+        ($first:tt $second:tt) => {
             lines!(
                 "ldp q0, q1, [{w}], #256",
                 load!("a"),
                 "ldp q2, q3, [{w}, #-192]",
                 "ldp q4, q5, [{w}, #-128]",
                 "ldp q6, q7, [{w}, #-64]",
-                row!($how load!("b"), "v8" "v9" "v10" "v11"),
-                row!($how load!("c"), "v12" "v13" "v14" "v15"),
-                row!($how load!("d"), "v16" "v17" "v18" "v19"),
-                row!($how "ldrb {note:w}, [{notes}], #1", "v20" "v21" "v22" "v23"),
+                row!($first $second load!("b"), "v8" "v9" "v10" "v11"),
+                row!($first $second load!("c"), "v12" "v13" "v14" "v15"),
+                row!($first $second load!("d"), "v16" "v17" "v18" "v19"),
+                row!($first $second "ldrb {note:w}, [{notes}], #1", "v20" "v21" "v22" "v23"),
+                "cbz {note:w}, 2b",
             )
         };
     }
     let [[s0, s1], [t0, t1], [u0, u1], [x0, x1]] = sums;
+    // Neither the first nor the second chunk is wide at the end.
+    const _: () = assert!(END > WIDE << 1 && END.is_power_of_two());
     // SAFETY: NEON. Every note but the last, which ends the loop, stands for 256 bytes of the panel and 16 of each row, which are
     // there, as checked above. Of a group's bytes, those of a part are read, which begin where the first group's do.
     unsafe {
         asm!(
             "ldrb {note:w}, [{notes}], #1",
-            "cbnz {note:w}, 4f",
+            "cbnz {note:w}, 3f",
             "2:",
-            quad!(fits),
-            "cbz {note:w}, 2b",
+            quad!(fits fits),
+            "3:",
+            "tbz {note:w}, #{first}, 4f",
+            "tbnz {note:w}, #{second}, 5f",
+            quad!(wide fits),
+            "b 3b",
             "4:",
-            "tbnz {note:w}, #{end}, 9f",
-            quad!(wide),
-            "cbz {note:w}, 2b",
-            "b 4b",
+            "tbz {note:w}, #{second}, 9f",
+            quad!(fits wide),
+            "b 3b",
+            "5:",
+            quad!(wide wide),
+            "b 3b",
             "9:",
             w = inout(reg) panel.as_ptr().cast::<i8>().wrapping_add(part * CHUNKS * CHUNK) => _,
             a = inout(reg) rows[0].as_ptr() => _,
@@ -228,7 +245,8 @@ fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]]
             d = inout(reg) rows[3].as_ptr() => _,
             notes = inout(reg) notes.as_ptr() => _,
             note = out(reg) _,
-            end = const END.ilog2(),
+            first = const WIDE.ilog2(),
+            second = const (WIDE << 1).ilog2(),
             inout("v8") s0[0], inout("v9") s0[1], inout("v10") s1[0], inout("v11") s1[1],
             inout("v12") t0[0], inout("v13") t0[1], inout("v14") t1[0], inout("v15") t1[1],
             inout("v16") u0[0], inout("v17") u0[1], inout("v18") u1[0], inout("v19") u1[1],
