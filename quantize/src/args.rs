@@ -51,7 +51,7 @@ pub struct Args {
     pub license: Option<String>,
 
     /// Recommended null score difference above which the answer is "none", kept in the file as its default [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
+    #[arg(long, value_name = "X", value_parser = finite::<f32>)]
     pub null_threshold: Option<f32>,
 
     /// UTF-8 text to calibrate with: paragraphs, separated by empty lines; a paragraph of one line that ends with a question mark is a
@@ -85,15 +85,15 @@ pub struct Args {
     pub no_promotion: bool,
 
     /// Ask only as many questions, drawn by --seed; whole paragraphs are drawn, so there can be a few more
-    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "squad", value_parser = positive)]
+    #[arg(long, value_name = "N", requires = "squad", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of the choice of paragraphs
-    #[arg(long, value_name = "S", allow_negative_numbers = true, requires = "limit", default_value_t = 0, value_parser = seed)]
+    #[arg(long, value_name = "S", requires = "limit", default_value_t = 0, value_parser = seed)]
     pub seed: u64,
 
     /// Threads that answer questions [default: all cores]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "squad", value_parser = threads)]
+    #[arg(long, value_name = "N", requires = "squad", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]
@@ -161,11 +161,11 @@ pub struct CompareArgs {
     pub squad: PathBuf,
 
     /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = 0, requires = "limit", value_parser = seed)]
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit", value_parser = seed)]
     pub seed: u64,
 
     /// Run the weights imported from an ONNX file in fp32, instead of the graph
@@ -177,7 +177,7 @@ pub struct CompareArgs {
     pub config: Option<PathBuf>,
 
     /// Null score difference above which the answer is "none" [default: the int8 model's recommendation, else 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
+    #[arg(long, value_name = "X", value_parser = finite::<f32>)]
     pub null_threshold: Option<f32>,
 
     /// Fail if F1 of int8 is less than this share of that of fp32, e.g. 0.99
@@ -185,7 +185,7 @@ pub struct CompareArgs {
     pub min_f1_ratio: Option<f64>,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Folder for the logits of fp32 [default: edgeqa/fp32 in $XDG_CACHE_HOME or ~/.cache]

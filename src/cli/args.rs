@@ -90,7 +90,7 @@ pub struct MemoryArgs {
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
     /// Threads that work on a question, 1 to 1024 [default: the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Keep each thread on a CPU of its own
@@ -110,22 +110,22 @@ impl ThreadArgs {
 #[derive(Debug, Args)]
 pub struct AnswerArgs {
     /// Longest answer, in tokens
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = AskOptions::MAX_ANSWER_LEN, value_parser = positive)]
     pub max_answer_len: usize,
 
     /// Longest window that the model reads at once, in tokens, question included [default: 384, or what the model can
     /// take if that is less]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub max_seq_len: Option<usize>,
 
     /// Overlap of consecutive windows, in tokens of the text [default: 128, or half of what a window holds of the text if
     /// that is less]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole(0..=usize::MAX))]
+    #[arg(long, value_name = "N", value_parser = whole(0..=usize::MAX))]
     pub doc_stride: Option<usize>,
 
     /// There is no answer if "no answer" scores more than this above the best candidate; higher answers more often
     /// [default: the model's recommendation, or 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite::<f32>)]
+    #[arg(long, value_name = "X", value_parser = finite::<f32>)]
     pub null_threshold: Option<f32>,
 
     /// Answer with the best candidate in any case
@@ -189,7 +189,7 @@ pub struct AskArgs {
 
     /// Number of passages of the documents that are read for a question, 1 to 100
     // clap does not require an argument that would be in conflict with another, hence the conflicts.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
           conflicts_with_all = ["context", "context_file"],
           value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
@@ -199,7 +199,7 @@ pub struct AskArgs {
     pub json: bool,
 
     /// Number of candidates to show, 1 to 20
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1,
+    #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = whole(1..=N_BEST))]
     pub top_k: usize,
 
@@ -252,11 +252,11 @@ pub struct EvalArgs {
     pub squad: PathBuf,
 
     /// Take only a part: whole paragraphs, drawn at random until there are at least N questions [default: all]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
 
     /// Seed of that draw; the same seed draws the same paragraphs everywhere
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = 0, requires = "limit", value_parser = seed)]
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit", value_parser = seed)]
     pub seed: u64,
 
     /// Write predictions.json, nbest_predictions.json, null_odds.json and eval.json to this folder, and run.json, which has what --json prints
@@ -268,7 +268,7 @@ pub struct EvalArgs {
     pub json: bool,
 
     /// Number of questions to answer at the same time [default: the number of available cores]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// How to answer.
@@ -288,7 +288,7 @@ pub struct EvalArgs {
     pub null_odds: Option<PathBuf>,
 
     /// Drop answers of --predictions whose null odds exceed this [default: drop none]
-    #[arg(long, value_name = "X", requires = "null_odds", conflicts_with_all = RUNNING, allow_negative_numbers = true,
+    #[arg(long, value_name = "X", requires = "null_odds", conflicts_with_all = RUNNING,
           value_parser = finite::<f64>)]
     pub null_odds_threshold: Option<f64>,
 }

@@ -125,9 +125,7 @@ impl Trial {
             answer_ms,
         })
     }
-}
 
-impl Trial {
     fn verdicts(&self) -> Vec<Verdict> {
         let verdict = |limit: &Limit| {
             let (verdict, needed) = match self.memory_need.shortage(limit) {

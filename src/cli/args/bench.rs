@@ -36,11 +36,11 @@ which a --memory-limit may have ended; 1 failure, 2 wrong usage.";
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// Lengths of sequences to measure, in tokens [default: 32,64,128,256,384, as far as the model takes them of the first question]
-    #[arg(long, value_name = "N,...", allow_negative_numbers = true, value_delimiter = ',', value_parser = spaced(positive))]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = spaced(positive))]
     pub lengths: Vec<usize>,
 
     /// Numbers of threads to measure [default: 1 and the number of physical cores that edgeqa may use]
-    #[arg(long, value_name = "N,...", allow_negative_numbers = true, value_delimiter = ',', value_parser = spaced(threads))]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = spaced(threads))]
     pub threads: Vec<NonZeroUsize>,
 
     /// Keep each thread on a CPU of its own
@@ -57,27 +57,27 @@ pub struct BenchArgs {
     pub questions: Option<PathBuf>,
 
     /// Least number of runs of each point
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 20, value_parser = whole(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(1..=1_000_000))]
     pub min_runs: usize,
 
     /// Least time of each point, in seconds; up to 1000 runs per process
-    #[arg(long, value_name = "S", default_value_t = 2.0, allow_negative_numbers = true, value_parser = seconds(0.0))]
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds(0.0))]
     pub min_time: f64,
 
     /// Runs to warm up with, in each process
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 2, value_parser = whole(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(0..=1000))]
     pub warm_up: usize,
 
     /// Processes among which the runs of a point are divided; --compare needs 4 in each record, or more in one
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 5, value_parser = whole(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=100))]
     pub rounds: usize,
 
     /// How often to measure loading and starting, 0 for not at all
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 5, value_parser = whole(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(0..=1000))]
     pub starts: usize,
 
     /// Measure under a hard limit on memory, such as 64M: by a control group if one can be made, else by RLIMIT_DATA
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub memory_limit: Option<u64>,
 
     /// Compare these records, 26 at most, with the first of them, instead of measuring

@@ -59,7 +59,7 @@ pub struct ServeArgs {
     pub docs: Option<PathBuf>,
 
     /// Passages of the documents that are read per question, 1 to 100
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
+    #[arg(long, value_name = "N", default_value_t = RetrievalOptions::PASSAGES, requires = "docs",
           value_parser = whole(1..=RetrievalOptions::MAX_PASSAGES))]
     pub passages: usize,
 
@@ -69,41 +69,41 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
 
     /// Longest body of a request, or line of --stdio, in bytes
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, default_value_t = Limits::default().body, value_parser = whole(1..=64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body, value_parser = whole(1..=64 << 20))]
     pub max_body: usize,
 
     /// Longest question, in bytes
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, default_value_t = Limits::default().question, value_parser = whole(1..=64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().question, value_parser = whole(1..=64 << 20))]
     pub max_question: usize,
 
     /// Longest context, in bytes
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, default_value_t = Limits::default().context, value_parser = whole(1..=64 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().context, value_parser = whole(1..=64 << 20))]
     pub max_context: usize,
 
     /// Requests that may wait while one is answered; others get 503, first those of the client that has most of them
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = Limits::default().queue, value_parser = whole(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queue, value_parser = whole(1..=10_000))]
     pub max_queue: usize,
 
     /// Connections that may be open at the same time; for more, idle ones are closed, then unfinished requests and replies of the other
     /// machine that has most connections
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = Limits::default().connections, value_parser = whole(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = whole(1..=10_000))]
     pub max_connections: usize,
 
     /// Seconds from a request to its answer, waiting included; less than half of WatchdogSec= if systemd watches edgeqa, that is less
     /// than 60 in the service that comes with it
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds(0.01))]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().request.as_secs_f64(), value_parser = seconds(0.01))]
     pub request_timeout: f64,
 
     /// Seconds that a client has to send a request, and to take a reply
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = Limits::default().client.as_secs_f64(), value_parser = seconds(0.01))]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().client.as_secs_f64(), value_parser = seconds(0.01))]
     pub client_timeout: f64,
 
     /// Seconds that a connection may do nothing
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds(0.01))]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds(0.01))]
     pub idle_timeout: f64,
 
     /// Seconds that complete requests have to be answered when edgeqa is stopped; others have a second of these to be completed
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds(0.01))]
+    #[arg(long, value_name = "S", default_value_t = Limits::default().stop.as_secs_f64(), value_parser = seconds(0.01))]
     pub stop_timeout: f64,
 
     /// Who computes.
