@@ -217,6 +217,7 @@ fn vectors<S: Simd, const V: usize>(s: S, b: &[f32]) -> [S::F32; V] {
 mod tests {
     use super::super::cpu::Isa;
     use super::super::end_of_file::EndOfFile;
+    use super::super::tested::isas;
     use super::*;
 
     /// `b` in panels that are matrices of their own, and their width. What the last panel lacks is NaN.
@@ -245,13 +246,19 @@ mod tests {
 
     #[test]
     fn products_of_small_integers_are_exact_at_every_height_and_width() {
-        for isa in Isa::available() {
-            for rows in 1..=30 {
-                for (depth, columns) in [(1, 16), (3, 32), (5, 48), (64, 80), (128, 16), (129, 48), (300, 32)] {
-                    let (a_stride, b_stride, c_stride) = (depth + 3, columns + 5, columns + 7);
-                    let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
-                    let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();
-                    let (a, b) = (&a[..a.len() - 3], &b[..b.len() - 5]);
+        for rows in 1..=30 {
+            for (depth, columns) in [(1, 16), (3, 32), (5, 48), (64, 80), (128, 16), (129, 48), (300, 32)] {
+                let (a_stride, b_stride, c_stride) = (depth + 3, columns + 5, columns + 7);
+                let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
+                let b: Vec<f32> = (0..depth * b_stride).map(|i| (i % 11) as f32 - 5.0).collect();
+                let (a, b) = (&a[..a.len() - 3], &b[..b.len() - 5]);
+                let want = |(m, n): (usize, usize)| {
+                    let product = || (0..depth).map(|k| a[m * a_stride + k] * b[k * b_stride + n]).sum();
+                    if n < columns { product() } else { 0.5 }
+                };
+                let places = (0..rows).flat_map(|m| (0..c_stride).map(move |n| (m, n)));
+                let want: Vec<f32> = places.map(want).collect();
+                for isa in isas() {
                     let (panels, width) = isa.run(ByPanels { b, b_stride, depth, columns });
                     // The last one without what the last row has beyond the columns.
                     let cut = panels.len() - (columns.next_multiple_of(width) - columns);
@@ -271,13 +278,9 @@ mod tests {
                             c: &mut c,
                             c_stride,
                         });
-                        for (i, c) in c.iter().enumerate() {
-                            let (m, n) = (i / c_stride, i % c_stride);
-                            let product = || (0..depth).map(|k| a[m * a_stride + k] * b[k * b_stride + n]).sum();
-                            let want: f32 = if n < columns { product() } else { 0.5 };
-                            let of = format!("{rows} x {depth} x {columns}, layout {layout}");
-                            assert_eq!(*c, want, "{} ({m}, {n}) of {of}", isa.name());
-                        }
+                        let wrong =
+                            (0..want.len()).find(|i| c[*i] != want[*i]).map(|i| (i / c_stride, i % c_stride, c[i]));
+                        assert_eq!(wrong, None, "{}, {rows} x {depth} x {columns}, layout {layout}", isa.name());
                     }
                 }
             }
@@ -291,7 +294,7 @@ mod tests {
                 let a: Vec<f32> = (0..rows * depth).map(|i| (i % 13) as f32 - 6.0).collect();
                 let b: Vec<f32> = (0..depth * columns).map(|i| (i % 11) as f32 - 5.0).collect();
                 let (a_at_end, b_at_end) = (EndOfFile::new(&a), EndOfFile::new(&b));
-                for isa in Isa::available() {
+                for isa in isas() {
                     let (_, b_panel) = isa.run(ByPanels { b: &b, b_stride: columns, depth, columns });
                     let mut c = vec![0.5; rows * columns];
                     isa.run(Product {

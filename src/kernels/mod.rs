@@ -44,6 +44,8 @@ mod score_products;
 mod simd;
 mod steps;
 #[cfg(test)]
+mod tested;
+#[cfg(test)]
 mod tests;
 mod transposed;
 #[cfg(target_arch = "x86_64")]

@@ -1,9 +1,10 @@
 //! Every row of the kernel table equals a naive product of the unpacked matrices.
 
 use super::end_of_file::EndOfFile;
-use super::gemm::{Accumulators, Kernel, MAX_ROWS, TABLE, Tile, chosen};
+use super::gemm::{Accumulators, Kernel, MAX_ROWS, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, MAX_K, NR, PackedShape};
 use super::pack::{column_sums, pack};
+use super::tested::{REQUIRE_VARIABLE, kernels, required};
 use crate::eval::Random;
 use crate::skip::skipped;
 
@@ -130,24 +131,11 @@ const EXTREMES: [(Fill, Fill); 9] = [
     (Fill::Constant(-128), Fill::Fourth),
 ];
 
-/// The rows of the table that can run here. The others are named: what is skipped has not passed.
-fn kernels(test: &str) -> impl Iterator<Item = &'static Kernel> {
-    TABLE.iter().filter(move |kernel| {
-        if !kernel.is_available() {
-            skipped(format!("{test}: {} cannot run on this CPU", kernel.name));
-        }
-        kernel.is_available()
-    })
-}
-
-/// In environments meant to test one kernel, this variable names it.
-const REQUIRE_VARIABLE: &str = "EDGEQA_REQUIRE_KERNEL";
-
 #[test]
 fn the_required_kernel_is_the_chosen_one() {
-    match std::env::var(REQUIRE_VARIABLE) {
-        Ok(name) => assert_eq!(chosen().name, name, "{REQUIRE_VARIABLE} requires it to run here, and to be chosen"),
-        Err(_) => skipped(format!("the_required_kernel_is_the_chosen_one: no {REQUIRE_VARIABLE}")),
+    match required() {
+        Some(name) => assert_eq!(chosen().name, name, "{REQUIRE_VARIABLE} requires it to run here, and to be chosen"),
+        None => skipped(format!("the_required_kernel_is_the_chosen_one: no {REQUIRE_VARIABLE}")),
     }
 }
 

@@ -211,22 +211,25 @@ fn no_more_is_taken_than_was_announced() {
     assert!(error.to_string().contains("more than 300 bytes"), "{error}");
 }
 
+type Damage = fn(&Request, Answer) -> Answer;
+
+/// Weights of which a bit is another one.
+fn flip(request: &Request, mut answer: Answer) -> Answer {
+    if request.path.starts_with("/store/") && request.open_range().is_some() {
+        answer.body[77] ^= 1;
+    }
+    answer
+}
+
 #[test]
 fn damaged_files_do_not_stay() {
-    type Damage = fn(&Request, Answer) -> Answer;
-    let flip: Damage = |request, mut answer| {
-        if request.path.starts_with("/store/") && request.open_range().is_some() {
-            answer.body[77] ^= 1;
-        }
-        answer
-    };
     let shorten: Damage = |request, mut answer| {
         if request.path.ends_with("/config.json") && request.open_range().is_some() {
             answer.body.pop();
         }
         answer
     };
-    for (damage, file, word) in [(flip, WEIGHTS, "SHA-256"), (shorten, "config.json", "299 bytes")] {
+    for (damage, file, word) in [(flip as Damage, WEIGHTS, "SHA-256"), (shorten, "config.json", "299 bytes")] {
         let (repo, cache) = (model(), temp());
         let hub = FakeHub::with_twist(&repo, damage);
         let error = download(ID, None, &options(&hub, &cache)).expect_err("damaged");
@@ -288,13 +291,6 @@ fn bare(request: &Request, mut answer: Answer) -> Answer {
 
 #[test]
 fn what_the_list_does_not_say_of_files_is_taken_from_their_answers() {
-    type Damage = fn(&Request, Answer) -> Answer;
-    let flip: Damage = |request, mut answer| {
-        if request.path.starts_with("/store/") && request.open_range().is_some() {
-            answer.body[77] ^= 1;
-        }
-        answer
-    };
     let whole: Damage = |request, answer| match request.path.starts_with("/store/") {
         true if request.open_range().is_some() => Answer::new(200, vec![1; 500_000]),
         _ => answer,
@@ -310,7 +306,7 @@ fn what_the_list_does_not_say_of_files_is_taken_from_their_answers() {
         _ => answer,
     };
     for (damage, words) in [
-        (flip, "SHA-256"),
+        (flip as Damage, "SHA-256"),
         (whole, "more than 400000 bytes"),
         (longer, "more than 400000 bytes"),
         (small, "more than 300 bytes"),

@@ -124,8 +124,8 @@ pub(super) fn rows_of<'a>(input: &Input<'a>, part: usize, first: usize, head: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::cpu::Isa;
     use crate::kernels::simd::Task;
+    use crate::kernels::tested::isas;
 
     struct Bytes<'a>([&'a [f32]; LANES], bool);
 
@@ -155,7 +155,7 @@ mod tests {
                 .collect();
             let views: [&[f32]; LANES] = std::array::from_fn(|r| &rows[r][..]);
             // Below 8, scales are subnormal, which NEON of 32-bit Arm takes for zero.
-            for isa in Isa::available().into_iter().filter(|isa| exponent >= 8 || isa.name() != "neon32") {
+            for isa in isas().into_iter().filter(|isa| exponent >= 8 || isa.name() != "neon32") {
                 let (bytes, quantized) = isa.run(Bytes(views, true));
                 for (bytes, sum) in bytes.chunks_exact(70).zip(quantized.sums) {
                     assert_eq!(bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>(), sum, "{}", isa.name());
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_scale_of_a_row_with_a_value_that_is_not_finite_is_not_and_that_of_others_stays() {
-        for isa in Isa::available() {
+        for isa in isas() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for at in [0, 15, 16, 63, 64, 69] {
                     for sums in [false, true] {

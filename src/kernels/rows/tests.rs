@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernels::tested::isas;
 
 #[test]
 fn extremes_map_to_127_and_ties_go_to_even() {
@@ -64,7 +65,7 @@ impl Task for Bytes<'_> {
 
 #[test]
 fn rounding_equals_the_standard_library() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let far = [255.0, 256.0, 1e3, 16_384.0, 32_767.0];
         let near = (-130 * 64..=130 * 64).map(|i| i as f32 / 64.0);
         for x in near.chain(far).chain(far.map(|x| -x)) {
@@ -97,7 +98,7 @@ impl Task for Fours<'_> {
 
 #[test]
 fn bytes_in_fours_are_those_of_a_lane() {
-    for isa in Isa::available() {
+    for isa in isas() {
         // All bytes differ; then many are beyond the range.
         for step in [1.49, 5.3, 700.0] {
             let x: [f32; BLOCK] = std::array::from_fn(|i| (i as f32 - 31.5) * step);
@@ -127,7 +128,7 @@ fn positions_are_those_of_the_byte() {
         // Neighbours of the byte, too, and those that differ in the top bit.
         for (byte, others) in [(127, [126, -1, 0, -128]), (-1, [127, -2, 0, 1]), (0, [1, -128, -1, 127])] {
             let bytes = std::array::from_fn(|i| if set >> i & 1 == 1 { byte } else { others[i % 4] });
-            for isa in Isa::available() {
+            for isa in isas() {
                 assert_eq!(isa.run(Positions(&bytes, byte)), set, "{} {byte}", isa.name());
             }
         }
@@ -164,7 +165,7 @@ impl Task for Range<'_> {
 
 #[test]
 fn a_value_that_is_not_finite_makes_both_ends_nan_wherever_it_is() {
-    for isa in Isa::available() {
+    for isa in isas() {
         for len in [1, 16, 64, 70, 200] {
             for at in 0..len {
                 let mut x = vec![1.0; len];
@@ -232,7 +233,7 @@ fn every_instruction_set_gives_the_definition() {
             let factors: Vec<f32> = (0..k).map(|_| random() + 1.5).collect();
             for factor in [None, Some(&factors[..])] {
                 let want: Vec<_> = x.chunks_exact(k).map(|row| definition(row, factor)).collect();
-                for isa in Isa::available() {
+                for isa in isas() {
                     let mut got = QuantizedRows::default();
                     got.run(isa, &Threads::one(), &x, k, factor, Form::Signed);
                     let mut offset = QuantizedRows::default();

@@ -1,6 +1,7 @@
 //! Attention by its formula, and what the tests run it on.
 
 use super::super::*;
+use crate::kernels::tested::isas;
 
 pub(super) fn random(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
@@ -11,7 +12,7 @@ pub(super) fn random(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Which table row belongs to a distance, around the middle of [`TABLE_ROWS`].
+/// Which table row belongs to a distance, around the middle of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rows {
     /// Every distance has its own up to 128, then about two share one.
@@ -23,18 +24,26 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    fn row(self, distance: isize) -> usize {
-        let far = distance.abs();
-        let bucket = match self {
-            Rows::Shared => far.min(128) + (far - 128).max(0) * 4 / 9,
+    /// How many rows there are between those of distance 0 and of `far`.
+    fn between(self, far: usize) -> usize {
+        match self {
+            Rows::Shared => far.min(128) + far.saturating_sub(128) * 4 / 9,
             Rows::Clamped => far.min(5),
             Rows::Skipping => far * 3,
-        };
-        usize::try_from(distance.signum() * bucket + TABLE_ROWS as isize / 2).expect("no negative row")
+        }
+    }
+
+    /// The row of a distance, in a table for sequences of `length` tokens.
+    fn row(self, length: usize, distance: isize) -> usize {
+        let (middle, between) = (self.between(length), self.between(distance.unsigned_abs()));
+        if distance < 0 { middle - between } else { middle + between }
+    }
+
+    /// Rows of a table for sequences of `length` tokens, of which the first and the last are not used.
+    fn of_table(self, length: usize) -> usize {
+        2 * self.between(length) + 1
     }
 }
-
-const TABLE_ROWS: usize = 3200;
 
 /// A table's values: as they are, or bytes with a scale per row and head.
 enum Matrix {
@@ -43,13 +52,13 @@ enum Matrix {
 }
 
 impl Matrix {
-    fn new(int8: bool, shape: Shape, seed: u32) -> Self {
-        let values = random(TABLE_ROWS * shape.hidden(), seed);
+    fn new(int8: bool, shape: Shape, rows: usize, seed: u32) -> Self {
+        let values = random(rows * shape.hidden(), seed);
         if !int8 {
             return Self::F32(values);
         }
         let bytes = values.iter().map(|x| (x * 127.5) as i8).collect();
-        let scales = random(TABLE_ROWS * shape.heads, seed + 1);
+        let scales = random(rows * shape.heads, seed + 1);
         Self::Int8(bytes, scales.iter().map(|x| 0.004 + x.abs() * 0.004).collect())
     }
 
@@ -71,12 +80,11 @@ impl Matrix {
     }
 }
 
-/// Every kernel of this CPU with its vectors, and vectors without a kernel with one that needs nothing.
+/// Every kernel to test with its vectors, and vectors without a kernel with one that needs nothing.
 pub(super) fn machines(threads: &Threads) -> Vec<Machine<'_>> {
-    let kernels = || gemm::TABLE.iter().filter(|kernel| kernel.is_available());
-    let others = Isa::available().into_iter().filter(|isa| kernels().all(|kernel| kernel.isa() != *isa));
-    let others = others.map(|isa| (isa, &gemm::TABLE[1]));
-    let all = kernels().map(|kernel| (kernel.isa(), kernel)).chain(others);
+    let kernels = |isa| gemm::TABLE.iter().filter(move |kernel| kernel.is_available() && kernel.isa() == isa);
+    let any = |isa| kernels(isa).next().is_none().then_some(&gemm::TABLE[1]);
+    let all = isas().into_iter().flat_map(|isa| kernels(isa).chain(any(isa)).map(move |kernel| (isa, kernel)));
     all.map(|(isa, kernel)| Machine { isa, kernel, threads }).collect()
 }
 
@@ -106,7 +114,7 @@ impl Case {
     ) -> Self {
         let hidden = heads * head_dim;
         let shape = Shape { heads, head_dim, scale: ((head_dim * 3) as f32).sqrt() };
-        let table = |present: bool, seed| present.then(|| Matrix::new(int8, shape, seed));
+        let table = |present: bool, seed| present.then(|| Matrix::new(int8, shape, rows.of_table(length), seed));
         let qkv = random(length * 3 * hidden, length as u32);
         // Scores of several units, so that weights differ.
         let qkv = qkv.into_iter().map(|x| x * 3.0).collect();
@@ -123,7 +131,7 @@ impl Case {
     }
 
     pub(super) fn run(&self, machine: Machine<'_>, scratch: &mut Scratch) -> Vec<f32> {
-        let distances = Distances::new(self.reach().map(|distance| self.rows.row(distance)).collect());
+        let distances = Distances::new(self.reach().map(|distance| self.rows.row(self.length, distance)).collect());
         let (key, query) = (self.key.as_ref().map(Matrix::table), self.query.as_ref().map(Matrix::table));
         let positions = (key.is_some() || query.is_some()).then_some(Positions { distances: &distances, key, query });
         let mut out = vec![f32::NAN; self.length * self.hidden()];
@@ -155,9 +163,10 @@ impl Case {
         for head in 0..self.shape.heads {
             let parts = |part| -> Vec<_> { (0..self.length).map(|token| self.part(part, token, head)).collect() };
             let (queries, keys, values) = (parts(0), parts(1), parts(2));
+            let columns: Vec<_> = (0..d).map(|c| Column::new(values.iter().map(|v| v[c]).collect())).collect();
             for (i, q) in queries.iter().enumerate() {
                 let score = |(j, k): (usize, &Vec<f64>)| {
-                    let row = self.rows.row(i as isize - j as isize);
+                    let row = self.rows.row(self.length, i as isize - j as isize);
                     let entry = |table: &Option<Matrix>, x: &[f64]| {
                         let value = |c| table.as_ref().map_or(0.0, |table| table.value(self.shape, row, head * d + c));
                         dot(&(0..d).map(value).collect::<Vec<_>>(), x)
@@ -168,13 +177,12 @@ impl Case {
                 let max = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|x| (x - max).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                for (c, out) in out[i * hidden + head * d..][..d].iter_mut().enumerate() {
-                    let column: Vec<f64> = values.iter().map(|v| v[c]).collect();
+                for (out, column) in out[i * hidden + head * d..][..d].iter_mut().zip(&columns) {
                     if self.is_int8() {
-                        let [value, margin] = quantised_mean(&weights, &column);
-                        *out = [value / sum + mean(&column), out[1] + margin / sum];
+                        let [value, margin] = column.quantised_mean(&weights);
+                        *out = [value / sum + column.mean, out[1] + margin / sum];
                     } else {
-                        out[0] = weights.iter().zip(column).map(|(weight, v)| weight / sum * v).sum();
+                        out[0] = weights.iter().zip(&column.values).map(|(weight, v)| weight / sum * v).sum();
                     }
                 }
             }
@@ -203,30 +211,40 @@ impl Case {
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+/// One of a head's values, of all tokens.
+struct Column {
+    values: Vec<f64>,
+    mean: f64,
+    scale: f64,
 }
 
-/// The sum of products of `weights`, which are at most 1, with what values differ from their mean by, both as int8 attention rounds them;
-/// and what other roundings of those in the middle between two steps would add to it.
-fn quantised_mean(weights: &[f64], values: &[f64]) -> [f64; 2] {
-    // The nearest integer, and whether an error that grows with the number may have made it another one.
-    let round = |x: f64, error: f64| (x.round(), (x - x.floor() - 0.5).abs() < 1e-4 + x.abs() * error);
-    let mean = mean(values);
-    let scale = values.iter().fold(0.0f64, |max, v| max.max((v - mean).abs())) / 127.0;
-    let cap = ((weights.iter().sum::<f64>() - 1.0) / 8.0).clamp(1.0 / 64.0, 1.0);
-    let (mut sum, mut margin) = (0.0, 0.0);
-    for (weight, value) in weights.iter().zip(values) {
-        let deviation = value - mean;
-        sum += (weight - cap).max(0.0) * deviation;
-        let (weight, weight_is_unsure) = round(254.0 * (weight / cap).min(1.0), 3e-5);
-        // The mean has the errors of a sum.
-        let error = 1e-5 + if scale > 0.0 { mean.abs() / (127.0 * scale) * 1e-6 } else { 0.0 };
-        let (value, value_is_unsure) = round(if scale > 0.0 { deviation / scale } else { 0.0 }, error);
-        let step = cap / 254.0 * scale;
-        sum += weight * value * step;
-        margin += if weight_is_unsure { value.abs() * step } else { 0.0 };
-        margin += if value_is_unsure { weight * step } else { 0.0 };
+impl Column {
+    fn new(values: Vec<f64>) -> Self {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let scale = values.iter().fold(0.0f64, |max, v| max.max((v - mean).abs())) / 127.0;
+        Self { values, mean, scale }
     }
-    [sum, margin]
+
+    /// The sum of products of `weights`, which are at most 1, with what values differ from their mean by, both as int8 attention rounds them;
+    /// and what other roundings of those in the middle between two steps would add to it.
+    fn quantised_mean(&self, weights: &[f64]) -> [f64; 2] {
+        // The nearest integer, and whether an error that grows with the number may have made it another one.
+        let round = |x: f64, error: f64| (x.round(), (x - x.floor() - 0.5).abs() < 1e-4 + x.abs() * error);
+        let Self { values, mean, scale } = self;
+        let cap = ((weights.iter().sum::<f64>() - 1.0) / 8.0).clamp(1.0 / 64.0, 1.0);
+        let (mut sum, mut margin) = (0.0, 0.0);
+        for (weight, value) in weights.iter().zip(values) {
+            let deviation = value - mean;
+            sum += (weight - cap).max(0.0) * deviation;
+            let (weight, weight_is_unsure) = round(254.0 * (weight / cap).min(1.0), 3e-5);
+            // The mean has the errors of a sum.
+            let error = 1e-5 + if *scale > 0.0 { mean.abs() / (127.0 * scale) * 1e-6 } else { 0.0 };
+            let (value, value_is_unsure) = round(if *scale > 0.0 { deviation / scale } else { 0.0 }, error);
+            let step = cap / 254.0 * scale;
+            sum += weight * value * step;
+            margin += if weight_is_unsure { value.abs() * step } else { 0.0 };
+            margin += if value_is_unsure { weight * step } else { 0.0 };
+        }
+        [sum, margin]
+    }
 }

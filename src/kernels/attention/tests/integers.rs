@@ -1,6 +1,7 @@
 //! Scores of int8 attention are exact.
 
 use super::super::*;
+use crate::kernels::tested::isas;
 use crate::skip::skipped;
 
 /// Scores of one head in blocks of queries, as [`int8`] computes them.
@@ -26,7 +27,7 @@ impl TaskDot for IntegerScores<'_> {
 /// With all scales 1, scores are integers, which `f32` holds exactly.
 #[test]
 fn integer_scores_equal_the_naive_sums() {
-    if Isa::available().into_iter().all(|isa| isa.dot().is_none()) {
+    if isas().into_iter().all(|isa| isa.dot().is_none()) {
         skipped("integer_scores_equal_the_naive_sums: this CPU sums no bytes");
     }
     let fills: [fn(usize) -> i8; 5] =
@@ -63,20 +64,22 @@ fn integer_scores_equal_the_naive_sums() {
                 query: Some(Table::Int8 { values: &qr, scales: &scales }),
             });
             let dot = |a: &[i8], i: usize, b: &[i8], j: usize| -> i32 {
-                let row = |x: &[i8], i: usize| x[i * head_dim..][..head_dim].to_vec();
-                row(a, i).into_iter().zip(row(b, j)).map(|(a, b)| i32::from(a) * i32::from(b)).sum()
+                let products = a[i * head_dim..][..head_dim].iter().zip(&b[j * head_dim..]);
+                products.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
             };
-            for isa in Isa::available() {
+            let want = |(i, j): (usize, usize)| {
+                let r = row(i as isize - j as isize);
+                (dot(&q, i, &k, j) + dot(&q, i, &kr, r) + dot(&k, j, &qr, r)) as f32
+            };
+            let want: Vec<f32> = (0..length).flat_map(|i| (0..length).map(move |j| (i, j))).map(want).collect();
+            for isa in isas() {
                 let Some(isa_dot) = isa.dot() else { continue };
                 let got =
                     isa_dot.run(IntegerScores(Input { kernel: gemm::chosen(), shape, length, qkv: &qkv, positions }));
-                for (i, got) in got.iter().enumerate() {
-                    for (j, got) in got.iter().enumerate() {
-                        let r = row(i as isize - j as isize);
-                        let want = dot(&q, i, &k, j) + dot(&q, i, &kr, r) + dot(&k, j, &qr, r);
-                        assert_eq!(*got, want as f32, "{} ({i}, {j}), {length} x {head_dim}, fills {n}", isa.name());
-                    }
-                }
+                let got = got.concat();
+                assert_eq!(got.len(), want.len());
+                let wrong = (0..got.len()).find(|i| got[*i] != want[*i]).map(|i| (i / length, i % length, got[i]));
+                assert_eq!(wrong, None, "{}, {length} x {head_dim}, fills {n}", isa.name());
             }
         }
     }
