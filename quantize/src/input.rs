@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -43,12 +43,7 @@ impl Input {
             hub: None,
         };
         for (file, option) in [(&input.config, "--config"), (&input.tokenizer, "--tokenizer")] {
-            ensure!(
-                file.is_file(),
-                "{} does not exist; put it beside the weights or name it with {option}",
-                file.display()
-            );
-            refuse_pointer(file)?;
+            need(file, option)?;
         }
         Ok(input)
     }
@@ -75,12 +70,34 @@ impl Input {
 /// If there are none that can be read, or they are no original; the message says what can be done.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
     let weights = if path.is_dir() { weights_in(path)? } else { path.to_owned() };
-    ensure!(weights.is_file(), "cannot open {}: no such file or folder", weights.display());
+    ensure!(is_file(&weights)?, "cannot open {}: no such file or folder", weights.display());
     refuse_pointer(&weights)?;
     if !is_onnx(&weights) {
         refuse_no_original(&weights)?;
     }
     Ok(weights)
+}
+
+/// Whether there is a file.
+///
+/// # Errors
+/// If there is something else, or it cannot be found out.
+pub(crate) fn is_file(path: &Path) -> anyhow::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(_) => bail!("{} is no regular file", path.display()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
+    }
+}
+
+/// Makes sure that there is a file that belongs to weights, which `option` names elsewhere.
+///
+/// # Errors
+/// If there is none, or it is a pointer.
+pub(crate) fn need(file: &Path, option: &str) -> anyhow::Result<()> {
+    ensure!(is_file(file)?, "{} does not exist; put it beside the weights or name it with {option}", file.display());
+    refuse_pointer(file)
 }
 
 /// Refuses what is no safetensors file, not all of one, or one that this tool has made.
@@ -128,7 +145,7 @@ pub(crate) fn beside(weights: &Path, name: &str) -> PathBuf {
 fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
     for name in ["model.safetensors", "model.onnx", "onnx/model.onnx"] {
         let path = folder.join(name);
-        if path.is_file() {
+        if is_file(&path)? {
             return Ok(path);
         }
     }

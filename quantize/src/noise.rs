@@ -38,7 +38,8 @@ impl Noise {
 /// Evaluates both models on random inputs.
 ///
 /// # Errors
-/// Those of [`Session::run`], and if a logit or an output of a layer is infinite or not a number.
+/// Those of [`Session::run`], if a logit or an output of a layer is infinite or not a number, and if all starts or all ends have one logit
+/// in fp32, which answers nothing.
 pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Noise> {
     let max = float.config.max_positions;
     let mut lengths: Vec<usize> = [24, 64, 128].iter().map(|l| (*l).min(max)).collect();
@@ -46,7 +47,7 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Nois
     let (float, int8) = (Session::with_taps(float, Taps::Layers)?, Session::with_taps(int8, Taps::Layers)?);
     let mut random = Random(0x0150);
     let mut layers: Vec<(f64, f64)> = Vec::new();
-    let (mut logits, mut differences) = (Vec::new(), Vec::new());
+    let (mut logits, mut differences) = ([Vec::new(), Vec::new()], Vec::new());
     for &length in &lengths {
         let sample = Sample::new(float.config(), length, &mut random);
         let want = float.run(&sample.ids, sample.types.as_deref())?;
@@ -59,16 +60,23 @@ pub fn measure(float: &ModelWeights, int8: &ModelWeights) -> anyhow::Result<Nois
                 let (signal, noise) = energies(want, got);
                 layer.0 += signal;
                 layer.1 += noise;
-            } else {
+            } else if let Some(logits) = logits.get_mut(i) {
                 logits.extend(want.iter().map(|x| f64::from(*x)));
                 differences.extend(want.iter().zip(got).map(|(want, got)| f64::from(*want) - f64::from(*got)));
             }
         }
     }
+    for (logits, what) in logits.iter().zip(["starts", "ends"]) {
+        ensure!(
+            deviation(logits).is_some_and(|spread| spread > 0.0),
+            "the logits of all {what} are {} on random tokens, so nothing was written: the weights are damaged; copy or download them again",
+            logits.first().copied().unwrap_or_default()
+        );
+    }
     Ok(Noise {
         lengths,
         layer_snr_db: layers.iter().map(|(signal, noise)| 10.0 * (signal / noise).log10()).map(finite).collect(),
-        logit_error: relative_rms(&differences, &logits),
+        logit_error: relative_rms(&differences, &logits.concat()),
     })
 }
 
@@ -127,6 +135,19 @@ mod tests {
         let (last, others) = noise.layer_snr_db.split_last().expect("layers");
         assert!(last.is_some_and(|db| (db - 40.0).abs() < 0.01), "{last:?}");
         assert!(others.iter().all(Option::is_none), "{others:?}");
+    }
+
+    #[test]
+    fn a_model_whose_starts_or_ends_are_all_alike_is_refused() {
+        let width = fixture().config.hidden_size;
+        for (row, what) in [(0, "starts"), (1, "ends")] {
+            let mut damaged = fixture();
+            let mut weight = damaged.head.weight.to_vec();
+            weight[row * width..][..width].fill(0.0);
+            (damaged.head.weight, damaged.head.bias) = (weight.into(), vec![0.5, 0.5].into());
+            let error = measure(&damaged, &damaged).expect_err("nothing can be answered").to_string();
+            assert!(error.starts_with(&format!("the logits of all {what} are 0.5 on random tokens")), "{error}");
+        }
     }
 
     #[test]

@@ -15,8 +15,14 @@ pub(crate) fn prove(found: &QaTokenizer, json: &str, texts: &Texts) -> anyhow::R
     let mut library = Tokenizer::from_bytes(json).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
     library.with_padding(None).with_truncation(None).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
     for text in texts.pairs.iter().flat_map(|(question, passage)| [question, passage]) {
-        let want = guard(|| library.encode(text.as_str(), false)).map_err(|e| anyhow!("{}: {e}", texts.name))?;
-        let want = want.map_err(|e| anyhow!("{}: {e}", texts.name))?;
+        let unusable = |problem: String| {
+            anyhow!(
+                "tokenizer.json: the tokenizers library fails with {} ({problem}); give the one that was saved with the model (--tokenizer)",
+                texts.name
+            )
+        };
+        let want = guard(|| library.encode(text.as_str(), false)).map_err(unusable)?;
+        let want = want.map_err(|error| unusable(error.to_string()))?;
         let got = found.context(text)?;
         // The library forgets characters that a map removes from the beginning.
         let is_shifted = text.starts_with(char::is_control);

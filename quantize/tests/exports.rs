@@ -245,7 +245,10 @@ fn external_data_are_followed_through_links_and_checked() {
         let error = format!("{:#}", run(&model, &out).expect_err(words));
         assert!(error.contains(words) && error.contains("external data of"), "{error}");
     };
-    fails("cannot open");
+    fails("model.onnx.data: no such file");
+    std::fs::create_dir(&data).expect("a folder");
+    fails("model.onnx.data is no regular file");
+    std::fs::remove_dir(&data).expect("removed");
     let stored = source.canonicalize().expect("path").join("model.onnx.data");
     #[cfg(unix)]
     {

@@ -320,6 +320,18 @@ fn absurd_axes_are_refused() {
     }
 }
 
+/// tract would turn such an order into operators without an end.
+#[test]
+fn orders_that_lack_an_axis_are_refused() {
+    for order in [&[1, 2, 1, 3][..], &[0, 1, 2, 4], &[-1, 0, 1, 2], &[0; 65]] {
+        refused(&format!("is a Transpose by {order:?}: the file is damaged"), |graph| {
+            let transpose = graph.node.iter_mut().find(|n| n.op_type == "Transpose").expect("a Transpose");
+            transpose.attribute.iter_mut().find(|attribute| attribute.name == "perm").expect("an order").ints =
+                order.to_vec();
+        });
+    }
+}
+
 fn axis_of(node: &mut NodeProto) -> &mut AttributeProto {
     node.attribute.iter_mut().find(|attribute| attribute.name == "axis").expect("an axis")
 }

@@ -85,7 +85,9 @@ fn failures_exit_1_and_say_what_to_do() {
     fails(&mut convert("cfg-conv3/model.onnx", &out), &["config.json", "conv_kernel_size is 3"]);
     fails(program().arg(fixtures().join("ts4-op17")).arg("--out").arg(&out), &["tokenizer.json", "--tokenizer"]);
     let folder = temp.path().join("old");
-    std::fs::create_dir(&folder).expect("folder");
+    std::fs::create_dir_all(folder.join("model.safetensors")).expect("folders");
+    fails(program().arg(&folder).arg("--out").arg(&out), &["model.safetensors is no regular file"]);
+    std::fs::remove_dir(folder.join("model.safetensors")).expect("removed");
     std::fs::write(folder.join("pytorch_model.bin"), "x").expect("write");
     fails(program().arg(&folder).arg("--out").arg(&out), &["pytorch_model.bin", "save_pretrained"]);
     std::fs::write(folder.join("model.safetensors"), "no tensors").expect("write");

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
 use edgeqa::config::ModelConfig;
 use edgeqa::model::{Logits, ModelError, Session};
 use edgeqa::qa::Scorer;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use crate::config::SourceConfig;
 use crate::float;
 use crate::import::{self, onnx::OnnxModel};
-use crate::input::{beside, by_name, checksums, files, is_onnx, refuse_pointer, weights_file};
+use crate::input::{beside, by_name, checksums, files, is_onnx, need, weights_file};
 use crate::original::Original;
 
 /// What runs the fp32 model.
@@ -59,12 +58,7 @@ impl Fp32 {
     pub fn open(path: &Path, config: Option<&Path>, imported: bool) -> anyhow::Result<Self> {
         let weights = weights_file(path)?;
         let config_file = config.map_or_else(|| beside(&weights, "config.json"), Path::to_owned);
-        ensure!(
-            config_file.is_file(),
-            "{} does not exist; put it beside the weights or name it with --config",
-            config_file.display()
-        );
-        refuse_pointer(&config_file)?;
+        need(&config_file, "--config")?;
         let config = SourceConfig::read(&config_file)?;
         let graph = if is_onnx(&weights) { Some(import::onnx::read(&weights)?) } else { None };
         let files = files(&weights, &config_file, None, graph.as_ref());

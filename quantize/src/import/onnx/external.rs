@@ -10,7 +10,7 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 use super::tensors;
-use crate::input::refuse_pointer;
+use crate::input::{is_file, refuse_pointer};
 
 /// Reads all external data into the model and returns the files they were in.
 ///
@@ -49,6 +49,7 @@ fn read(tensor: &TensorProto, folder: &Path) -> anyhow::Result<(PathBuf, u64, Ve
         location.display()
     );
     let path = folder.join(location);
+    ensure!(is_file(&path)?, "cannot open {}: no such file; put it beside the graph", path.display());
     let mut file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     refuse_pointer(&path)?;
     let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();

@@ -19,6 +19,7 @@ use tract_onnx::tract_hir::internal::Framework;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::SourceConfig;
+use crate::input::is_file;
 
 /// An ONNX model, all of its data in memory.
 pub struct OnnxModel {
@@ -34,14 +35,14 @@ pub struct OnnxModel {
 ///
 /// # Errors
 /// If a file cannot be read or is no ONNX model, or the graph holds operators that only occur in already quantised or fused
-/// graphs, or axes that no tensor has, or its inputs have names that do not tell what they are.
+/// graphs, or axes that no tensor has or that are no order of axes, or its inputs have names that do not tell what they are.
 pub fn read(path: &Path) -> anyhow::Result<OnnxModel> {
-    ensure!(path.is_file(), "cannot open {}: no such file", path.display());
+    ensure!(is_file(path)?, "cannot open {}: no such file", path.display());
     let mut proto = tract_onnx::onnx().proto_model_for_path(path).map_err(|problem| {
         anyhow!("{} is no ONNX model, or a damaged one ({problem:#}); copy or download it again", path.display())
     })?;
     refuse_foreign_operators(&proto)
-        .and_then(|()| proto.graph.as_ref().map_or(Ok(()), refuse_absurd_axes))
+        .and_then(|()| proto.graph.as_ref().map_or(Ok(()), refuse_absurd_attributes))
         .and_then(|()| proto.graph.as_ref().map_or(Ok(()), |graph| inputs::roles(graph).map(drop)))
         .with_context(|| format!("{} is not supported", path.display()))?;
     let external = external::inline(&mut proto, path.parent().unwrap_or(Path::new("")))
@@ -83,9 +84,18 @@ const MAX_RANK: i64 = 64;
 /// What counts from 0 to its axis in tract, which never ends if that is before the first one.
 const COUNTING: [&str; 4] = ["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "OneHot"];
 
-/// Refuses axes that no tensor has. Operators that are [`COUNTING`] have the last one, or one that is counted from the front.
-fn refuse_absurd_axes(graph: &GraphProto) -> anyhow::Result<()> {
+/// Refuses axes that no tensor has, and orders of axes in which one is missing, with which tract does not come to an end. Operators that are
+/// [`COUNTING`] have the last axis, or one that is counted from the front.
+fn refuse_absurd_attributes(graph: &GraphProto) -> anyhow::Result<()> {
     for node in &graph.node {
+        if let Some(order) = graph::attribute(node, "perm").map(|perm| &perm.ints) {
+            ensure!(
+                order.len() <= MAX_RANK as usize && (0..).zip(order).all(|(axis, _)| order.contains(&axis)),
+                "node {:?} is a {} by {order:?}: the file is damaged",
+                node.name,
+                node.op_type
+            );
+        }
         let possible = if COUNTING.contains(&node.op_type.as_str()) { -1..MAX_RANK } else { -MAX_RANK..MAX_RANK };
         for attribute in &node.attribute {
             if matches!(attribute.name.as_str(), "axis" | "axes")
@@ -94,7 +104,7 @@ fn refuse_absurd_axes(graph: &GraphProto) -> anyhow::Result<()> {
                 bail!("node {:?} is a {} along axis {axis}: the file is damaged", node.name, node.op_type);
             }
             for inner in attribute.g.iter().chain(&attribute.graphs) {
-                refuse_absurd_axes(inner)?;
+                refuse_absurd_attributes(inner)?;
             }
         }
     }
