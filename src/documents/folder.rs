@@ -102,7 +102,9 @@ impl fmt::Display for Reason {
             Self::Encoding(problem) => write!(f, "it is {problem}"),
             Self::Empty => write!(f, "it holds no text"),
             Self::TooLarge { limit } => write!(f, "it is larger than {limit} bytes; cut it into several files"),
-            Self::TooMuch { limit } => write!(f, "all files together would be larger than {limit} bytes"),
+            Self::TooMuch { limit } => {
+                write!(f, "all files together would be larger than {limit} bytes; leave some out")
+            }
             Self::Changing => write!(f, "it was written to while it was read"),
             Self::Gone => write!(f, "it is gone, or a link to nothing"),
             Self::Unreadable(problem) => write!(f, "it cannot be read: {problem}"),

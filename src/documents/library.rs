@@ -178,6 +178,9 @@ impl Library {
 
     /// The file as it is now, if there are no more than `left` bytes of it.
     fn renewed_file(&self, document: &Document, options: &LibraryOptions, left: u64) -> Result<File, Refusal> {
+        if document.stamp.len > options.max_file_bytes {
+            return Err(Reason::TooLarge { limit: options.max_file_bytes }.into());
+        }
         if document.stamp.len > left {
             return Err(Reason::TooMuch { limit: options.max_bytes }.into());
         }
@@ -189,7 +192,12 @@ impl Library {
             return Err(Refusal { reason: reason.clone(), stamp: Some(stamp.clone()) });
         }
         let limit = options.max_file_bytes.min(left);
-        let (bytes, stamp) = document.read(limit)?;
+        let (bytes, stamp) = document.read(limit).map_err(|reason| match reason {
+            Reason::TooLarge { limit } if limit < options.max_file_bytes => {
+                Reason::TooMuch { limit: options.max_bytes }
+            }
+            reason => reason,
+        })?;
         let text = decode(bytes).map_err(Reason::Encoding).and_then(|text| {
             let same = old.filter(|old| old.text.whole() == text).map(|old| Arc::clone(&old.text));
             same.map_or_else(|| Text::new(text, document.format).map(Arc::new), Ok)

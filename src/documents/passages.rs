@@ -131,11 +131,23 @@ pub struct Line {
 /// The lines of a piece of `text`; none if `bytes` are no piece of it.
 pub fn lines(text: &str, bytes: Range<usize>) -> impl Iterator<Item = Line> {
     let mut start = bytes.start;
-    text.get(bytes).unwrap_or_default().split_inclusive('\n').map(move |line| {
+    let mut left = text.get(bytes).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (line, rest) = left.split_at(line_len(left));
+        left = rest;
         let whole = start..start + line.len();
         start = whole.end;
-        Line { content: trimmed(text, whole.clone()), whole }
+        (!line.is_empty()).then(|| Line { content: trimmed(text, whole.clone()), whole })
     })
+}
+
+/// How long the first line of `text` is, with its end: LF, CR and LF, or CR alone, as on Macintosh computers of old.
+fn line_len(text: &str) -> usize {
+    match text.find(['\n', '\r']) {
+        Some(at) if text[at..].starts_with("\r\n") => at + 2,
+        Some(at) => at + 1,
+        None => text.len(),
+    }
 }
 
 fn blocks(text: &str, format: Format) -> Vec<Block> {

@@ -1,5 +1,7 @@
 //! What a question and a passage are compared by.
 
+use std::borrow::Cow;
+
 use indexmap::IndexSet;
 use unicode_normalization_alignments::UnicodeNormalization;
 use unicode_normalization_alignments::char::canonical_combining_class;
@@ -10,6 +12,9 @@ use super::stem::stem;
 
 /// Longer words are cut, in bytes: they are no words but data, and need not fill the dictionary.
 const LONGEST: usize = 64;
+
+/// Letters of units that have powers.
+const LONGEST_UNIT: usize = 2;
 
 /// Words of a question that say nothing about its topic, without endings; ascending.
 const EMPTY: [&str; 43] = [
@@ -29,7 +34,7 @@ const ELIDED: [&str; 20] = [
 /// without English endings.
 pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
     let (mut lower, mut letters) = (String::new(), String::new());
-    for word in text.unicode_words() {
+    for word in with_plain_digits(text).unicode_words() {
         lower.clear();
         if word.is_ascii() {
             lower.push_str(word);
@@ -50,6 +55,34 @@ pub fn each_word(text: &str, mut take: impl FnMut(&str)) {
         } else {
             parts(word).for_each(|part| finish(part, &mut letters, &mut take));
         }
+    }
+}
+
+/// `text` with the digits of formulas and units as people type them, which would end a word: `CO₂`, and `km²`, but no note to a longer `word¹`.
+fn with_plain_digits(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| subscript(c).or(superscript(c)).is_some()) {
+        return Cow::Borrowed(text);
+    }
+    let mut letters = 0;
+    let plain = text.chars().map(|c| {
+        let before = letters;
+        letters = if c.is_alphabetic() { before + 1 } else { 0 };
+        subscript(c).or(superscript(c).filter(|_| (1..=LONGEST_UNIT).contains(&before))).unwrap_or(c)
+    });
+    Cow::Owned(plain.collect())
+}
+
+/// The digit that stands below the line.
+fn subscript(c: char) -> Option<char> {
+    ('\u{2080}'..='\u{2089}').contains(&c).then(|| char::from_digit(u32::from(c) - 0x2080, 10)).flatten()
+}
+
+/// The power of a unit.
+fn superscript(c: char) -> Option<char> {
+    match c {
+        '²' => Some('2'),
+        '³' => Some('3'),
+        _ => None,
     }
 }
 

@@ -110,15 +110,20 @@ fn files_of_other_kinds_are_counted_and_the_first_are_named() {
 
 #[test]
 fn files_are_limited_in_size() {
-    let folder = folder(&[("a.txt", &[b'a'; 60]), ("b.txt", &[b'b'; 101]), ("c.txt", &[b'c'; 60]), ("d.txt", b"d")]);
+    let folder = folder(&[("a.txt", &[b'a'; 60]), ("b.txt", &[b'b'; 99]), ("c.txt", &[b'c'; 60]), ("d.txt", b"d")]);
     let options = LibraryOptions { max_file_bytes: 100, max_bytes: 100 };
     let (library, found) = Library::open(folder.path(), &options).expect("a library");
     assert_eq!(library.passages().map(|p| p.file).collect::<Vec<_>>(), ["a.txt", "d.txt"]);
     let much = Reason::TooMuch { limit: 100 };
     assert_eq!(skipped(&found), [("b.txt", &much), ("c.txt", &much)]);
-    let options = LibraryOptions { max_file_bytes: 100, max_bytes: 1_000 };
-    let (_, found) = Library::open(folder.path(), &options).expect("a library");
-    assert_eq!(skipped(&found), [("b.txt", &Reason::TooLarge { limit: 100 })]);
+    // One that is larger than any may be is no better if it is larger than all together may be.
+    let larger = Reason::TooLarge { limit: 80 };
+    for max_bytes in [1_000, 90] {
+        let options = LibraryOptions { max_file_bytes: 80, max_bytes };
+        let (library, found) = Library::open(folder.path(), &options).expect("a library");
+        assert_eq!(skipped(&found)[0], ("b.txt", &larger));
+        assert_eq!(library.passages().map(|p| p.file).next(), Some("a.txt"));
+    }
 }
 
 #[cfg(unix)]

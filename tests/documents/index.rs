@@ -138,9 +138,15 @@ fn words_are_lower_case_without_endings() {
         (&["Łódź", "Lodz"], "lodz"),
         (&["København", "Kobenhavn"], "kobenhavn"),
         (&["l'œuvre", "oeuvre"], "oeuvr"),
+        (&["CO₂", "CO2"], "co2"),
+        (&["C₁₂H₂₂O₁₁", "C12H22O11"], "c12h22o11"),
+        (&["m²", "m2"], "m2"),
+        (&["km³", "km3"], "km3"),
     ] {
         assert!(ways.iter().all(|way| words(way) == [word]), "{ways:?}");
     }
+    // Signs of notes.
+    assert_eq!(words("lighthouse² tower¹ 20²"), ["lighthous", "2", "tower", "1", "20", "2"]);
     assert_eq!(words("Sean's d's 's don't"), ["sean", "d", "s", "don't"]);
     assert_eq!(words(&"é".repeat(100))[0].len(), 64);
     assert_eq!(words(&"ø".repeat(100))[0].len(), 64);

@@ -37,6 +37,13 @@ fn headings_stay_with_their_text_and_are_titles() {
         ("Tea\n---\nThree.\n#no", "Tea"),
     ];
     assert_eq!(pieces(text, Format::Markdown), want);
+    for end in ["\r\n", "\r"] {
+        let want = want.map(|(passage, title)| (passage.replace('\n', end), title.to_owned()));
+        let ends = text.replace('\n', end);
+        let found =
+            pieces(&ends, Format::Markdown).into_iter().map(|(passage, title)| (passage.to_owned(), title.to_owned()));
+        assert_eq!(found.collect::<Vec<_>>(), want, "{end:?}");
+    }
     let code = "# Shell\n```\n# no heading\n```\n# Next\nx";
     assert_eq!(pieces(code, Format::Markdown), [("# Shell\n```\n# no heading\n```", "Shell"), ("# Next\nx", "Next")]);
     assert_eq!(pieces("# Only\n", Format::Markdown), [("# Only", "Only")]);
