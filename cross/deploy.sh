@@ -52,7 +52,11 @@ host=${host#[} host=${host%]}
 board=$user$host remote=$user$host
 [[ $host != *:* ]] || remote="${user}[$host]"
 
-command -v python3 >/dev/null || fail "there is no python3, which writes the record"
+needs() { command -v "$1" >/dev/null || fail "there is no $1, which $2"; }
+needs python3 "writes the record"
+needs ssh "talks to the board"
+needs scp "copies to the board"
+needs sha256sum "checks the copies"
 program=${EDGEQA_PROGRAM:+$(realpath -ms -- "$EDGEQA_PROGRAM")}
 records=$(realpath -ms -- "${EDGEQA_RECORDS:-$repository/benches/record}")
 cd "$repository"

@@ -75,6 +75,18 @@ status=0; deploy --dir 'a; touch b' pi@board || status=$?
 status=0; deploy --bench '--pin; touch b' pi@board || status=$?
 [ $status = 2 ] && [ ! -e "$board/home/edgeqa/b" ] || fail "options that are a command were taken"
 
+# A machine that lacks one of the programs that are needed here.
+mkdir "$board/few"
+for name in bash dirname realpath python3 ssh scp sha256sum; do
+    ln -s "$(PATH=$board/bin:$PATH type -P $name)" "$board/few/$name"
+done
+for name in python3 ssh scp sha256sum; do
+    mv "$board/few/$name" "$board/lacking"
+    PATH=$board/few "$script" pi@board >"$board/log" 2>&1 && fail "a machine without $name was taken"
+    says "there is no $name, which"
+    mv "$board/lacking" "$board/few/$name"
+done
+
 # Names of files count from where the caller is, and what the caller reads stays.
 cp models/demo/model.safetensors "$board/a:model.safetensors"
 (
