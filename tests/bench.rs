@@ -303,7 +303,7 @@ fn a_report_says_how_it_was_measured_and_what_was_not() {
     record.limit = Some(MemoryLimit { bytes: 64 << 20, doubt: Some(doubt.into()), ..MemoryLimit::default() });
     let page = text::terminal(&report::page(&record));
     for sentence in [
-        "at least 20 runs of each point, and 2 s or 1000 runs per process; in 5 processes, after 2 runs to warm up in each",
+        "at least 20 runs and 2 s of each point, or 1000 runs per process; in 5 processes, after 2 runs to warm up in each",
         "Each row: of its processes, the one that took most.",
         "sha256 of the file",
         "With 4 threads.",

@@ -278,9 +278,12 @@ fn what_cannot_be_is_refused() {
         assert!(error.contains("cannot write missing/file: ") && !error.contains(".tmp"), "{error}");
     }
     let long = folder.file("long.txt", "why ".repeat(200));
-    let args = ["bench", "--model", model, "--questions", &long, "--text", &long];
+    // Not the first one.
+    let questions = folder.file("questions.txt", format!("Why?\n{}", "why ".repeat(200)));
+    let args = ["bench", "--model", model, "--questions", &questions, "--text", &long];
     let error = failure(run(&mut folder.command(&args), ""), 1);
-    assert!(error.contains("the question"), "{error}");
+    assert!(error.contains("cannot ask \"why why ") && error.contains("it has 600 tokens"), "{error}");
+    assert!(error.contains("shorten it") && !error.contains("--max-seq-len"), "{error}");
     let error = failure(run(&mut folder.command(&["bench", "--worker"]), "{}"), 1);
     assert!(error.contains("missing field"), "{error}");
 }

@@ -165,6 +165,13 @@ fn wrong_usage_has_its_exit_code() {
     let (first, second) = (bench.file("first.txt", TEXT), bench.file("second.txt", TEXT));
     let error = failure(bench.ask(&["Who?", "--context-file", &first, &second], ""), 2);
     assert!(error.contains("second.txt is a file, and was given as a question"), "{error}");
+    let folder = bench.folder.path().display().to_string();
+    let error = failure(bench.ask(&["Who?", &folder], TEXT), 2);
+    assert!(error.contains("is a folder, and was given as a question; --docs takes a folder of texts"), "{error}");
+    // More than any text.
+    let much = bench.file("much.txt", "a".repeat((16 << 20) + 1));
+    let error = failure(bench.ask(&["Who?", "--context-file", &much], ""), 1);
+    assert!(error.contains("much.txt is larger than 16777216 bytes; cut it"), "{error}");
     let report = bench.file("report", "");
     for other in
         ["report", "./report", &format!("../{}/report", bench.folder.path().file_name().expect("a name").display())]

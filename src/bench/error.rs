@@ -17,6 +17,14 @@ pub enum BenchError {
         /// The longest.
         max: usize,
     },
+    /// A question cannot be asked.
+    #[error("cannot ask {question:?}: {problem}")]
+    Question {
+        /// The beginning of the question.
+        question: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {

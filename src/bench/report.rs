@@ -308,7 +308,7 @@ const SHA256: &str = "  sha256 of the file";
 fn method(record: &Record) -> Option<Section> {
     let settings = &record.settings;
     let runs = format!(
-        "at least {} runs of each point, and {} s or {MOST_RUNS} runs per process; in {} processes, after {} runs to warm up in each",
+        "at least {} runs and {} s of each point, or {MOST_RUNS} runs per process; in {} processes, after {} runs to warm up in each",
         settings.min_runs, settings.min_seconds, settings.rounds, settings.warm_up
     );
     let model = &record.model;

@@ -15,8 +15,12 @@ use crate::artifact::Artifact;
 use crate::checksum;
 use crate::config::ModelConfig;
 use crate::memory::drop_cached;
-use crate::qa::QaError;
-use crate::tokenizer::QaTokenizer;
+use crate::qa::{AskOptions, QaError};
+use crate::shown::clean;
+use crate::tokenizer::{QaTokenizer, TokenizerError};
+
+/// Characters of a question in errors.
+const SHOWN: usize = 80;
 
 /// What is measured: the model's shapes, the bytes of its encoder, the model, and what is run for every length.
 type Subject = (ModelConfig, usize, Model, Vec<(usize, Work)>);
@@ -27,8 +31,15 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let artifact = Artifact::open(path).map_err(QaError::of_file(path))?;
     let config = &artifact.metadata().config;
     let tokenizer = QaTokenizer::from_artifact(&artifact)?;
-    let question = tokenizer.question(plan.questions.first().map_or(QUESTIONS[0], String::as_str))?;
     let max = config.max_positions;
+    let window = AskOptions::default().longest_window(max);
+    for question in &plan.questions {
+        check(&tokenizer, question, window).map_err(|problem| BenchError::Question {
+            question: clean(question).chars().take(SHOWN).collect(),
+            problem,
+        })?;
+    }
+    let question = tokenizer.question(plan.questions.first().map_or(QUESTIONS[0], String::as_str))?;
     let min = max - tokenizer.needed_room(&question, max)? + 1;
     let lengths = match &plan.lengths[..] {
         [] => usual(min, max),
@@ -55,6 +66,18 @@ pub fn prepare(plan: &Plan) -> anyhow::Result<Subject> {
     let data_sha256 = Some(artifact.data_sha256().to_owned());
     let model = Model { file: path.to_string_lossy().into_owned(), bytes, sha256, data_sha256, shape };
     Ok((config.clone(), artifact.encoder().len(), model, windows))
+}
+
+/// Makes sure that `question` leaves room for a text in windows of `max_seq_len` tokens, which is no option here.
+fn check(tokenizer: &QaTokenizer, question: &str, max_seq_len: usize) -> Result<(), String> {
+    let tokens = tokenizer.question(question).map_err(|error| error.to_string())?;
+    tokenizer.needed_room(&tokens, max_seq_len).map(drop).map_err(|error| match error {
+        TokenizerError::QuestionTooLong { question, special, max_seq_len } => format!(
+            "it has {question} tokens, which with {special} special tokens leaves no room for the text in a window of {max_seq_len} tokens; \
+             shorten it"
+        ),
+        error => error.to_string(),
+    })
 }
 
 /// The lengths from `min` to `max` that are measured unless others are asked for.

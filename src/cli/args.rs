@@ -179,7 +179,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "context_file")]
     pub context: Option<String>,
 
-    /// UTF-8 file with the text to read, `-` for standard input [default: standard input]
+    /// UTF-8 file with the text to read, 16 MiB at most, `-` for standard input [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub context_file: Option<PathBuf>,
 

@@ -94,12 +94,14 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         path.map_or(Ok(()), |path| refuse_stdin("eval", option, path))?;
     }
     let mut dataset = Dataset::read(&args.squad)?;
+    // A draw may hold others by chance.
+    let all_have_answers = dataset.questions().all(|question| question.has_answer());
     if let Some(limit) = args.limit {
         dataset = dataset.sample(limit, args.seed);
     }
     let (report, written) = match &args.predictions {
         Some(predictions) => (score(args, &dataset, predictions)?, Ok(())),
-        None => answer(args, &dataset)?,
+        None => answer(args, &dataset, all_have_answers)?,
     };
     let text = if args.json {
         pretty(&report)?
@@ -125,9 +127,13 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
     Ok(Report { data: Data::of(dataset), run: None, files: Some(files), metrics })
 }
 
-/// Runs a model and scores its answers. A run can take hours: its figures are there also if its files cannot be written, which is the
+/// Runs a model and scores its answers, which all questions of the file may have. A run can take hours: its figures are there also if its files cannot be written, which is the
 /// second result.
-fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<(), EvalError>)> {
+fn answer(
+    args: &EvalArgs,
+    dataset: &Dataset,
+    all_have_answers: bool,
+) -> anyhow::Result<(Report, Result<(), EvalError>)> {
     let path = locate::model(args.model.model.as_deref())?;
     if let Some(folder) = &args.out {
         let inputs = [args.squad.clone(), path.clone()];
@@ -145,7 +151,7 @@ fn answer(args: &EvalArgs, dataset: &Dataset) -> anyhow::Result<(Report, Result<
         }
         None => (Some(reader.null_threshold()), "the model recommends none"),
     };
-    if null_threshold.is_some() && args.limit.is_none() && dataset.questions().all(|question| question.has_answer()) {
+    if null_threshold.is_some() && all_have_answers {
         log::warn!(
             "every question of {} has an answer, but the model may say that there is none; --always-answer has it answer all",
             args.squad.display()

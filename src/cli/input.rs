@@ -1,10 +1,10 @@
 //! Reading questions and texts.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use edgeqa::documents::encoding::{self, BYTE_ORDER_MARK};
 use edgeqa::documents::{Library, LibraryOptions, left_out};
 use edgeqa::shown::clean;
@@ -22,6 +22,9 @@ there is no text to answer from; give it in one of these ways:
 const TWICE: &str = "\
 standard input cannot be both the questions and the text to answer from; give the questions as a
 file with --questions FILE, or the text with --context-file FILE, --context TEXT or --docs DIR";
+
+/// Bytes of a text, or of questions, at most: reading goes through all of it for every question, and takes about eight times as much memory.
+const MOST: u64 = 16 << 20;
 
 /// What `ask` takes instead of a file without text.
 const INSTEAD: &str = "a text with --context-file, --context or on standard input, or a folder of texts with --docs";
@@ -111,6 +114,10 @@ pub fn questions(args: &AskArgs) -> anyhow::Result<Vec<String>> {
             "is a file, and was given as a question; --context-file takes one file, and --docs a folder of them";
         return Err(usage_error("ask", format!("{file} {message}")));
     }
+    if let Some(folder) = questions.iter().find(|question| args.docs.is_none() && Path::new(question).is_dir()) {
+        let message = "is a folder, and was given as a question; --docs takes a folder of texts";
+        return Err(usage_error("ask", format!("{folder} {message}")));
+    }
     if let Some(path) = &args.questions_file {
         if is_stdin(path) && text_is_stdin(args) {
             return Err(usage_error("ask", TWICE));
@@ -193,15 +200,29 @@ fn read_file(path: &Path, instead: &str) -> anyhow::Result<String> {
     if path.is_dir() {
         bail!("{} is a folder; give {instead}", path.display());
     }
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
-    decode(bytes, &name, Some(&name))
+    let bytes = File::open(path).and_then(read_all).with_context(|| format!("cannot read {name}"))?;
+    decode(some_of(bytes, &name)?, &name, Some(&name))
 }
 
 fn read_stdin() -> anyhow::Result<String> {
+    let bytes = read_all(io::stdin().lock()).with_context(|| format!("cannot read {STDIN}"))?;
+    decode(some_of(bytes, STDIN)?, STDIN, None)
+}
+
+/// What can be read from `source`, up to a byte more than [`MOST`].
+fn read_all(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).with_context(|| format!("cannot read {STDIN}"))?;
-    decode(bytes, STDIN, None)
+    source.take(MOST + 1).read_to_end(&mut bytes).map(|_| bytes)
+}
+
+/// The bytes of `name`, if these are not too many.
+fn some_of(bytes: Vec<u8>, name: &str) -> anyhow::Result<Vec<u8>> {
+    ensure!(
+        bytes.len() as u64 <= MOST,
+        "{name} is larger than {MOST} bytes; cut it, or make a folder of several files for --docs"
+    );
+    Ok(bytes)
 }
 
 /// The text of `bytes` without a byte order mark; `name` is what they were read from, `file` its path if it is a file.
