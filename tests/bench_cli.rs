@@ -289,6 +289,17 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_model_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Bench::new();
+    let model = folder.folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff.safetensors"));
+    fs::copy(&folder.model, &model).expect("copied");
+    let page =
+        success(run(folder.command(&["bench", "--starts", "0"]).args(&QUICK[..10]).arg("--model").arg(model), ""));
+    assert!(page.contains("m\u{fffd}.safetensors"), "{page}");
+}
+
+#[test]
 fn usual_lengths_are_those_that_the_question_leaves_room_for() {
     let folder = Bench::new();
     let question = folder.file("questions.txt", "why ".repeat(13));

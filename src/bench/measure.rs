@@ -1,6 +1,7 @@
 //! What one process measures, in itself.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -17,8 +18,8 @@ pub(super) const MOST_RUNS: usize = 1000;
 /// What a process is to measure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
-    /// The model file.
-    pub model: PathBuf,
+    /// The model file, whose name need not be UTF-8.
+    pub model: OsString,
     /// Threads.
     pub threads: usize,
     /// Whether each stays on a CPU of its own.
@@ -77,7 +78,7 @@ pub struct Measured {
 /// [`QaError`] if the model cannot be used, or not on this text.
 pub fn measure(task: &Task, threads: Threads) -> Result<Measured, QaError> {
     let started = Instant::now();
-    let reader = Reader::open(&task.model)?.on(threads);
+    let reader = Reader::open(Path::new(&task.model))?.on(threads);
     let mut measured = Measured { load_seconds: started.elapsed().as_secs_f64(), ..Measured::default() };
     match &task.work {
         Work::Load => {}

@@ -60,7 +60,7 @@ impl Runner<'_> {
         let settings = &self.plan.settings;
         let rounds = settings.rounds.max(1);
         Task {
-            model: self.plan.model.clone(),
+            model: self.plan.model.clone().into(),
             threads,
             pin: settings.pinned,
             warm_up: settings.warm_up,
