@@ -47,10 +47,10 @@ QUESTION = "Who was the last keeper?"
 # Runs in a process of its own: what a program with ONNX Runtime and tokenizers does for one question.
 PEER = r"""
 import sys
+sys.tracebacklimit = 0  # What fails is a file that was named, or a package that is missing: one line says which.
 import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
-sys.tracebacklimit = 0  # What fails is a file that was named: one line says which.
 graph, tokenizer, threads, question, path = sys.argv[1:]
 tokenizer = Tokenizer.from_file(tokenizer)
 options = ort.SessionOptions()
@@ -280,7 +280,7 @@ def main():
     found = {"tokens": TOKENS, "threads": args.threads, "runs": args.runs, "rows": {}, "limits": {}}
     failed = measure(args, found)
     if failed:
-        measured = (args.edgeqa, args.model, args.onnx, args.int8, args.tokenizer, args.peers)
+        measured = (args.edgeqa, args.model, args.onnx, args.int8, args.tokenizer, args.peers, pathlib.Path(sys.executable))
         found["failed"] = {name: without_folders(reason, *filter(None, measured)) for name, reason in failed.items()}
     if not found["rows"]:
         sys.exit("\n".join(f"memory.py: error: {name}: {reason}" for name, reason in failed.items()))

@@ -171,7 +171,7 @@ fn wrong_usage_has_its_exit_code() {
     // More than any text.
     let much = bench.file("much.txt", "a".repeat((16 << 20) + 1));
     let error = failure(bench.ask(&["Who?", "--context-file", &much], ""), 1);
-    assert!(error.contains("much.txt is larger than 16777216 bytes; cut it"), "{error}");
+    assert!(error.contains("much.txt is larger than 16777216 bytes; cut it into several files"), "{error}");
     let report = bench.file("report", "");
     for other in
         ["report", "./report", &format!("../{}/report", bench.folder.path().file_name().expect("a name").display())]

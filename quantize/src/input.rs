@@ -85,7 +85,7 @@ pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
 pub(crate) fn is_file(path: &Path) -> anyhow::Result<bool> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(true),
-        Ok(_) => bail!("{} is no regular file", path.display()),
+        Ok(_) => bail!("{} is no regular file; name another one, or remove it", path.display()),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
     }

@@ -127,8 +127,8 @@ fn score(args: &EvalArgs, dataset: &Dataset, path: &Path) -> anyhow::Result<Repo
     Ok(Report { data: Data::of(dataset), run: None, files: Some(files), metrics })
 }
 
-/// Runs a model and scores its answers, which all questions of the file may have. A run can take hours: its figures are there also if its files cannot be written, which is the
-/// second result.
+/// Runs a model and scores its answers; `all_have_answers` is whether every question of the whole file has one. A run can take hours: its
+/// figures are there also if its files cannot be written, which is the second result.
 fn answer(
     args: &EvalArgs,
     dataset: &Dataset,

@@ -220,7 +220,7 @@ fn read_all(source: impl Read) -> io::Result<Vec<u8>> {
 fn some_of(bytes: Vec<u8>, name: &str) -> anyhow::Result<Vec<u8>> {
     ensure!(
         bytes.len() as u64 <= MOST,
-        "{name} is larger than {MOST} bytes; cut it, or make a folder of several files for --docs"
+        "{name} is larger than {MOST} bytes; cut it into several files, and give one after the other"
     );
     Ok(bytes)
 }

@@ -141,13 +141,12 @@ pub fn lines(text: &str, bytes: Range<usize>) -> impl Iterator<Item = Line> {
     })
 }
 
-/// How long the first line of `text` is, with its end: LF, CR and LF, or CR alone, as on Macintosh computers of old.
+/// How long the first line of `text` is, with its end: LF, CR and LF, or CR alone, as on Macintosh computers of old. A CR more is what Windows
+/// makes of CR and LF.
 fn line_len(text: &str) -> usize {
-    match text.find(['\n', '\r']) {
-        Some(at) if text[at..].starts_with("\r\n") => at + 2,
-        Some(at) => at + 1,
-        None => text.len(),
-    }
+    let Some(at) = text.find(['\n', '\r']) else { return text.len() };
+    let end = ["\r\r\n", "\r\n"].into_iter().find(|end| text[at..].starts_with(end));
+    at + end.map_or(1, str::len)
 }
 
 fn blocks(text: &str, format: Format) -> Vec<Block> {

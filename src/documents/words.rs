@@ -66,7 +66,8 @@ fn with_plain_digits(text: &str) -> Cow<'_, str> {
     let mut letters = 0;
     let plain = text.chars().map(|c| {
         let before = letters;
-        letters = if c.is_alphabetic() { before + 1 } else { 0 };
+        // `Smith's²` is one word.
+        letters = if c.is_alphabetic() || matches!(c, '\'' | '\u{2019}') || is_accent(c) { before + 1 } else { 0 };
         subscript(c).or(superscript(c).filter(|_| (1..=LONGEST_UNIT).contains(&before))).unwrap_or(c)
     });
     Cow::Owned(plain.collect())

@@ -37,7 +37,7 @@ fn headings_stay_with_their_text_and_are_titles() {
         ("Tea\n---\nThree.\n#no", "Tea"),
     ];
     assert_eq!(pieces(text, Format::Markdown), want);
-    for end in ["\r\n", "\r"] {
+    for end in ["\r\n", "\r", "\r\r\n"] {
         let want = want.map(|(passage, title)| (passage.replace('\n', end), title.to_owned()));
         let ends = text.replace('\n', end);
         let found =

@@ -171,8 +171,7 @@ fn add_quads(sums: &mut Sums, rows: &[&[[i8; KG]]; BLOCK], panel: &[[i8; GROUP]]
             concat!("ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{", $row, "}], #16")
         };
     }
-    /// What comes between the first and the last two groups of a row: for a chunk that is wide, the sums of two products are added to `$to`,
-    /// and new ones begin.
+    /// The third group of a row: for a chunk that is wide, the sums of two products are added to `$a` and `$b` before, and new ones begin.
     macro_rules! third {
         (fits $chunk:tt $w:literal, $a:literal $b:literal) => { chunk!($chunk "smlal", $w, "v30") };
         (wide 1 $w:literal, $a:literal $b:literal) => {

@@ -106,7 +106,7 @@ unsafe extern "C" {
     /// four channels.
     fn edgeqa_neon32_examine(weights: *const i8) -> u8;
 
-    /// Needs NEON. Reads notes up to [`END`] and for each of those before it 16 bytes of every row and, at the next
+    /// Needs NEON. Reads notes up to the first that is above [`WIDE`] and for each of those before it 16 bytes of every row and, at the next
     /// four multiples of 64 bytes, 16 bytes of weights. Writes the sums.
     fn edgeqa_neon32_products(
         rows: &[*const i8; BLOCK],

@@ -39,7 +39,7 @@ impl Rows {
         if distance < 0 { middle - between } else { middle + between }
     }
 
-    /// Rows of a table for sequences of `length` tokens, of which the first and the last are not used.
+    /// Rows of a table for sequences of `length` tokens.
     fn of_table(self, length: usize) -> usize {
         2 * self.between(length) + 1
     }
