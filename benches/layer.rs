@@ -51,13 +51,21 @@ fn products(kernel: &Kernel, a: &QuantizedRows, weights: &Int8Weights<'_>) {
     let mut acc = Accumulators::splat(0);
     let Int8Weights { packed, notes, .. } = weights;
     let of_panel = kernel.notes_of_panel(padded_k);
+    let of_tile = kernel.rows / kernel.row_step * kernel.arranged_rows_len(padded_k);
+    let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+    kernel.arrange_rows(&a.values, padded_k, &mut arranged_rows);
     for (i, column_sums) in weights.column_sums.as_chunks().0.chunks(kernel.panels).enumerate() {
         let (first, panels) = (i * kernel.panels, column_sums.len());
         let weights = &packed[first * NR * padded_k..][..panels * NR * padded_k];
         let notes = &notes[first * of_panel..][..panels * of_panel];
-        for activations in a.values.chunks(kernel.rows * padded_k) {
+        kernel.arrange(weights, padded_k, &mut arranged);
+        let arranged = &arranged[..];
+        for (t, activations) in a.values.chunks(kernel.rows * padded_k).enumerate() {
             let rows = activations.len() / padded_k;
-            kernel.run(&Tile { activations, rows, padded_k, weights, panels, column_sums, notes }, &mut acc);
+            let arranged_rows = &arranged_rows[t * of_tile..arranged_rows.len().min((t + 1) * of_tile)];
+            let tile =
+                Tile { activations, rows, padded_k, weights, panels, column_sums, notes, arranged, arranged_rows };
+            kernel.run(&tile, &mut acc);
             black_box(&acc);
         }
     }

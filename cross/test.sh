@@ -12,11 +12,11 @@ set -euo pipefail
 
 matrix() {
     cat <<'MATRIX'
-aarch64-unknown-linux-gnu cortex-a53 gemm_i8_12x64k4_neon
-aarch64-unknown-linux-gnu cortex-a72 gemm_i8_12x64k4_neon
+aarch64-unknown-linux-gnu cortex-a53 gemm_i8_64x16k4_neon
+aarch64-unknown-linux-gnu cortex-a72 gemm_i8_64x16k4_neon
 aarch64-unknown-linux-gnu cortex-a76 gemm_i8_12x64k4_neon_dotprod
 aarch64-unknown-linux-gnu max gemm_i8_12x128k4_neon_i8mm
-aarch64-unknown-linux-musl cortex-a57 gemm_i8_12x64k4_neon
+aarch64-unknown-linux-musl cortex-a57 gemm_i8_64x16k4_neon
 armv7-unknown-linux-gnueabihf cortex-a7 gemm_i8_12x64k4_neon32
 MATRIX
 }

@@ -76,11 +76,14 @@ impl<'a> Columns<'a> {
     pub fn chunks<const N: usize>(&mut self, rows: Range<usize>, first: usize) -> impl Iterator<Item = &mut [f32; N]> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         assert!(first <= self.width && N <= self.width - first, "{N} of {} columns from {first} on", self.width);
-        let (start, stride) = (self.start, self.stride);
-        rows.map(move |m| {
+        let stride = self.stride;
+        let mut next = self.start.wrapping_add(rows.start * stride + first);
+        rows.map(move |_| {
+            let row = next.cast();
+            next = next.wrapping_add(stride);
             // SAFETY: as checked, the matrix has the row, and these columns have as many from `first` on. Rows do not overlap, each
             // comes once, and all are borrowed as long as `self` is, which alone has access to them.
-            unsafe { &mut *start.add(m * stride + first).cast() }
+            unsafe { &mut *row }
         })
     }
 }

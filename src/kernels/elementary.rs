@@ -9,18 +9,36 @@ pub(super) const MAGIC: f32 = 12_582_912.0;
 /// subnormal; above, it is unspecified. NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    // ln 2 in two parts, of which the first has few enough bits for its products with n to be exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // e^r = 1 + r + r^2 (c_0 + c_1 r + ...) for |r| <= ln(2) / 2.
-    const C: [f32; 5] = [0.499_999_93, 0.166_665_15, 4.166_845_6e-2, 8.369_412e-3, 1.381_315_6e-3];
-    let x = s.max(s.splat(-87.0), x);
+    s.exp(x)
+}
+
+/// What `e^x` is computed of.
+pub(super) struct Exp {
+    /// The smallest `x`.
+    pub low: f32,
+    /// ln 2 in two parts, of which the first has few enough bits for its products with n to be exact, with the sign turned around.
+    pub ln_2: [f32; 2],
+    /// `e^r = 1 + r + r^2 (c_0 + c_1 r + ...)` for `|r| <= ln(2) / 2`.
+    pub c: [f32; 5],
+}
+
+pub(super) const EXP: Exp = Exp {
+    low: -87.0,
+    ln_2: [-0.693_359_4, 2.121_944_4e-4],
+    c: [0.499_999_93, 0.166_665_15, 4.166_845_6e-2, 8.369_412e-3, 1.381_315_6e-3],
+};
+
+/// [`exp`], by the operations of the vectors.
+#[inline(always)]
+pub(super) fn exp_of_operations<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let Exp { low, ln_2, c } = EXP;
+    let x = s.max(s.splat(low), x);
     let shifted = s.mul_add(x, s.splat(std::f32::consts::LOG2_E), s.splat(MAGIC));
     let n = s.sub(shifted, s.splat(MAGIC));
-    let r = s.mul_add(n, s.splat(-LN_2_HIGH), x);
-    let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
-    let mut p = s.splat(C[4]);
-    for c in [C[3], C[2], C[1], C[0]] {
+    let r = s.mul_add(n, s.splat(ln_2[0]), x);
+    let r = s.mul_add(n, s.splat(ln_2[1]), r);
+    let mut p = s.splat(c[4]);
+    for c in [c[3], c[2], c[1], c[0]] {
         p = s.mul_add(p, r, s.splat(c));
     }
     let p = s.mul_add(s.mul(p, r), r, s.add(r, s.splat(1.0)));
@@ -33,14 +51,24 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
 /// `erf` is an odd rational function of `x`, fitted on `[-5.5, 5.5]`; beyond, it is 1 to the last digit.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const END: f32 = 5.5;
-    // erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)
+    s.gelu(x)
+}
+
+/// Where `erf(x / sqrt 2)` is 1 to the last digit.
+pub(super) const GELU_END: f32 = 5.5;
+/// `erf(x / sqrt 2) / (2 x) = P(x^2) / Q(x^2)`
+pub(super) static GELU: Polynomials = {
     const P: [f32; 6] = [0.398_942_18, 3.446_137e-2, 4.716_505_3e-3, 1.752_767_1e-4, 6.418_363e-6, 2.240_592e-8];
     const Q: [f32; 6] = [1.0, 0.253_047_13, 2.899_938e-2, 1.920_744_4e-3, 7.583_439e-5, 1.192_401e-6];
-    static COEFFICIENTS: Polynomials = Polynomials::new(P, Q);
-    let x = s.max(s.splat(-END), x);
-    let y = s.min(s.splat(END), x);
-    let [p, q] = s.polynomials(s.mul(y, y), &COEFFICIENTS);
+    Polynomials::new(P, Q)
+};
+
+/// [`gelu`], by the operations of the vectors.
+#[inline(always)]
+pub(super) fn gelu_of_operations<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let x = s.max(s.splat(-GELU_END), x);
+    let y = s.min(s.splat(GELU_END), x);
+    let [p, q] = s.polynomials(s.mul(y, y), &GELU);
     s.mul(x, s.add(s.splat(0.5), s.div(s.mul(y, p), q)))
 }
 

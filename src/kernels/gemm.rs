@@ -9,9 +9,9 @@ use super::cpu::Isa;
 use super::layout::{Form, KG, MAX_K, NR};
 use super::{portable, scalar};
 
-/// Rows that one call of a kernel may be given at most.
+/// Rows that one call of a kernel of several panels may be given at most.
 pub const MAX_ROWS: usize = 12;
-/// Panels that one call of a kernel may be given at most.
+/// Panels that one call of a kernel may be given at most; one of a single panel may be given as many times more rows.
 pub const MAX_PANELS: usize = 8;
 
 /// One tile of work: `rows` rows of activations times `panels` panels of weights.
@@ -31,6 +31,10 @@ pub struct Tile<'a> {
     pub column_sums: &'a [[i32; NR]],
     /// What [`Kernel::examine`] noted about these panels; shared by all rows.
     pub notes: &'a [u8],
+    /// These panels as [`Kernel::arrange`] arranges them; shared by all rows.
+    pub arranged: &'a [i8],
+    /// These rows as [`Kernel::arrange_rows`] arranges them; shared by all panels.
+    pub arranged_rows: &'a [i8],
 }
 
 impl<'a> Tile<'a> {
@@ -44,6 +48,8 @@ impl<'a> Tile<'a> {
             && self.weights.len() == self.panels * NR * self.padded_k
             && self.column_sums.len() == self.panels
             && self.notes.len() == self.panels * kernel.notes_of_panel(self.padded_k)
+            && self.arranged.len() == self.panels * kernel.arranged_panel_len(self.padded_k)
+            && self.arranged_rows.len() == self.rows.div_ceil(kernel.row_step) * kernel.arranged_rows_len(self.padded_k)
     }
 
     /// The activations of row `m`.
@@ -59,7 +65,7 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// Sums of one tile: panel, row, channel. A row of a panel is a cache line.
+/// Sums of one tile: panel, row, channel. A row of a panel is a cache line. The rows of a single panel may go on in the places of others.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub struct Accumulators(pub [[[i32; NR]; MAX_ROWS]; MAX_PANELS]);
@@ -68,6 +74,12 @@ impl Accumulators {
     /// All of them `value`.
     pub fn splat(value: i32) -> Self {
         Self([[[value; NR]; MAX_ROWS]; MAX_PANELS])
+    }
+
+    /// The first `rows` rows of panel `p`.
+    #[inline(always)]
+    pub fn panel(&self, p: usize, rows: usize) -> &[[i32; NR]] {
+        &self.0.as_flattened()[p * MAX_ROWS..][..rows]
     }
 }
 
@@ -94,6 +106,18 @@ pub(super) trait TileKernel: Copy {
     }
     /// Looks at a panel for what decides how it is multiplied.
     fn examine(self, _panel: &[i8], _notes: &mut [u8]) {}
+    /// Bytes of a panel as [`TileKernel::arrange`] arranges it.
+    fn arranged(_padded_k: usize) -> usize {
+        0
+    }
+    /// Arranges a panel in the order in which its weights are read.
+    fn arrange(self, _panel: &[i8], _to: &mut [i8]) {}
+    /// Bytes of [`TileKernel::ROW_STEP`] rows as [`TileKernel::arrange_rows`] arranges them.
+    fn arranged_rows(_padded_k: usize) -> usize {
+        0
+    }
+    /// Arranges up to [`TileKernel::ROW_STEP`] rows in the order in which they are read, with what decides how they are multiplied.
+    fn arrange_rows(self, _rows: &[i8], _padded_k: usize, _to: &mut [i8]) {}
     /// The contract of [`Kernel::run`], for a consistent tile. With notes on other weights the sums are unspecified.
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators);
 }
@@ -114,6 +138,10 @@ pub struct Kernel {
     detect: fn() -> Option<Isa>,
     notes: fn(usize) -> usize,
     examine: fn(&[i8], &mut [u8]),
+    arranged: fn(usize) -> usize,
+    arrange: fn(&[i8], &mut [i8]),
+    arranged_rows: fn(usize) -> usize,
+    arrange_rows: fn(&[i8], usize, &mut [i8]),
     tile: fn(&Tile<'_>, &mut Accumulators),
 }
 
@@ -128,6 +156,10 @@ impl Kernel {
             detect: || K::detect().map(K::isa),
             notes: K::notes,
             examine: |panel, notes| detected::<K>().examine(panel, notes),
+            arranged: K::arranged,
+            arrange: |panel, to| detected::<K>().arrange(panel, to),
+            arranged_rows: K::arranged_rows,
+            arrange_rows: |rows, padded_k, to| detected::<K>().arrange_rows(rows, padded_k, to),
             tile: |tile, acc| detected::<K>().tile(tile, acc),
         }
     }
@@ -168,6 +200,49 @@ impl Kernel {
     /// How many bytes [`Kernel::examine`] notes about a panel.
     pub fn notes_of_panel(&self, padded_k: usize) -> usize {
         (self.notes)(padded_k)
+    }
+
+    /// Arranges panels of weights, if the kernel reads them in another order than they are stored in: once for all rows that are multiplied
+    /// with them. Most kernels read them as they are, and `to` stays empty.
+    ///
+    /// # Panics
+    /// As [`Kernel::examine`].
+    pub fn arrange(&self, weights: &[i8], padded_k: usize, to: &mut Vec<i8>) {
+        assert!(padded_k > 0 && weights.len().is_multiple_of(NR * padded_k), "no whole panels");
+        let of_panel = self.arranged_panel_len(padded_k);
+        to.resize(weights.len() / (NR * padded_k) * of_panel, 0);
+        if of_panel > 0 {
+            for (panel, to) in weights.chunks_exact(NR * padded_k).zip(to.chunks_exact_mut(of_panel)) {
+                (self.arrange)(panel, to);
+            }
+        }
+    }
+
+    /// How many bytes [`Kernel::arrange`] makes of a panel.
+    pub fn arranged_panel_len(&self, padded_k: usize) -> usize {
+        (self.arranged)(padded_k)
+    }
+
+    /// Arranges rows of activations, if the kernel reads them in another order than they are stored in: once for all panels that are
+    /// multiplied with them, as many bytes for every [`Kernel::row_step`] rows. Most kernels read them as they are, and `to` stays empty.
+    ///
+    /// # Panics
+    /// If `activations` are no whole rows of `padded_k` values, or this CPU cannot run the kernel.
+    pub fn arrange_rows(&self, activations: &[i8], padded_k: usize, to: &mut Vec<i8>) {
+        assert!(padded_k > 0 && activations.len().is_multiple_of(padded_k), "no whole rows");
+        let of_rows = self.arranged_rows_len(padded_k);
+        let rows = activations.chunks(self.row_step * padded_k);
+        to.resize(rows.len() * of_rows, 0);
+        if of_rows > 0 {
+            for (rows, to) in rows.zip(to.chunks_exact_mut(of_rows)) {
+                (self.arrange_rows)(rows, padded_k, to);
+            }
+        }
+    }
+
+    /// How many bytes [`Kernel::arrange_rows`] makes of [`Kernel::row_step`] rows.
+    pub fn arranged_rows_len(&self, padded_k: usize) -> usize {
+        (self.arranged_rows)(padded_k)
     }
 
     /// Writes `acc[p][m][n] = sum over k of a[m][k] * w[p][n][k]` for the panels and rows of the tile, where `a` are the values that
@@ -258,7 +333,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_say_the_geometry_and_tiles_fit_the_accumulators() {
         for (i, kernel) in TABLE.iter().enumerate() {
-            assert!((1..=MAX_ROWS).contains(&kernel.rows), "{}", kernel.name);
+            let most = if kernel.panels == 1 { MAX_PANELS * MAX_ROWS } else { MAX_ROWS };
+            assert!((1..=most).contains(&kernel.rows), "{}", kernel.name);
             assert!((1..=MAX_PANELS).contains(&kernel.panels), "{}", kernel.name);
             assert!(kernel.rows.is_multiple_of(kernel.row_step), "{}", kernel.name);
             let geometry = format!("gemm_i8_{}x{}k{KG}_", kernel.rows, kernel.panels * NR);

@@ -145,6 +145,9 @@ impl Task for LinearI8<'_, '_> {
         let tiles = rows.div_ceil(kernel.rows);
         let steps = rows.div_ceil(kernel.row_step);
         let of_panel = kernel.notes_of_panel(padded_k);
+        let of_rows = kernel.arranged_rows_len(padded_k);
+        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+        kernel.arrange_rows(a.values, padded_k, &mut arranged_rows);
         let mut acc = Accumulators::splat(0);
         let packed = &packed[..range.end * shape.panel_len()];
         for p0 in range.clone().step_by(kernel.panels) {
@@ -152,19 +155,23 @@ impl Task for LinearI8<'_, '_> {
             let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
             let next = &later[..later.len().min(weights.len())];
             let notes = &notes[p0 * of_panel..p1 * of_panel];
+            kernel.arrange(weights, padded_k, &mut arranged);
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
                 let [start, end] = [t, t + 1].map(|t| (next.len() as u64 * t as u64 / tiles as u64) as usize);
                 s.prefetch(&next[start..end]);
                 let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
+                let [first, end] = [m0, m1].map(|m| m.div_ceil(kernel.row_step) * of_rows);
+                let (arranged, arranged_rows) = (&arranged[..], &arranged_rows[first..end]);
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
-                let tile = Tile { activations, rows, padded_k, weights, panels, column_sums, notes };
-                kernel.run(&tile, &mut acc);
-                for (p, acc) in (p0..p1).zip(&acc.0) {
+                let operands =
+                    Tile { activations, rows, padded_k, weights, panels, column_sums, notes, arranged, arranged_rows };
+                kernel.run(&operands, &mut acc);
+                for p in p0..p1 {
                     let first = p * NR;
                     s.call(Finish {
-                        acc: &acc[..rows],
+                        acc: acc.panel(p - p0, rows),
                         row_scales: &a.scales[m0..m1],
                         row_offsets: &a.offsets[m0..m1],
                         scales: &scales[p],
@@ -227,7 +234,7 @@ impl Finish<'_, '_> {
     fn whole<S: Simd, const GELU: bool, const RESIDUAL: bool>(self, s: S, residual: &[f32]) {
         let channels = self.channels(s);
         let rows = self.acc.iter().zip(self.row_scales.iter().zip(self.row_offsets));
-        let mut start = 0;
+        let mut residual = residual.chunks(self.stride);
         let out = self.out.chunks::<NR>(self.m0..self.m0 + self.acc.len(), self.first);
         for ((acc, (scale, offset)), out) in rows.zip(out) {
             let mut y = s.scaled(acc, [*scale, *offset], &channels);
@@ -235,10 +242,10 @@ impl Finish<'_, '_> {
                 y = gelu_vector(s, y);
             }
             if RESIDUAL {
-                y = s.add(y, s.load(residual[start..].first_chunk().expect("a row of the residual")));
+                let residual = residual.next().and_then(|row| row.first_chunk());
+                y = s.add(y, s.load(residual.expect("a row of the residual")));
             }
             s.store(y, out);
-            start += self.stride;
         }
     }
 

@@ -32,8 +32,6 @@ pub mod linear_float;
 pub mod math;
 pub mod pack;
 mod portable;
-#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
-mod quads;
 pub mod rows;
 mod scalar;
 #[cfg_attr(

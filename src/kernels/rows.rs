@@ -124,14 +124,16 @@ impl Task for QuantizeRows<'_> {
         let bytes = values.chunks_mut(ROWS * padded_k);
         let units = scales.chunks_mut(ROWS).zip(offsets.chunks_mut(ROWS));
         for ((mut x, bytes), (scales, offsets)) in x.chunks(ROWS * k).zip(bytes).zip(units) {
+            let units = scales.iter_mut().zip(&mut *offsets);
             if let Some(factor) = factor {
-                for (x, scaled) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)) {
-                    multiply(s, x, factor, scaled);
+                for ((x, scaled), (scale, offset)) in x.chunks_exact(k).zip(scaled.chunks_exact_mut(k)).zip(units) {
+                    (*scale, *offset) = unit(multiply(s, x, factor, scaled));
                 }
                 x = &scaled[..x.len()];
-            }
-            for ((x, scale), offset) in x.chunks_exact(k).zip(&mut *scales).zip(&mut *offsets) {
-                (*scale, *offset) = unit(s, x);
+            } else {
+                for (x, (scale, offset)) in x.chunks_exact(k).zip(units) {
+                    (*scale, *offset) = unit(range(s, x));
+                }
             }
             let units = scales.iter_mut().zip(offsets);
             for ((x, bytes), (scale, offset)) in x.chunks_exact(k).zip(bytes.chunks_exact_mut(padded_k)).zip(units) {
@@ -143,10 +145,9 @@ impl Task for QuantizeRows<'_> {
     }
 }
 
-/// The scale and the offset of a row, as [`QuantizedRows::quantize`] defines them.
+/// The scale and the offset of a row with this range, as [`QuantizedRows::quantize`] defines them.
 #[inline(always)]
-fn unit<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
-    let (low, high) = range(s, x);
+fn unit((low, high): (f32, f32)) -> (f32, f32) {
     // Half a step of the 127 is for the rounding of the offset.
     let (middle, scale) = (0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) / 126.5);
     let steps = (middle / scale).round_ties_even();
@@ -177,15 +178,26 @@ impl Task for QuantizeRow<'_> {
     }
 }
 
-/// `out_i = x_i f_i`, for slices of equal length.
+/// `out_i = x_i f_i`, for slices of equal length, and the [`range`] of these.
 #[inline(always)]
-fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) {
+fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) -> (f32, f32) {
     let ((x_chunks, x_tail), (f_chunks, f_tail)) = (x.as_chunks(), factor.as_chunks());
     let (out_chunks, out_tail) = out.as_chunks_mut();
+    let first = x.iter().zip(factor).next().map_or(0.0, |(x, f)| x * f);
+    let (mut low, mut high) = (s.splat(first), s.splat(first));
     for ((out, x), f) in out_chunks.iter_mut().zip(x_chunks).zip(f_chunks) {
-        s.store(s.mul(s.load(x), s.load(f)), out);
+        let y = s.mul(s.load(x), s.load(f));
+        if S::NAN_STAYS {
+            (low, high) = (s.min(y, low), s.max(y, high));
+        }
+        s.store(y, out);
     }
     store_part(s, s.mul(load_part(s, x_tail), load_part(s, f_tail)), out_tail);
+    if !S::NAN_STAYS {
+        return range(s, out);
+    }
+    extend_by_part(s, out_tail, first, &mut low, &mut high);
+    of_lanes(s, [low, high, s.splat(0.0)])
 }
 
 /// Quantises `x`, whose values are about 127 steps of `scale` away from `offset` at most, to as many values. Returns the scale; see
@@ -223,9 +235,14 @@ impl<S: Simd> Steps<S> for Around<S> {
 #[inline(always)]
 fn range<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let Some(&first) = x.first() else { return (0.0, 0.0) };
+    of_lanes(s, if S::NAN_STAYS { range_of_all(s, x, first) } else { range_in_chains(s, x, first) })
+}
+
+/// The smallest and the largest of all lanes; both NaN if one or what is added to `poison` is not finite.
+#[inline(always)]
+fn of_lanes<S: Simd>(s: S, [low, high, mut poison]: [S::F32; 3]) -> (f32, f32) {
     let zero = s.splat(0.0);
     // Zero times a value is zero or, for infinities and NaN, NaN, which stays in the sum.
-    let [low, high, mut poison] = if S::NAN_STAYS { range_of_all(s, x, first) } else { range_in_chains(s, x, first) };
     poison = s.mul_add(low, zero, s.mul_add(high, zero, poison));
     let poison = s.sum(poison);
     (s.smallest(low) + poison, s.largest(high) + poison)
@@ -237,12 +254,18 @@ fn range_of_all<S: Simd>(s: S, x: &[f32], first: f32) -> [S::F32; 3] {
     let (mut low, mut high) = (s.splat(first), s.splat(first));
     let (vectors, tail) = x.as_chunks();
     s.extend_range(vectors, &mut low, &mut high);
-    if !tail.is_empty() {
-        let mut last = [first; LANES];
-        last[..tail.len()].copy_from_slice(tail);
-        s.extend_range(&[last], &mut low, &mut high);
-    }
+    extend_by_part(s, tail, first, &mut low, &mut high);
     [low, high, s.splat(0.0)]
+}
+
+/// Takes lanes of `low` and `high` to the values of a part of a vector; `first` is one that they had before.
+#[inline(always)]
+fn extend_by_part<S: Simd>(s: S, part: &[f32], first: f32, low: &mut S::F32, high: &mut S::F32) {
+    if !part.is_empty() {
+        let mut last = [first; LANES];
+        last[..part.len()].copy_from_slice(part);
+        s.extend_range(&[last], low, high);
+    }
 }
 
 /// The smallest and the largest values of all lanes, and what is NaN if one is not finite.

@@ -3,7 +3,7 @@
 //! Code over [`Simd`] is written once. As every instruction set works on the same 16 lanes, sums are added up in the same
 //! order everywhere; results differ only where a fused multiply-add rounds once instead of twice, or subnormal numbers count as zero.
 
-use super::elementary::MAGIC;
+use super::elementary::{self, MAGIC};
 use super::gemm_f32;
 use super::score_products::{self, Operands, Sums};
 
@@ -129,6 +129,18 @@ pub(super) trait Simd: Copy {
         b_stride: usize,
     ) {
         gemm_f32::add_products(self, sums, rows, b, b_stride);
+    }
+
+    /// [`elementary::exp`], by the same operations as everywhere.
+    #[inline(always)]
+    fn exp(self, x: Self::F32) -> Self::F32 {
+        elementary::exp_of_operations(self, x)
+    }
+
+    /// [`elementary::gelu`], by the same operations as everywhere.
+    #[inline(always)]
+    fn gelu(self, x: Self::F32) -> Self::F32 {
+        elementary::gelu_of_operations(self, x)
     }
 
     /// Two polynomials of `x` by Horner's rule: a [`Simd::mul_add`] for every coefficient but the highest.

@@ -1,7 +1,7 @@
 //! Every row of the kernel table equals a naive product of the unpacked matrices.
 
 use super::end_of_file::EndOfFile;
-use super::gemm::{Accumulators, Kernel, MAX_ROWS, Tile, chosen};
+use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, MAX_K, NR, PackedShape};
 use super::pack::{column_sums, pack};
 use super::tested::{REQUIRE_VARIABLE, kernels, required};
@@ -90,14 +90,23 @@ impl Operands {
                     panels,
                     column_sums: &self.sums[p..p + panels],
                     notes: &[],
+                    arranged: &[],
+                    arranged_rows: &[],
                 });
                 let notes = hold(kernel.examine(placed.weights, padded_k));
-                let tile = Tile { notes: notes.as_ref(), ..placed };
+                let (mut arranged, mut rows_too) = (Vec::new(), Vec::new());
+                kernel.arrange(placed.weights, padded_k, &mut arranged);
+                kernel.arrange_rows(placed.activations, padded_k, &mut rows_too);
+                let arranged = [arranged, rows_too].map(|values| hold(bytemuck::cast_slice(&values).to_vec()));
+                let [arranged, arranged_rows] = arranged.each_ref().map(|values| bytemuck::cast_slice(values.as_ref()));
+                let tile = Tile { notes: notes.as_ref(), arranged, arranged_rows, ..placed };
                 let mut acc = Accumulators::splat(i32::MIN);
                 kernel.run(&tile, &mut acc);
+                // Of a kernel of one panel, all rows are that panel's.
+                let of_panel = if kernel.panels == 1 { MAX_PANELS * MAX_ROWS } else { MAX_ROWS };
                 for (i, got) in acc.0.as_flattened().as_flattened().iter().enumerate() {
-                    let (panel, row, channel) =
-                        (i / NR / MAX_ROWS, i / NR % MAX_ROWS, (p + i / NR / MAX_ROWS) * NR + i % NR);
+                    let (panel, row) = (i / NR / of_panel, i / NR % of_panel);
+                    let channel = (p + panel) * NR + i % NR;
                     let want = if panel >= panels || row >= rows {
                         i32::MIN // untouched
                     } else if channel >= shape.n {
@@ -119,7 +128,7 @@ impl Operands {
     }
 }
 
-const EXTREMES: [(Fill, Fill); 9] = [
+const EXTREMES: [(Fill, Fill); 13] = [
     (Fill::Random, Fill::Random),
     (Fill::Constant(127), Fill::Constant(127)),
     (Fill::Constant(-128), Fill::Constant(-127)),
@@ -129,6 +138,11 @@ const EXTREMES: [(Fill, Fill); 9] = [
     (Fill::Random, Fill::Bell),
     (Fill::Constant(-128), Fill::Bell),
     (Fill::Constant(-128), Fill::Fourth),
+    // Eight and four products, a little below and above what 16 bits hold, with vectors in the same direction.
+    (Fill::Constant(64), Fill::Constant(64)),
+    (Fill::Constant(-64), Fill::Constant(63)),
+    (Fill::Constant(91), Fill::Constant(91)),
+    (Fill::Constant(-90), Fill::Constant(91)),
 ];
 
 #[test]
@@ -226,6 +240,9 @@ fn any_number_of_groups_is_multiplied() {
             let values: Vec<i8> = (0..rows * padded_k).map(|_| random.number() as i8).collect();
             let activations: Vec<i8> = values.iter().map(|value| kernel.form.convert(*value)).collect();
             let weight = |n: usize, k: usize| i32::from(weights[k / KG * NR * KG + n * KG + k % KG]);
+            let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+            kernel.arrange(&weights, padded_k, &mut arranged);
+            kernel.arrange_rows(&activations, padded_k, &mut arranged_rows);
             let tile = Tile {
                 activations: &activations,
                 rows,
@@ -234,6 +251,8 @@ fn any_number_of_groups_is_multiplied() {
                 panels: 1,
                 column_sums: &[std::array::from_fn(|n| (0..padded_k).map(|k| weight(n, k)).sum())],
                 notes: &kernel.examine(&weights, padded_k),
+                arranged: &arranged,
+                arranged_rows: &arranged_rows,
             };
             let mut acc = Accumulators::splat(0);
             kernel.run(&tile, &mut acc);
@@ -251,6 +270,9 @@ fn any_number_of_groups_is_multiplied() {
 fn an_inconsistent_tile_is_refused() {
     for kernel in kernels("an_inconsistent_tile_is_refused") {
         let notes = kernel.examine(&[0; 8 * NR], 8);
+        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+        kernel.arrange(&[0; 8 * NR], 8, &mut arranged);
+        kernel.arrange_rows(&[0; 8], 8, &mut arranged_rows);
         let good = Tile {
             activations: &[0; 8],
             rows: 1,
@@ -259,8 +281,10 @@ fn an_inconsistent_tile_is_refused() {
             panels: 1,
             column_sums: &[[0; NR]],
             notes: &notes,
+            arranged: &arranged,
+            arranged_rows: &arranged_rows,
         };
-        let run = |tile| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
+        let run = |tile: Tile<'_>| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
         let (many, zeros) = (kernel.rows + 1, vec![0; (kernel.rows + 1) * 8]);
         let (wide, weights) = (kernel.panels + 1, vec![0; (kernel.panels + 1) * 8 * NR]);
@@ -283,11 +307,26 @@ fn an_inconsistent_tile_is_refused() {
         let deep = MAX_K + K_ALIGN;
         let (activations, weights) = (vec![0; deep], vec![0; deep * NR]);
         let notes = kernel.examine(&weights, deep);
-        let too_deep = Tile { activations: &activations, weights: &weights, padded_k: deep, notes: &notes, ..good };
+        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+        kernel.arrange(&weights, deep, &mut arranged);
+        kernel.arrange_rows(&activations, deep, &mut arranged_rows);
+        let operands = Tile { activations: &activations, weights: &weights, padded_k: deep, ..good };
+        let too_deep = Tile { notes: &notes, arranged: &arranged, arranged_rows: &arranged_rows, ..operands };
         assert!(!run(too_deep), "{}", kernel.name);
-        // Nothing would stop assembly at the end of the operands.
-        let endless = vec![0; notes.len()];
-        assert!(endless.is_empty() || !run(Tile { notes: &endless, ..good }), "{}: notes without an end", kernel.name);
+        // Where the end is noted, nothing else would stop assembly.
+        let endless = vec![0; good.notes.len()];
+        let stops = endless.is_empty() || !good.arranged.is_empty() || !run(Tile { notes: &endless, ..good });
+        assert!(stops, "{}: notes without an end", kernel.name);
+        // Of operands that are arranged wrongly, nothing is read that is not there.
+        for byte in [0i8, -1, 127, 1, 2] {
+            let wrong = [good.arranged, good.arranged_rows].map(|operand| vec![byte; operand.len()]);
+            let wrong = wrong.each_ref().map(|operand| EndOfFile::new(operand));
+            let notes = EndOfFile::new(&vec![byte.cast_unsigned(); good.notes.len()]);
+            if !good.arranged.is_empty() {
+                let [arranged, arranged_rows] = wrong.each_ref().map(|operand| operand.values());
+                run(Tile { notes: notes.values(), arranged, arranged_rows, ..good });
+            }
+        }
     }
 }
 

@@ -10,7 +10,8 @@ macro_rules! long {
     };
 }
 
-/// Adds the sums of 16 bits in pairs to those of 32.
+/// The sums of 16 bits become, in pairs, the `first` ones of 32, or are added to these as the `next` ones.
 macro_rules! widen {
-    ($($to:literal $from:literal),*) => { lines!($(concat!("sadalp ", $to, ".4s, ", $from, ".8h")),*) };
+    (first $($to:literal $from:literal),*) => { lines!($(concat!("saddlp ", $to, ".4s, ", $from, ".8h")),*) };
+    (next $($to:literal $from:literal),*) => { lines!($(concat!("sadalp ", $to, ".4s, ", $from, ".8h")),*) };
 }

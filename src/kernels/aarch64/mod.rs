@@ -4,9 +4,10 @@
 #[macro_use]
 mod assembly;
 
+mod elementary;
+mod fits;
 pub(super) mod gemm_i8mm;
 pub(super) mod gemm_neon;
 pub(super) mod gemm_neon_dot;
 pub(super) mod neon;
-mod polynomials;
 mod scores;

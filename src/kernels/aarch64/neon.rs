@@ -3,10 +3,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{polynomials, scores};
+use super::{elementary, scores};
 use crate::kernels::cpu::{Neon, NeonDot};
 use crate::kernels::score_products::{Operands, Sums};
-use crate::kernels::simd::{BLOCK, Dot, LANES, Polynomials, Simd, Task, TaskDot};
+use crate::kernels::simd::{BLOCK, Dot, LANES, Simd, Task, TaskDot};
 
 /// Runs `task` in code compiled for NEON.
 pub(in crate::kernels) fn run<T: Task>(token: Neon, task: T) -> T::Output {
@@ -308,8 +308,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn polynomials(self, x: Self::F32, of: &Polynomials) -> [Self::F32; 2] {
-        polynomials::evaluate(self, x, of)
+    fn exp(self, x: Self::F32) -> Self::F32 {
+        elementary::exp(self, x)
+    }
+
+    #[inline(always)]
+    fn gelu(self, x: Self::F32) -> Self::F32 {
+        elementary::gelu(self, x)
     }
 
     #[inline(always)]

@@ -18,8 +18,8 @@ const PAIR: usize = 2;
 /// Groups that are multiplied together with dot products: a register of a query's bytes.
 const QUAD: usize = 4;
 
-// There is at least one pair and one quad, and nothing is left over.
-const _: () = assert!(GROUPS.is_multiple_of(PAIR) && GROUPS.is_multiple_of(QUAD));
+// There are at least two pairs and one quad, and nothing is left over.
+const _: () = assert!(GROUPS.is_multiple_of(2 * PAIR) && GROUPS.is_multiple_of(QUAD));
 
 /// Where the operands of a tile of one square begin.
 struct Pointers {
@@ -74,19 +74,23 @@ pub(super) fn neon<const T: usize>(
     sums
 }
 
-/// A loop over at least one pair of groups, whose products it gives. Per row and chunk, v16 to v31 hold the sums for two lanes
+/// A loop over at least one time two pairs of groups, whose products it gives. Per row and chunk, v16 to v31 hold the sums for two lanes
 /// each: of products of bytes 0 and 1, and of 2 and 3. v0 to v15 are free.
 macro_rules! pairs {
-    ($pairs:expr, [$($name:ident = $pointer:expr),*], [$($input:ident),*], $($lines:expr),* $(,)?) => {{
+    ($pairs:expr, [$($name:ident = $pointer:expr),*], [$($input:ident),*], $body:ident) => {{
         let (a, b, c, d, e, f, g, h): (int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         asm!(
-            zero!("16" "17" "18" "19" "20" "21" "22" "23" "24" "25" "26" "27" "28" "29" "30" "31"),
+            $body!(first),
+            $body!(next),
+            "cbz {twos}, 3f",
             "2:",
-            $($lines,)*
-            "subs {pairs}, {pairs}, #1",
+            $body!(next),
+            $body!(next),
+            "subs {twos}, {twos}, #1",
             "b.ne 2b",
+            "3:",
             join!("16" "17", "18" "19", "20" "21", "22" "23", "24" "25", "26" "27", "28" "29", "30" "31"),
-            pairs = inout(reg) $pairs => _,
+            twos = inout(reg) $pairs / 2 - 1 => _,
             $($name = inout(reg) $pointer => _,)*
             $($input = in(reg) $input,)*
             out("v16") a, out("v18") b, out("v20") c, out("v22") d, out("v24") e, out("v26") f, out("v28") g, out("v30") h,
@@ -99,11 +103,6 @@ macro_rules! pairs {
     }};
 }
 
-/// Sets registers to zero.
-macro_rules! zero {
-    ($($to:literal)*) => { lines!($(concat!("movi v", $to, ".2d, #0")),*) };
-}
-
 /// Adds neighbours of two registers, in the first.
 macro_rules! join {
     ($($to:literal $from:literal),*) => { lines!($(concat!("addp v", $to, ".4s, v", $to, ".4s, v", $from, ".4s")),*) };
@@ -111,81 +110,81 @@ macro_rules! join {
 
 /// A row, whose bytes of two groups fill all lanes of `$x` and `$y`, times the vectors v0 to v3 of the first and v4 to v7 of the second.
 macro_rules! splat_row {
-    ($x:literal $y:literal, $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
+    ($how:ident $x:literal $y:literal, $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
         lines!(
             long!("smull", "v12", "v13", "v0", $x),
             long!("smull", "v14", "v15", "v1", $x),
             long!("smlal", "v12", "v13", "v4", $y),
             long!("smlal", "v14", "v15", "v5", $y),
-            widen!($a "v12", $b "v13", $c "v14", $d "v15"),
+            widen!($how $a "v12", $b "v13", $c "v14", $d "v15"),
             long!("smull", "v12", "v13", "v2", $x),
             long!("smull", "v14", "v15", "v3", $x),
             long!("smlal", "v12", "v13", "v6", $y),
             long!("smlal", "v14", "v15", "v7", $y),
-            widen!($e "v12", $f "v13", $g "v14", $h "v15"),
+            widen!($how $e "v12", $f "v13", $g "v14", $h "v15"),
         )
     };
 }
 
 /// Rows 0 and 1 of [`splat_row`], the bytes of row 0 in v8 and v9, of row 1 in v10 and v11.
 macro_rules! splat_rows {
-    (0) => { splat_row!("v8" "v9", "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23") };
-    (1) => { splat_row!("v10" "v11", "v24" "v25" "v26" "v27" "v28" "v29" "v30" "v31") };
+    ($how:ident 0) => { splat_row!($how "v8" "v9", "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23") };
+    ($how:ident 1) => { splat_row!($how "v10" "v11", "v24" "v25" "v26" "v27" "v28" "v29" "v30" "v31") };
 }
 
 /// Products of queries with keys.
 ///
 /// # Safety
-/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
+/// There must be an even number of pairs, not 0, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn content(from: &Pointers, pairs: usize) -> Product {
-    // SAFETY: the caller promises what is read.
-    unsafe {
-        pairs!(
-            pairs,
-            [q0 = from.queries[0], q1 = from.queries[1], k = from.keys],
-            [],
-            "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
-            "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{k}], #64",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{k}], #64",
-            splat_rows!(0),
-            splat_rows!(1),
-        )
+    macro_rules! pair {
+        ($how:ident) => {
+            lines!(
+                "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
+                "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
+                "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{k}], #64",
+                "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{k}], #64",
+                splat_rows!($how 0),
+                splat_rows!($how 1),
+            )
+        };
     }
+    // SAFETY: the caller promises what is read.
+    unsafe { pairs!(pairs, [q0 = from.queries[0], q1 = from.queries[1], k = from.keys], [], pair) }
 }
 
 /// Products of queries with windows of `Kr`.
 ///
 /// # Safety
-/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
+/// There must be an even number of pairs, not 0, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn to_position(from: &Pointers, stride: usize, pairs: usize) -> Product {
     let [w0, w1] = from.position_keys;
-    // SAFETY: the caller promises what is read.
-    unsafe {
-        pairs!(
-            pairs,
-            [q0 = from.queries[0], q1 = from.queries[1], w0 = w0, w1 = w1],
-            [stride],
-            "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
-            "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w0}], {stride}",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w0}], {stride}",
-            splat_rows!(0),
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w1}], {stride}",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w1}], {stride}",
-            splat_rows!(1),
-        )
+    macro_rules! pair {
+        ($how:ident) => {
+            lines!(
+                "ld2r {{v8.4s, v9.4s}}, [{q0}], #8",
+                "ld2r {{v10.4s, v11.4s}}, [{q1}], #8",
+                "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w0}], {stride}",
+                "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w0}], {stride}",
+                splat_rows!($how 0),
+                "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w1}], {stride}",
+                "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w1}], {stride}",
+                splat_rows!($how 1),
+            )
+        };
     }
+    // SAFETY: the caller promises what is read.
+    unsafe { pairs!(pairs, [q0 = from.queries[0], q1 = from.queries[1], w0 = w0, w1 = w1], [stride], pair) }
 }
 
 /// Products of windows of `Qr` with keys.
 ///
 /// # Safety
-/// There must be at least one pair, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
+/// There must be an even number of pairs, not 0, and from every pointer on two groups per pair, those of tables `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize) -> Product {
@@ -203,20 +202,20 @@ unsafe fn of_position(from: &Pointers, stride: usize, pairs: usize) -> Product {
         };
     }
     let [w0, w1] = from.position_queries;
-    // SAFETY: the caller promises what is read.
-    unsafe {
-        pairs!(
-            pairs,
-            [k0 = from.keys, k1 = from.keys, w0 = w0, w1 = w1],
-            [stride],
-            group!("smull", "k0", "w0"),
-            group!("smlal", "k0", "w0"),
-            widen!("v16" "v8", "v17" "v9", "v18" "v10", "v19" "v11", "v20" "v12", "v21" "v13", "v22" "v14", "v23" "v15"),
-            group!("smull", "k1", "w1"),
-            group!("smlal", "k1", "w1"),
-            widen!("v24" "v8", "v25" "v9", "v26" "v10", "v27" "v11", "v28" "v12", "v29" "v13", "v30" "v14", "v31" "v15"),
-        )
+    macro_rules! pair {
+        ($how:ident) => {
+            lines!(
+                group!("smull", "k0", "w0"),
+                group!("smlal", "k0", "w0"),
+                widen!($how "v16" "v8", "v17" "v9", "v18" "v10", "v19" "v11", "v20" "v12", "v21" "v13", "v22" "v14", "v23" "v15"),
+                group!("smull", "k1", "w1"),
+                group!("smlal", "k1", "w1"),
+                widen!($how "v24" "v8", "v25" "v9", "v26" "v10", "v27" "v11", "v28" "v12", "v29" "v13", "v30" "v14", "v31" "v15"),
+            )
+        };
     }
+    // SAFETY: the caller promises what is read.
+    unsafe { pairs!(pairs, [k0 = from.keys, k1 = from.keys, w0 = w0, w1 = w1], [stride], pair) }
 }
 
 /// The sums of all products, with `sdot`.

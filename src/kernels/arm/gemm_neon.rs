@@ -1,12 +1,12 @@
 //! `gemm_i8_12x64k4_neon32`: the arithmetic of 64-bit NEON without dot products, on the 16 vector registers of 32-bit Arm.
 //!
-//! Bytes are multiplied to 16 bits, four products are summed there if they fit, as [`quads`](crate::kernels::quads) says, and pairs of sums
+//! Bytes are multiplied to 16 bits, four products are summed there if they fit, as [`quads`](super::quads) says, and pairs of sums
 //! are added to 32 bits.
 
+use super::quads::{self, BLOCK, END, QUAD, WIDE, for_blocks, notes_of_part};
 use crate::kernels::cpu::{Isa, Neon32};
 use crate::kernels::gemm::{Accumulators, Tile, TileKernel};
 use crate::kernels::layout::{Form, GROUP, KG, NR};
-use crate::kernels::quads::{self, BLOCK, END, QUAD, WIDE, for_blocks, notes_of_part};
 
 /// Channels whose sums stay in registers for four rows.
 const CHANNELS: usize = 4;

@@ -5,4 +5,5 @@ mod assembly;
 pub(super) mod gemm_neon;
 mod neon;
 mod product;
+mod quads;
 mod vectors;

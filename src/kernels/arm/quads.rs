@@ -2,26 +2,24 @@
 //!
 //! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
 //! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
-//! spread like those of models. [`TileKernel::examine`](super::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
-//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end. A part may have
-//! several registers of channels; then a note has a bit for each.
+//! spread like those of models. [`TileKernel::examine`](crate::kernels::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
+//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end.
 
-use super::gemm::{Accumulators, Tile};
-use super::layout::{GROUP, KG, NR};
+use crate::kernels::gemm::{Accumulators, Tile};
+use crate::kernels::layout::{GROUP, KG, NR};
 
 /// Groups that a note is about.
 pub(super) const QUAD: usize = 4;
 /// Rows that are multiplied together.
 pub(super) const BLOCK: usize = 4;
 
-/// In the note of four groups, of which all products fit into 16 bits if it is 0: that of the first register only those of two are sure to
-/// fit. The next bit says so of the next register.
+/// The note of four groups of which only the products of two are sure to fit into 16 bits; that of others is 0.
 pub(super) const WIDE: u8 = 1;
 /// What ends the notes of a part: above all others.
-pub(super) const END: u8 = 4;
+pub(super) const END: u8 = 2;
 
 // What the assembly knows.
-const _: () = assert!(WIDE == 1 && END == 4);
+const _: () = assert!(WIDE == 1 && END > WIDE);
 
 /// How many notes there are about a part of a panel.
 pub(super) fn notes_of_part(padded_k: usize) -> usize {
