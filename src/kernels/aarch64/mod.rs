@@ -4,6 +4,7 @@
 #[macro_use]
 mod assembly;
 
+mod arrange;
 mod elementary;
 mod fits;
 pub(super) mod gemm_i8mm;
