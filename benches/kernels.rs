@@ -76,7 +76,7 @@ fn linear_layers(criterion: &mut Criterion) -> Vec<Measurement> {
             for rows in TOKENS {
                 let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
                 let mut a = QuantizedRows::default();
-                a.quantize(&x, k, None, kernel.form);
+                a.quantize(&x, k, None, kernel);
                 let mut out = Aligned::new(&vec![0.0; rows * n]);
                 let epilogue = Epilogue { gelu: false, residual: None };
                 let macs = (rows * n * k) as u64;

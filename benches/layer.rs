@@ -31,7 +31,7 @@ fn main() {
         Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &column_sums, notes };
     let x: Vec<f32> = (0..rows * k).map(|i| (i * 31 % 1000) as f32 / 500.0 - 1.0).collect();
     let mut a = QuantizedRows::default();
-    a.quantize(&x, k, None, kernel.form);
+    a.quantize(&x, k, None, kernel);
     let mut out = vec![0.0; rows * n];
     let products_only = std::env::args().any(|argument| argument == "products");
     for _ in 0..runs {
@@ -52,7 +52,9 @@ fn products(kernel: &Kernel, a: &QuantizedRows, weights: &Int8Weights<'_>) {
     let Int8Weights { packed, notes, .. } = weights;
     let of_panel = kernel.notes_of_panel(padded_k);
     let of_tile = kernel.rows / kernel.row_step * kernel.arranged_rows_len(padded_k);
-    let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
+    let mut arranged = Vec::new();
+    let rows = a.values.len() / padded_k;
+    let mut arranged_rows = vec![0; rows.div_ceil(kernel.row_step) * kernel.arranged_rows_len(padded_k)];
     kernel.arrange_rows(&a.values, padded_k, &mut arranged_rows);
     for (i, column_sums) in weights.column_sums.as_chunks().0.chunks(kernel.panels).enumerate() {
         let (first, panels) = (i * kernel.panels, column_sums.len());

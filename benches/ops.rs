@@ -63,10 +63,11 @@ fn rows(criterion: &mut Criterion) {
     group.bench_function("layer_norm", |bencher| bencher.iter(|| layer_norm(black_box(&mut x), &weight, &bias, 1e-7)));
     let x = values(ROWS * HIDDEN);
     let mut quantized = QuantizedRows::default();
-    let form = gemm::chosen().form;
-    group.bench_function("quantize", |bencher| bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, None, form)));
+    let kernel = gemm::chosen();
+    group
+        .bench_function("quantize", |bencher| bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, None, kernel)));
     group.bench_function("quantize_with_factors", |bencher| {
-        bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, Some(&weight), form));
+        bencher.iter(|| quantized.quantize(black_box(&x), HIDDEN, Some(&weight), kernel));
     });
     group.throughput(Throughput::Elements((ROWS * INNER) as u64));
     // New values for every run: what goes through it again and again becomes zero.

@@ -135,7 +135,7 @@ impl Int8Linear {
     fn squared_error(&self, x: &[f32], exact: &[f32]) -> f64 {
         let kernel = gemm::chosen();
         let mut rows = QuantizedRows::default();
-        rows.quantize(x, self.shape.k, self.factors.as_deref(), kernel.form);
+        rows.quantize(x, self.shape.k, self.factors.as_deref(), kernel);
         let Self { shape, packed, scales, bias, column_sums, .. } = self;
         let notes = &kernel.examine(packed, shape.padded_k());
         let weights = Int8Weights { shape: *shape, packed, scales, bias, column_sums, notes };

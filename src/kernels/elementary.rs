@@ -145,6 +145,44 @@ mod tests {
         }
     }
 
+    /// Functions by the vectors' own code and by their operations.
+    struct Both<'a>(&'a [f32], Vec<[u32; 4]>);
+
+    impl Task for Both<'_> {
+        type Output = Vec<[u32; 4]>;
+
+        #[inline(always)]
+        fn run<S: Simd>(mut self, s: S) -> Self::Output {
+            for x in self.0.as_chunks::<LANES>().0 {
+                let mut lanes = [[0.0; LANES]; 4];
+                let v = s.load(x);
+                let all = [s.exp(v), exp_of_operations(s, v), s.gelu(v), gelu_of_operations(s, v)];
+                for (lanes, v) in lanes.iter_mut().zip(all) {
+                    s.store(v, lanes);
+                }
+                self.1.extend((0..LANES).map(|l| lanes.map(|of| of[l].to_bits())));
+            }
+            self.1
+        }
+    }
+
+    #[test]
+    fn functions_are_their_operations_to_the_last_bit() {
+        // Every sign and exponent, with some mantissas.
+        let bits = (0..1u32 << 9)
+            .flat_map(|top| [0, 1, 0x12_3456, 0x40_0000, 0x55_5555, 0x7f_ffff].map(|low| top << 23 | low));
+        let x: Vec<f32> = bits.map(f32::from_bits).filter(|x| !x.is_nan()).collect();
+        for isa in isas() {
+            let got = isa.run(Both(&x, Vec::new()));
+            assert!(got.len() > 3000, "{}", got.len());
+            for (x, [exp, exp_of_operations, gelu, gelu_of_operations]) in x.iter().zip(got) {
+                // Beyond 88, exp is unspecified.
+                assert!(*x > 88.0 || exp == exp_of_operations, "{}: exp({x})", isa.name());
+                assert_eq!(gelu, gelu_of_operations, "{}: gelu({x})", isa.name());
+            }
+        }
+    }
+
     #[test]
     fn nan_stays_nan() {
         for isa in isas() {

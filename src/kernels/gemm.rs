@@ -118,7 +118,8 @@ pub(super) trait TileKernel: Copy {
     }
     /// Arranges up to [`TileKernel::ROW_STEP`] rows in the order in which they are read, with what decides how they are multiplied.
     fn arrange_rows(self, _rows: &[i8], _padded_k: usize, _to: &mut [i8]) {}
-    /// The contract of [`Kernel::run`], for a consistent tile. With notes on other weights the sums are unspecified.
+    /// The contract of [`Kernel::run`], for a consistent tile. With notes on other weights, or other operands arranged, the sums are
+    /// unspecified.
     fn tile(self, tile: &Tile<'_>, acc: &mut Accumulators);
 }
 
@@ -209,10 +210,10 @@ impl Kernel {
     /// As [`Kernel::examine`].
     pub fn arrange(&self, weights: &[i8], padded_k: usize, to: &mut Vec<i8>) {
         assert!(padded_k > 0 && weights.len().is_multiple_of(NR * padded_k), "no whole panels");
-        let of_panel = self.arranged_panel_len(padded_k);
-        to.resize(weights.len() / (NR * padded_k) * of_panel, 0);
-        if of_panel > 0 {
-            for (panel, to) in weights.chunks_exact(NR * padded_k).zip(to.chunks_exact_mut(of_panel)) {
+        let len = self.arranged_panel_len(padded_k);
+        to.resize(weights.len() / (NR * padded_k) * len, 0);
+        if len > 0 {
+            for (panel, to) in weights.chunks_exact(NR * padded_k).zip(to.chunks_exact_mut(len)) {
                 (self.arrange)(panel, to);
             }
         }
@@ -224,17 +225,18 @@ impl Kernel {
     }
 
     /// Arranges rows of activations, if the kernel reads them in another order than they are stored in: once for all panels that are
-    /// multiplied with them, as many bytes for every [`Kernel::row_step`] rows. Most kernels read them as they are, and `to` stays empty.
+    /// multiplied with them. Most kernels read them as they are, and `to` is empty.
     ///
     /// # Panics
-    /// If `activations` are no whole rows of `padded_k` values, or this CPU cannot run the kernel.
-    pub fn arrange_rows(&self, activations: &[i8], padded_k: usize, to: &mut Vec<i8>) {
+    /// If `activations` are no whole rows of `padded_k` values, `to` does not have [`Kernel::arranged_rows_len`] bytes for every
+    /// [`Kernel::row_step`] of them, or this CPU cannot run the kernel.
+    pub fn arrange_rows(&self, activations: &[i8], padded_k: usize, to: &mut [i8]) {
         assert!(padded_k > 0 && activations.len().is_multiple_of(padded_k), "no whole rows");
-        let of_rows = self.arranged_rows_len(padded_k);
+        let len = self.arranged_rows_len(padded_k);
         let rows = activations.chunks(self.row_step * padded_k);
-        to.resize(rows.len() * of_rows, 0);
-        if of_rows > 0 {
-            for (rows, to) in rows.zip(to.chunks_exact_mut(of_rows)) {
+        assert_eq!(to.len(), rows.len() * len, "no room for the rows as {} arranges them", self.name);
+        if len > 0 {
+            for (rows, to) in rows.zip(to.chunks_exact_mut(len)) {
                 (self.arrange_rows)(rows, padded_k, to);
             }
         }
@@ -249,7 +251,7 @@ impl Kernel {
     /// the activations stand for; other rows and panels are left as they are.
     ///
     /// The result is exact for all `i8` activations and weights in `[-127, 127]`. Weights of -128, which no valid
-    /// artifact holds, give an unspecified sum, never undefined behaviour.
+    /// artifact holds, give an unspecified sum, never undefined behaviour; so do notes on other weights, and other operands arranged.
     ///
     /// # Panics
     /// If the tile's lengths do not agree, `padded_k` is more than [`MAX_K`], it is larger than the kernel takes, or this CPU cannot run the

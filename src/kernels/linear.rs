@@ -1,5 +1,6 @@
 //! A linear layer over packed int8 weights: integer tiles, then scales, bias, GELU and residual while the tile is hot.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::columns::Columns;
@@ -55,7 +56,7 @@ pub struct Int8Weights<'a> {
 /// `[rows, n]`.
 ///
 /// # Panics
-/// If lengths do not agree with `weights.shape` and the number of rows, or the activations are not in the kernel's form.
+/// If lengths do not agree with `weights.shape` and the number of rows, or the activations were not quantised for the kernel.
 pub fn linear_i8(
     kernel: &Kernel,
     a: &QuantizedRows,
@@ -81,6 +82,11 @@ pub(crate) fn linear_i8_panels(
     out: &mut Columns<'_>,
 ) {
     kernel.isa().run(LinearI8::new(kernel, a.view(), weights, range, epilogue, out));
+}
+
+thread_local! {
+    /// Room for panels as a kernel arranges them, which the next layer needs again.
+    static ARRANGED: Cell<Vec<i8>> = const { Cell::new(Vec::new()) };
 }
 
 /// [`linear_i8_panels`] with checked lengths.
@@ -114,6 +120,8 @@ impl<'a, 'b> LinearI8<'a, 'b> {
         assert_eq!(a.form, kernel.form, "activations are not in the form of {}", kernel.name);
         assert_eq!(a.padded_k, shape.padded_k(), "activations are not of width {}", shape.k);
         assert!(a.values.len() == rows * a.padded_k && a.offsets.len() == rows, "activations are no {rows} rows");
+        let arranged = rows.div_ceil(kernel.row_step) * kernel.arranged_rows_len(a.padded_k);
+        assert_eq!(a.arranged.len(), arranged, "activations are not arranged for {}", kernel.name);
         assert_eq!(weights.packed.len(), shape.packed_len(), "packed weights do not match {shape:?}");
         let panels = shape.panels();
         assert!(range.start <= range.end && range.end <= panels, "{range:?} of {panels} panels");
@@ -146,8 +154,7 @@ impl Task for LinearI8<'_, '_> {
         let steps = rows.div_ceil(kernel.row_step);
         let of_panel = kernel.notes_of_panel(padded_k);
         let of_rows = kernel.arranged_rows_len(padded_k);
-        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
-        kernel.arrange_rows(a.values, padded_k, &mut arranged_rows);
+        let mut arranged_panels = ARRANGED.take();
         let mut acc = Accumulators::splat(0);
         let packed = &packed[..range.end * shape.panel_len()];
         for p0 in range.clone().step_by(kernel.panels) {
@@ -155,7 +162,7 @@ impl Task for LinearI8<'_, '_> {
             let (weights, later) = packed[p0 * shape.panel_len()..].split_at((p1 - p0) * shape.panel_len());
             let next = &later[..later.len().min(weights.len())];
             let notes = &notes[p0 * of_panel..p1 * of_panel];
-            kernel.arrange(weights, padded_k, &mut arranged);
+            kernel.arrange(weights, padded_k, &mut arranged_panels);
             for t in 0..tiles {
                 // The weights of a model do not fit into the caches near the core.
                 let [start, end] = [t, t + 1].map(|t| (next.len() as u64 * t as u64 / tiles as u64) as usize);
@@ -163,7 +170,7 @@ impl Task for LinearI8<'_, '_> {
                 let [m0, m1] = [t, t + 1].map(|t| rows.min(steps * t / tiles * kernel.row_step));
                 let activations = &a.values[m0 * padded_k..m1 * padded_k];
                 let [first, end] = [m0, m1].map(|m| m.div_ceil(kernel.row_step) * of_rows);
-                let (arranged, arranged_rows) = (&arranged[..], &arranged_rows[first..end]);
+                let (arranged, arranged_rows) = (&arranged_panels[..], &a.arranged[first..end]);
                 let (rows, panels, column_sums) = (m1 - m0, p1 - p0, &sums[p0..p1]);
                 let operands =
                     Tile { activations, rows, padded_k, weights, panels, column_sums, notes, arranged, arranged_rows };
@@ -188,6 +195,7 @@ impl Task for LinearI8<'_, '_> {
                 }
             }
         }
+        ARRANGED.set(arranged_panels);
     }
 }
 
@@ -290,7 +298,7 @@ mod tests {
         let notes = &kernel.examine(&packed, shape.padded_k());
         let weights = Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
         let mut quantized = QuantizedRows::default();
-        quantized.quantize(&x, k, None, kernel.form);
+        quantized.quantize(&x, k, None, kernel);
         let mut out = vec![0.0; rows * n];
         linear_i8(kernel, &quantized, &weights, epilogue, &mut out);
         out
@@ -299,7 +307,7 @@ mod tests {
     #[test]
     fn every_output_goes_through_the_epilogue() {
         for kernel in super::super::gemm::TABLE.iter().filter(|kernel| kernel.is_available()) {
-            for rows in [1, 12, 13, 30] {
+            for rows in [1, 12, 13, 30, 2 * kernel.rows + 3] {
                 let plain = layer(kernel, rows, Epilogue { gelu: false, residual: None });
                 let residual: Vec<f32> = (0..plain.len()).map(|i| i as f32).collect();
                 for (gelu, with_residual) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -318,7 +326,8 @@ mod tests {
     /// Parts of one panel, of more than a tile, and of none, of which the last panel has few channels.
     #[test]
     fn parts_of_the_panels_give_the_channels_of_the_whole() {
-        let (rows, n, k) = (13, (2 * MAX_PANELS + 3) * NR + 5, 20);
+        // For some kernels, of more than a tile, too.
+        let (rows, n, k) = (70, (2 * MAX_PANELS + 3) * NR + 5, 20);
         let shape = PackedShape { n, k };
         let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 13) as f32 - 4.0).collect();
         let w: Vec<i8> = (0..n * k).map(|i| (i * 31 % 255) as i8).map(|w| w.max(-127)).collect();
@@ -330,7 +339,7 @@ mod tests {
             let notes = &kernel.examine(&packed, shape.padded_k());
             let weights =
                 Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
-            quantized.quantize(&x, k, None, kernel.form);
+            quantized.quantize(&x, k, None, kernel);
             for (gelu, residual) in [(false, None), (true, None), (false, Some(&residual[..]))] {
                 let epilogue = Epilogue { gelu, residual };
                 let mut want = vec![0.0; rows * n];
@@ -363,7 +372,7 @@ mod tests {
             notes: &[],
         };
         let mut quantized = QuantizedRows::default();
-        quantized.quantize(&[1.0], 1, None, form);
+        quantized.quantize_as(&[1.0], 1, None, form);
         let (kernel, epilogue) = (&super::super::gemm::TABLE[0], Epilogue { gelu: false, residual: None });
         let mut out = [0.0];
         let mut out = Columns::of(&mut out, 1).split_off(weights.shape.channels(panels.clone()).len());
@@ -395,7 +404,7 @@ mod tests {
         // Rows far from zero: without the column sums, the outputs would be off by the offsets. Channels of small weights, then some of
         // large ones in another tile, about which kernels note different things.
         let small = NR * MAX_PANELS;
-        let (rows, n, k) = (5, small + 19, 71);
+        let (rows, n, k) = (67, small + 19, 71);
         let x: Vec<f32> = (0..rows * k).map(|i| 100.0 + (i * 7 % 13) as f32).collect();
         let w: Vec<i8> =
             (0..n * k).map(|i| if i / k < small { (i * 7 % 31) as i8 - 15 } else { [127, -127][i / 5 % 2] }).collect();
@@ -409,7 +418,7 @@ mod tests {
             let notes = &kernel.examine(&packed, shape.padded_k());
             let weights =
                 Int8Weights { shape, packed: &packed, scales: &scales, bias: &bias, column_sums: &sums, notes };
-            quantized.quantize(&x, k, None, kernel.form);
+            quantized.quantize(&x, k, None, kernel);
             linear_i8(kernel, &quantized, &weights, Epilogue { gelu: false, residual: None }, &mut out);
             for m in 0..rows {
                 for j in 0..n {

@@ -1,6 +1,7 @@
 //! Quantisation of rows: activations with a scale and an offset per row (token), weights symmetrically.
 
 use super::cpu::Isa;
+use super::gemm::Kernel;
 use super::layout::{Form, K_ALIGN};
 use super::room;
 use super::simd::{BLOCK, LANES, Simd, Task, load_part, store_part};
@@ -20,6 +21,8 @@ pub struct QuantizedRows {
     pub offsets: Vec<f32>,
     /// Row stride of `values`.
     pub padded_k: usize,
+    /// `values` as [`Kernel::arrange_rows`] arranges them.
+    arranged: Vec<i8>,
     /// Rows times factors, on their way to `values`.
     scaled: Vec<f32>,
 }
@@ -32,16 +35,18 @@ pub(super) struct RowsView<'a> {
     pub scales: &'a [f32],
     pub offsets: &'a [f32],
     pub padded_k: usize,
+    /// See [`Kernel::arrange_rows`].
+    pub arranged: &'a [i8],
 }
 
 impl QuantizedRows {
     /// These rows.
     pub(super) fn view(&self) -> RowsView<'_> {
-        let Self { values, form, scales, offsets, padded_k, .. } = self;
-        RowsView { values, form: *form, scales, offsets, padded_k: *padded_k }
+        let Self { values, form, scales, offsets, padded_k, arranged, .. } = self;
+        RowsView { values, form: *form, scales, offsets, padded_k: *padded_k, arranged }
     }
 
-    /// Quantises `x` (`[rows, k]`), replacing what was held before and keeping the allocation, and stores the values in `form`.
+    /// Quantises `x` (`[rows, k]`) for `kernel`, replacing what was held before and keeping the allocation.
     ///
     /// Per row of `y_k = x_k f_k`, where `f` is the optional per-input-channel factor whose inverse is folded into the weights:
     ///
@@ -59,16 +64,54 @@ impl QuantizedRows {
     ///
     /// # Panics
     /// If `k` is 0, `x.len()` is no multiple of it, or `factor` does not have `k` values.
-    pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
-        self.quantize_on(&Threads::one(), x, k, factor, form);
+    pub fn quantize(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>, kernel: &Kernel) {
+        self.quantize_on(&Threads::one(), x, k, factor, kernel);
     }
 
     /// [`QuantizedRows::quantize`], by several threads if there are rows enough.
     ///
     /// # Panics
     /// As [`QuantizedRows::quantize`].
-    pub(crate) fn quantize_on(&mut self, threads: &Threads, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
-        self.run(Isa::chosen(), threads, x, k, factor, form);
+    pub(crate) fn quantize_on(
+        &mut self,
+        threads: &Threads,
+        x: &[f32],
+        k: usize,
+        factor: Option<&[f32]>,
+        kernel: &Kernel,
+    ) {
+        self.run(Isa::chosen(), threads, x, k, factor, kernel.form);
+        self.arrange_on(threads, kernel);
+    }
+
+    /// Arranges the values, as a kernel of their form wants them: for who has put them there, as [`QuantizedRows::quantize`] does it.
+    ///
+    /// # Panics
+    /// If the values are no whole rows.
+    pub fn arrange(&mut self, kernel: &Kernel) {
+        self.arrange_on(&Threads::one(), kernel);
+    }
+
+    fn arrange_on(&mut self, threads: &Threads, kernel: &Kernel) {
+        let Self { values, padded_k, arranged, .. } = self;
+        let len = kernel.arranged_rows_len(*padded_k);
+        if len == 0 || values.is_empty() {
+            return arranged.clear();
+        }
+        let rows = values.len() / *padded_k;
+        arranged.resize(rows.div_ceil(kernel.row_step) * len, 0);
+        let ranges = split(rows, kernel.row_step, threads.row_parts(rows));
+        let to = cut(arranged, ranges.clone().map(|rows| rows.len().div_ceil(kernel.row_step) * len));
+        let mut parts: Vec<_> = ranges.zip(to).collect();
+        threads.for_each(&mut parts, |(rows, to)| {
+            kernel.arrange_rows(&values[rows.start * *padded_k..rows.end * *padded_k], *padded_k, to);
+        });
+    }
+
+    /// [`QuantizedRows::quantize`] in a form, for no kernel.
+    #[cfg(test)]
+    pub(super) fn quantize_as(&mut self, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
+        self.run(Isa::chosen(), &Threads::one(), x, k, factor, form);
     }
 
     fn run(&mut self, isa: Isa, threads: &Threads, x: &[f32], k: usize, factor: Option<&[f32]>, form: Form) {
@@ -187,13 +230,13 @@ fn multiply<S: Simd>(s: S, x: &[f32], factor: &[f32], out: &mut [f32]) -> (f32, 
     let (mut low, mut high) = (s.splat(first), s.splat(first));
     for ((out, x), f) in out_chunks.iter_mut().zip(x_chunks).zip(f_chunks) {
         let y = s.mul(s.load(x), s.load(f));
-        if S::NAN_STAYS {
+        if S::RANGE_IN_PASSING {
             (low, high) = (s.min(y, low), s.max(y, high));
         }
         s.store(y, out);
     }
     store_part(s, s.mul(load_part(s, x_tail), load_part(s, f_tail)), out_tail);
-    if !S::NAN_STAYS {
+    if !S::RANGE_IN_PASSING {
         return range(s, out);
     }
     extend_by_part(s, out_tail, first, &mut low, &mut high);

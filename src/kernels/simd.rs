@@ -35,6 +35,8 @@ pub(super) trait Simd: Copy {
     const FOURS: bool;
     /// Whether [`Simd::min`] and [`Simd::max`] are NaN if either operand is.
     const NAN_STAYS: bool;
+    /// Whether, besides, a range costs least where it is found while the values are computed.
+    const RANGE_IN_PASSING: bool = false;
 
     /// Runs `task` as a function of its own.
     fn call<T: Task>(self, task: T) -> T::Output;

@@ -18,6 +18,8 @@ enum Fill {
     Bell,
     /// With -128, four products are what 16 bits hold, and rarely a little more.
     Fourth,
+    /// Only every eighth value is not 0: all products are summed in one lane of some kernels.
+    Eighth(usize),
 }
 
 impl Fill {
@@ -29,6 +31,13 @@ impl Fill {
             Fill::Bell => (0..8).map(|_| (random.number() as i8) / 8).sum(),
             Fill::Fourth if random.number().is_multiple_of(700) => 67,
             Fill::Fourth => [64, 64, 63, 63][i / KG % 4],
+            Fill::Eighth(lane) => {
+                if i % 8 == lane {
+                    127
+                } else {
+                    0
+                }
+            }
         }
     }
 }
@@ -94,10 +103,11 @@ impl Operands {
                     arranged_rows: &[],
                 });
                 let notes = hold(kernel.examine(placed.weights, padded_k));
-                let (mut arranged, mut rows_too) = (Vec::new(), Vec::new());
-                kernel.arrange(placed.weights, padded_k, &mut arranged);
-                kernel.arrange_rows(placed.activations, padded_k, &mut rows_too);
-                let arranged = [arranged, rows_too].map(|values| hold(bytemuck::cast_slice(&values).to_vec()));
+                let arranged = [
+                    arranged_panels(kernel, placed.weights, padded_k),
+                    arranged_rows(kernel, placed.activations, padded_k),
+                ];
+                let arranged = arranged.map(|values| hold(bytemuck::cast_slice(&values).to_vec()));
                 let [arranged, arranged_rows] = arranged.each_ref().map(|values| bytemuck::cast_slice(values.as_ref()));
                 let tile = Tile { notes: notes.as_ref(), arranged, arranged_rows, ..placed };
                 let mut acc = Accumulators::splat(i32::MIN);
@@ -128,6 +138,21 @@ impl Operands {
     }
 }
 
+/// Panels as a kernel arranges them.
+fn arranged_panels(kernel: &Kernel, weights: &[i8], padded_k: usize) -> Vec<i8> {
+    let mut arranged = Vec::new();
+    kernel.arrange(weights, padded_k, &mut arranged);
+    arranged
+}
+
+/// Rows as a kernel arranges them.
+fn arranged_rows(kernel: &Kernel, activations: &[i8], padded_k: usize) -> Vec<i8> {
+    let steps = (activations.len() / padded_k).div_ceil(kernel.row_step);
+    let mut arranged = vec![99; steps * kernel.arranged_rows_len(padded_k)];
+    kernel.arrange_rows(activations, padded_k, &mut arranged);
+    arranged
+}
+
 const EXTREMES: [(Fill, Fill); 13] = [
     (Fill::Random, Fill::Random),
     (Fill::Constant(127), Fill::Constant(127)),
@@ -142,7 +167,7 @@ const EXTREMES: [(Fill, Fill); 13] = [
     (Fill::Constant(64), Fill::Constant(64)),
     (Fill::Constant(-64), Fill::Constant(63)),
     (Fill::Constant(91), Fill::Constant(91)),
-    (Fill::Constant(-90), Fill::Constant(91)),
+    (Fill::Constant(-90), Fill::Constant(90)),
 ];
 
 #[test]
@@ -197,6 +222,18 @@ fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
 }
 
 #[test]
+fn every_kernel_equals_the_naive_product_of_large_values_in_few_places() {
+    for kernel in kernels("every_kernel_equals_the_naive_product_of_large_values_in_few_places") {
+        for lane in 0..8 {
+            for (n, k) in [(NR, 64), (2 * NR, 128), (NR, 8)] {
+                let fills = (Fill::Eighth(lane), Fill::Eighth(lane));
+                Operands::new(kernel.form, 9, n, k, fills).check(kernel, |tile| tile);
+            }
+        }
+    }
+}
+
+#[test]
 fn operands_need_no_alignment() {
     for kernel in kernels("operands_need_no_alignment") {
         let operands = Operands::new(kernel.form, kernel.rows, kernel.panels * NR, 40, EXTREMES[0]);
@@ -240,9 +277,6 @@ fn any_number_of_groups_is_multiplied() {
             let values: Vec<i8> = (0..rows * padded_k).map(|_| random.number() as i8).collect();
             let activations: Vec<i8> = values.iter().map(|value| kernel.form.convert(*value)).collect();
             let weight = |n: usize, k: usize| i32::from(weights[k / KG * NR * KG + n * KG + k % KG]);
-            let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
-            kernel.arrange(&weights, padded_k, &mut arranged);
-            kernel.arrange_rows(&activations, padded_k, &mut arranged_rows);
             let tile = Tile {
                 activations: &activations,
                 rows,
@@ -251,8 +285,8 @@ fn any_number_of_groups_is_multiplied() {
                 panels: 1,
                 column_sums: &[std::array::from_fn(|n| (0..padded_k).map(|k| weight(n, k)).sum())],
                 notes: &kernel.examine(&weights, padded_k),
-                arranged: &arranged,
-                arranged_rows: &arranged_rows,
+                arranged: &arranged_panels(kernel, &weights, padded_k),
+                arranged_rows: &arranged_rows(kernel, &activations, padded_k),
             };
             let mut acc = Accumulators::splat(0);
             kernel.run(&tile, &mut acc);
@@ -270,9 +304,7 @@ fn any_number_of_groups_is_multiplied() {
 fn an_inconsistent_tile_is_refused() {
     for kernel in kernels("an_inconsistent_tile_is_refused") {
         let notes = kernel.examine(&[0; 8 * NR], 8);
-        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
-        kernel.arrange(&[0; 8 * NR], 8, &mut arranged);
-        kernel.arrange_rows(&[0; 8], 8, &mut arranged_rows);
+        let (panel, row) = (arranged_panels(kernel, &[0; 8 * NR], 8), arranged_rows(kernel, &[0; 8], 8));
         let good = Tile {
             activations: &[0; 8],
             rows: 1,
@@ -281,8 +313,8 @@ fn an_inconsistent_tile_is_refused() {
             panels: 1,
             column_sums: &[[0; NR]],
             notes: &notes,
-            arranged: &arranged,
-            arranged_rows: &arranged_rows,
+            arranged: &panel,
+            arranged_rows: &row,
         };
         let run = |tile: Tile<'_>| std::panic::catch_unwind(|| kernel.run(&tile, &mut Accumulators::splat(0))).is_ok();
         assert!(run(good));
@@ -300,6 +332,8 @@ fn an_inconsistent_tile_is_refused() {
             Tile { column_sums: &[], ..good },
             Tile { weights: &[0; 8 * NR - 1], ..good },
             Tile { notes: &[0; 9], ..good },
+            Tile { arranged: &[0; 9], ..good },
+            Tile { arranged_rows: &[0; 9], ..good },
         ] {
             assert!(!run(bad), "{}: {bad:?}", kernel.name);
         }
@@ -307,11 +341,9 @@ fn an_inconsistent_tile_is_refused() {
         let deep = MAX_K + K_ALIGN;
         let (activations, weights) = (vec![0; deep], vec![0; deep * NR]);
         let notes = kernel.examine(&weights, deep);
-        let (mut arranged, mut arranged_rows) = (Vec::new(), Vec::new());
-        kernel.arrange(&weights, deep, &mut arranged);
-        kernel.arrange_rows(&activations, deep, &mut arranged_rows);
+        let (panel, row) = (arranged_panels(kernel, &weights, deep), arranged_rows(kernel, &activations, deep));
         let operands = Tile { activations: &activations, weights: &weights, padded_k: deep, ..good };
-        let too_deep = Tile { notes: &notes, arranged: &arranged, arranged_rows: &arranged_rows, ..operands };
+        let too_deep = Tile { notes: &notes, arranged: &panel, arranged_rows: &row, ..operands };
         assert!(!run(too_deep), "{}", kernel.name);
         // Where the end is noted, nothing else would stop assembly.
         let endless = vec![0; good.notes.len()];

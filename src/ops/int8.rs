@@ -30,7 +30,7 @@ impl Int8Linear {
     /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`).
     pub(super) fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, quantized: &mut QuantizedRows, out: &mut [f32]) {
         let kernel = gemm::chosen();
-        quantized.quantize(x, self.shape.k, self.input_factor.as_deref(), kernel.form);
+        quantized.quantize(x, self.shape.k, self.input_factor.as_deref(), kernel);
         linear_i8(kernel, quantized, &self.weights(), epilogue, out);
     }
 
@@ -44,7 +44,7 @@ impl Int8Linear {
         out: &mut [f32],
     ) {
         let (kernel, shape, weights) = (gemm::chosen(), self.shape, self.weights());
-        quantized.quantize_on(threads, x, shape.k, self.input_factor.as_deref(), kernel.form);
+        quantized.quantize_on(threads, x, shape.k, self.input_factor.as_deref(), kernel);
         let quantized = &*quantized;
         let ranges = split(shape.panels(), 1, threads.count());
         let widths = ranges.clone().map(|panels| shape.channels(panels).len());
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn channels_are_shared_where_rows_are_few_or_would_be_wasted() {
-        for step in [1, 2, 4] {
+        for step in [1, 2, 4, 8] {
             assert!((0..300).all(|rows| !shares_channels(rows, step, 24, 1)), "{step}");
             // Few rows, which all threads get as many panels of.
             for (rows, threads) in [(1, 2), (32, 2), (5, 4), (64, 4), (128, 8)] {

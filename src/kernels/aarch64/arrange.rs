@@ -29,17 +29,22 @@ pub(super) type PairStep = [[i8; STEP]; PAIR];
 /// Writes the notes on a panel.
 #[target_feature(enable = "neon")]
 pub(super) fn examine(panel: &[i8], notes: &mut [u8]) {
+    let (notes, _) = notes.as_chunks_mut::<NOTE>().0.as_chunks_mut::<PAIRS>();
+    for_steps(panel, |s, groups| examine_step(groups, &mut notes[s]));
+}
+
+/// Calls `f` with every step of a panel and its number; what is missing of the last one is zero.
+#[inline(always)]
+fn for_steps(panel: &[i8], mut f: impl FnMut(usize, &[[i8; GROUP]; GROUPS])) {
     let (groups, _) = panel.as_chunks::<GROUP>();
     let (whole, last) = groups.as_chunks::<GROUPS>();
-    let (notes, _) = notes.as_chunks_mut::<NOTE>().0.as_chunks_mut::<PAIRS>();
-    let mut notes = notes.iter_mut();
-    for (groups, notes) in whole.iter().zip(&mut notes) {
-        examine_step(groups, notes);
+    for (s, groups) in whole.iter().enumerate() {
+        f(s, groups);
     }
     if !last.is_empty() {
         let mut groups = [[0; GROUP]; GROUPS];
         groups[..last.len()].copy_from_slice(last);
-        examine_step(&groups, notes.next().expect("notes on the last step"));
+        f(whole.len(), &groups);
     }
 }
 
@@ -61,7 +66,7 @@ fn examine_step(groups: &[[i8; GROUP]; GROUPS], notes: &mut [[u8; NOTE]; PAIRS])
                     // Four squares are below 2^16.
                     *low = vreinterpretq_u16_s16(vmlal_s8(vreinterpretq_s16_u16(*low), vget_low_s8(w), vget_low_s8(w)));
                     *high = vreinterpretq_u16_s16(vmlal_high_s8(vreinterpretq_s16_u16(*high), w, w));
-                    // Sums of 255 and more are 255.
+                    // Sums of 255 and more are 255, and 255 is taken for more.
                     *sum = vqaddq_u8(*sum, vreinterpretq_u8_s8(vabsq_s8(w)));
                 }
             }
@@ -86,22 +91,14 @@ fn examine_step(groups: &[[i8; GROUP]; GROUPS], notes: &mut [[u8; NOTE]; PAIRS])
 /// Arranges a panel: pair, step, channel, `k`; what is missing of the last step is zero.
 #[target_feature(enable = "neon")]
 pub(super) fn arrange(panel: &[i8], to: &mut [i8]) {
-    let (groups, _) = panel.as_chunks::<GROUP>();
-    let (whole, last) = groups.as_chunks::<GROUPS>();
-    let steps = groups.len().div_ceil(GROUPS);
+    let steps = panel.len().div_ceil(NR * STEP);
     let (to, _) = to.as_chunks_mut::<STEP>().0.as_chunks_mut::<PAIR>();
-    for (chunk, to) in to.chunks_exact_mut(CHANNELS / PAIR * steps).enumerate() {
-        let (first, second) = to.split_at_mut(steps);
-        let mut pairs = first.iter_mut().zip(second);
-        for (groups, (first, second)) in whole.iter().zip(&mut pairs) {
-            transpose(groups, chunk, first, second);
+    for_steps(panel, |s, groups| {
+        for (chunk, to) in to.chunks_exact_mut(CHANNELS / PAIR * steps).enumerate() {
+            let (first, second) = to.split_at_mut(steps);
+            transpose(groups, chunk, &mut first[s], &mut second[s]);
         }
-        if let Some((first, second)) = pairs.next() {
-            let mut groups = [[0; GROUP]; GROUPS];
-            groups[..last.len()].copy_from_slice(last);
-            transpose(&groups, chunk, first, second);
-        }
-    }
+    });
 }
 
 /// A step of two pairs of channels, those of a chunk of each group: in assembly, as the compiler counts every pointer up by itself.

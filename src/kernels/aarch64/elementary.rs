@@ -15,7 +15,7 @@ macro_rules! four {
     };
 }
 
-/// What [`exp`] loads: a value and copies.
+/// What [`exp`] loads, in the order in which it does. An array of equal values is loaded as copies of its first one, or as a register.
 #[repr(C, align(16))]
 struct Constants {
     low: [f32; 4],

@@ -1,16 +1,17 @@
 //! How many products of bytes fit into 16 bits when they are summed.
 //!
 //! Two always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Of four or eight, the sum is at most the product of the lengths
-//! of both vectors (Cauchy and Schwarz). Four fit, too, if the magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`.
+//! of both vectors (Cauchy and Schwarz). Four fit, too, if the magnitudes of their weights add up to 254 at most, as `128 * 254 = 32512`.
 //!
 //! A note on a step of rows has units of length that none of its vectors exceeds: three of vectors of eight values, by the lane in which
 //! they are summed, and one of those of four. A note on a step of weights has the units that fit with these weights. All of them
-//! are found out once per layer; what remains per step and block of the product is to compare four bytes.
+//! are found out once for weights and once per layer for rows; what remains per step and block of the product is to compare four bytes.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
+use super::arrange::STEP;
 use crate::kernels::layout::MAX_K;
 
 /// Bytes of a note: lanes 0 and 1, 2 and 3, and 4 to 7 of eight products, and all lanes of four.
@@ -19,6 +20,9 @@ pub(super) const NOTE: usize = 4;
 pub(super) const PAIRS: usize = 8;
 /// Steps that are compared at once.
 const AT_ONCE: usize = 2;
+
+// What the assembly knows.
+const _: () = assert!(NOTE == 4 && PAIRS == 8 && AT_ONCE == 2 && MOST_STEPS.is_multiple_of(AT_ONCE));
 
 /// All eight products of a step are summed in 16 bits.
 pub(super) const EIGHT: u8 = 0;
@@ -61,7 +65,7 @@ impl Squares {
     }
 }
 
-/// The lower bytes of the lanes, which are whole numbers.
+/// The lanes, which are below 256, as bytes, without what is behind the point.
 #[inline]
 #[target_feature(enable = "neon")]
 fn bytes(x: float32x4_t) -> [u8; NOTE] {
@@ -74,11 +78,11 @@ fn bytes(x: float32x4_t) -> [u8; NOTE] {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn of_rows(squares: Squares) -> [u8; NOTE] {
-    // Rounded up, whatever the errors of the three operations are.
     const SCALES: [f32; NOTE] = {
-        let unit = (1.0 + 1e-6) / (UNIT * UNIT);
+        let unit = 1.0 / (UNIT * UNIT);
         [4.0 * unit, 4.0 * unit, 4.0 * unit, 2.0 * unit]
     };
+    // Rounded up; that the operations before have errors, `MOST` makes up for.
     bytes(vrndpq_f32(vsqrtq_f32(squares.of_groups(SCALES))))
 }
 
@@ -91,7 +95,7 @@ pub(super) fn of_weights(squares: Squares, small: bool) -> [u8; NOTE] {
         let unit = UNIT * UNIT / (MOST * MOST);
         [2.0 * unit, 2.0 * unit, 2.0 * unit, unit]
     };
-    /// More units than rows can have.
+    /// As many units as rows can have.
     const ANY: f32 = 255.0;
     let units = vdivq_f32(vdupq_n_f32(1.0), vsqrtq_f32(squares.of_groups(SCALES)));
     let mut note = bytes(vminq_f32(units, vdupq_n_f32(ANY)));
@@ -109,7 +113,7 @@ pub(super) struct Ways {
 }
 
 /// Steps of the largest inner dimension.
-const MOST_STEPS: usize = MAX_K / 64;
+const MOST_STEPS: usize = MAX_K / STEP;
 
 impl Ways {
     /// Those of no steps.
@@ -210,7 +214,7 @@ mod tests {
         [[0, 0, 1, 1, 2, 2, 2, 2][lane], NOTE - 1]
     }
 
-    /// All squares, in every lane: notes never say less of rows, or more of weights, than is so.
+    /// All squares, each in one of the lanes: notes never say less of rows, or more of weights, than is so.
     #[test]
     fn products_that_are_said_to_fit_do() {
         // A note on rows stands for lengths up to the largest square with it, and one on weights for that with the largest square.
@@ -244,7 +248,7 @@ mod tests {
     #[test]
     fn most_products_that_fit_are_said_to() {
         let mut fit = [0; 2];
-        for square in (100..60_000u16).step_by(7) {
+        for square in (100..=1u16 << 15).step_by(7) {
             let lane = usize::from(square) % 8;
             let ([rows, _], bytes) = (notes(lane, square), bytes_of(lane));
             // Of eight, a quarter of the rows' and half of the weights'; of four, half and all. Two percent more would not fit.
@@ -260,21 +264,26 @@ mod tests {
         assert!(fit[0] > 1000 && fit[1] > 1000, "{fit:?}");
     }
 
-    /// Each byte of a note, a little below, equal and a little above, for every pair of channels and both steps of two.
+    /// All kinds of notes, on both sides of 128, for every pair of channels and for odd and even numbers of steps.
     #[test]
     fn ways_are_those_of_the_notes() {
-        for steps in [1, 2, 3, 7] {
+        for steps in [1, 2, 3, 32] {
             let mut of_rows = vec![0; notes_len(steps)];
             let mut of_weights = vec![0; PAIRS * notes_len(steps)];
-            let mut want = Vec::new();
+            let (mut want, mut kinds) = (Vec::new(), [0; 3]);
             for s in 0..steps {
-                let rows = [100, 101, 102, 103];
+                let rows = [[100u8, 101, 102, 103], [127, 128, 129, 130], [200, 1, 255, 126], [0, 250, 127, 255]][s % 4];
                 of_rows[s * NOTE..][..NOTE].copy_from_slice(&rows);
                 for pair in 0..PAIRS {
-                    let mut weights = rows.map(|note| note + (pair % 2) as u8);
-                    let lower = (s + pair) % (NOTE + 2);
-                    if lower <= NOTE {
-                        weights[lower.min(NOTE - 1)] = 90;
+                    // Which bytes are one too few, if that can be.
+                    let bits = (s * PAIRS + pair) / 2;
+                    let mut weights = rows;
+                    for (i, note) in weights.iter_mut().enumerate() {
+                        *note = if bits >> i & 1 == 1 {
+                            note.saturating_sub(1)
+                        } else {
+                            note.saturating_add((pair % 2) as u8)
+                        };
                     }
                     let eight = weights[..3].iter().zip(&rows).all(|(weights, rows)| rows <= weights);
                     let four = rows[3] <= weights[3];
@@ -284,9 +293,11 @@ mod tests {
                         (false, false) => TWO,
                         _ => FOUR,
                     });
+                    kinds[usize::from(!eight) + usize::from(!four)] += 1;
                     of_weights[(s * PAIRS + pair) * NOTE..][..NOTE].copy_from_slice(&weights);
                 }
             }
+            assert!(steps < 32 || kinds.iter().all(|kind| *kind > 5), "{kinds:?}");
             want.extend([END; PAIRS]);
             let mut ways = Ways::new();
             // SAFETY: every CPU of 64-bit Arm that Rust knows has NEON.
@@ -296,6 +307,17 @@ mod tests {
             let got = unsafe { std::slice::from_raw_parts(ways.as_ptr(), want.len()) };
             assert_eq!(got, want, "{steps} steps");
         }
+    }
+
+    #[test]
+    fn four_products_of_small_weights_fit_whatever_the_rows_are() {
+        // SAFETY: every CPU of 64-bit Arm that Rust knows has NEON.
+        let of = |square: u16, small| unsafe {
+            of_weights(Squares { four: vdupq_n_u16(square), eight: vdupq_n_u16(square) }, small)
+        };
+        assert_eq!((of(60_000, false)[NOTE - 1] < 100, of(60_000, true)[NOTE - 1]), (true, u8::MAX));
+        assert_eq!(of(60_000, false)[..NOTE - 1], of(60_000, true)[..NOTE - 1]);
+        assert_eq!(of(0, false), [u8::MAX; NOTE]);
     }
 
     #[test]

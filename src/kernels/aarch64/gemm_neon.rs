@@ -87,13 +87,13 @@ fn blocks(tile: &Tile<'_>, acc: &mut Accumulators) {
 /// Eight rows times a panel: in assembly, as the compiler does not keep all sums in registers.
 ///
 /// # Panics
-/// If rows or weights have fewer steps than `ways`.
+/// If rows or weights have fewer steps than `ways`, or there are none.
 #[inline]
 #[target_feature(enable = "neon")]
 fn block(rows: &[i8], weights: &[i8], ways: &Ways, acc: &mut [[i32; NR]; BLOCK]) {
     let steps = ways.steps();
     let all = rows.len() >= steps * size_of::<BlockStep>() && weights.len() >= PAIRS * steps * size_of::<PairStep>();
-    assert!(all, "not {steps} steps");
+    assert!(all && steps > 0, "not {steps} steps");
     /// Half a step of two rows: of the first in v24 and v25, of the second in v26 and v27.
     macro_rules! load {
         () => {
@@ -195,8 +195,10 @@ fn block(rows: &[i8], weights: &[i8], ways: &Ways, acc: &mut [[i32; NR]; BLOCK])
     const PAIR_SUMS: usize = PAIR * size_of::<i32>();
     // The bits by which ways are told apart.
     const _: () = assert!(EIGHT == 0 && FOUR & 1 == 1 && TWO & 0x81 == 0x80 && END & 0x81 == 0 && END != 0);
-    // SAFETY: NEON. Every way but the end, which ends a pair of channels, stands for 512 bytes of rows and 128 of weights, which are there,
-    // as checked above, as the ways of each pair end after `steps`. Of each row of `acc`, eight bytes are written per pair.
+    let first_row = acc.as_mut_ptr();
+    // SAFETY: NEON. There is a step, whose way is not the end. Every way but the end, which ends a pair of channels, stands for 512 bytes of
+    // rows and 128 of weights, which are there, as checked above, as the ways of each pair end after `steps`. Of each row of `acc`, eight bytes
+    // are written per pair.
     unsafe {
         asm!(
             // A pair of channels.
@@ -233,7 +235,7 @@ fn block(rows: &[i8], weights: &[i8], ways: &Ways, acc: &mut [[i32; NR]; BLOCK])
             "tbnz {way:w}, #0, 9b",
             "b 6b",
             "13:",
-            // To the lower half of v8 for the first row, to the upper half for the second, to v12 for the next two.
+            // Those of two rows in the halves of v8, of the next in v12, v16 and v20.
             neighbours!("v8" "v9", "v10" "v11", "v12" "v13", "v14" "v15", "v16" "v17", "v18" "v19", "v20" "v21", "v22" "v23"),
             neighbours!("v8" "v10", "v12" "v14", "v16" "v18", "v20" "v22"),
             "st1 {{v8.d}}[1], [{second}], {two_rows}",
@@ -252,8 +254,8 @@ fn block(rows: &[i8], weights: &[i8], ways: &Ways, acc: &mut [[i32; NR]; BLOCK])
             first_way = inout(reg) ways.as_ptr() => _,
             ways = out(reg) _,
             way = out(reg) _,
-            acc = inout(reg) acc.as_mut_ptr() => _,
-            second = inout(reg) acc.as_mut_ptr().wrapping_add(1) => _,
+            acc = inout(reg) first_row => _,
+            second = inout(reg) first_row.wrapping_add(1) => _,
             two_rows = in(reg) 2 * ROW,
             back = in(reg) PAIR_SUMS.wrapping_sub(6 * ROW),
             left = inout(reg) PAIRS => _,

@@ -102,6 +102,7 @@ impl Simd for Neon {
     const TILE: (usize, usize) = (5, 1);
     const FOURS: bool = true;
     const NAN_STAYS: bool = true;
+    const RANGE_IN_PASSING: bool = true;
 
     #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {

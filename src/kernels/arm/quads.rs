@@ -3,7 +3,8 @@
 //! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
 //! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
 //! spread like those of models. [`TileKernel::examine`](crate::kernels::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
-//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an end.
+//! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an
+//! end.
 
 use crate::kernels::gemm::{Accumulators, Tile};
 use crate::kernels::layout::{GROUP, KG, NR};

@@ -164,7 +164,10 @@ impl Int8Values {
             scales[i] = unit / sums[i];
             offsets[i] = f32::from(TOP) * scales[i];
         }
-        let a = RowsView { values: bytes, form, scales, offsets, padded_k };
+        let arranged = &mut block.arranged;
+        arranged.resize(rows.div_ceil(input.kernel.row_step) * input.kernel.arranged_rows_len(padded_k), 0);
+        input.kernel.arrange_rows(bytes, padded_k, arranged);
+        let a = RowsView { values: bytes, form, scales, offsets, padded_k, arranged };
         let weights = Int8Weights {
             shape,
             packed: &self.packed[..shape.packed_len()],

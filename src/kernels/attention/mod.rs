@@ -198,7 +198,7 @@ fn run(
     let (blocks, items) = (&mut blocks[..workers], &Mutex::new(items.into_iter()));
     if input.is_int8() {
         // Whoever computes most, so that a run does not need more memory than one before.
-        blocks.iter_mut().for_each(|block| block.make_room(most, length));
+        blocks.iter_mut().for_each(|block| block.make_room(&input, most));
     }
     if let Some(dot) = isa.dot().filter(|_| int8::serves(&input)) {
         int8.resize_with(int8.len().max(shape.heads), Default::default);
@@ -282,6 +282,8 @@ struct Block {
     sums: Vec<f32>,
     /// Weights in int8: `[BLOCK, length]`, rows rounded up to 16.
     bytes: Vec<i8>,
+    /// These as [`Kernel::arrange_rows`](super::gemm::Kernel::arrange_rows) arranges them.
+    arranged: Vec<i8>,
     /// Per query, the weight that a step of these stands for, and the one that byte 0 stands for, divided by the sum of all.
     scales: Vec<f32>,
     offsets: Vec<f32>,
@@ -289,9 +291,13 @@ struct Block {
 
 impl Block {
     /// Makes room for the largest results of so many queries, where weights are in int8.
-    fn make_room(&mut self, queries: usize, length: usize) {
+    fn make_room(&mut self, input: &Input<'_>, queries: usize) {
+        let (length, kernel) = (input.length, input.kernel);
+        let padded = length.next_multiple_of(LANES);
         room(&mut self.scores, queries.next_multiple_of(LANES) * stride(length));
-        room(&mut self.bytes, queries * length.next_multiple_of(LANES));
+        room(&mut self.bytes, queries * padded);
+        let arranged = queries.div_ceil(kernel.row_step) * kernel.arranged_rows_len(padded);
+        self.arranged.reserve(arranged.saturating_sub(self.arranged.len()));
     }
 }
 

@@ -1,13 +1,13 @@
 use super::*;
-use crate::kernels::tested::isas;
+use crate::kernels::tested::{isas, kernels};
 
 #[test]
 fn extremes_map_to_127_and_ties_go_to_even() {
     let mut q = QuantizedRows::default();
-    q.quantize(&[126.5, -126.5, 0.5, 1.5, -2.5, 0.0], 6, None, Form::Signed);
+    q.quantize_as(&[126.5, -126.5, 0.5, 1.5, -2.5, 0.0], 6, None, Form::Signed);
     assert_eq!(q.values, [126, -126, 0, 2, -2, 0, 0, 0]);
     assert_eq!((&q.scales[..], &q.offsets[..]), (&[1.0][..], &[0.0][..]));
-    q.quantize(&[300.0, 47.0, 174.5, 175.5], 4, None, Form::Signed);
+    q.quantize_as(&[300.0, 47.0, 174.5, 175.5], 4, None, Form::Signed);
     assert_eq!(q.values, [126, -127, 0, 2, 0, 0, 0, 0]);
     assert_eq!((&q.scales[..], &q.offsets[..]), (&[1.0][..], &[174.0][..]));
 }
@@ -17,7 +17,7 @@ fn every_value_is_within_half_a_step_of_what_was_quantised() {
     let mut q = QuantizedRows::default();
     for (shift, stretch) in [(0.0, 1.0), (3.0, 0.01), (-1e4, 50.0), (0.0, 1e-30), (0.0, 8e37), (2.5e38, 1e37)] {
         let x: Vec<f32> = (0..400).map(|i| ((i * 7919 % 601) as f32 - 300.0) / 71.0 * stretch + shift).collect();
-        q.quantize(&x, 40, None, Form::Signed);
+        q.quantize_as(&x, 40, None, Form::Signed);
         for (i, (&value, &x)) in q.values.iter().zip(&x).enumerate() {
             let (scale, offset) = (f64::from(q.scales[i / 40]), f64::from(q.offsets[i / 40]));
             let error = (f64::from(value) * scale + offset - f64::from(x)).abs();
@@ -31,7 +31,7 @@ fn zero_is_exact_in_every_row_that_spans_it() {
     let mut q = QuantizedRows::default();
     for i in 1..500 {
         let (low, high) = (-(i as f32).sqrt(), (i as f32).ln() + 0.1);
-        q.quantize(&[low, 0.0, high], 3, None, Form::Signed);
+        q.quantize_as(&[low, 0.0, high], 3, None, Form::Signed);
         assert_eq!(f32::from(q.values[1]) * q.scales[0] + q.offsets[0], 0.0, "{low} {high}");
     }
 }
@@ -139,7 +139,7 @@ fn positions_are_those_of_the_byte() {
 fn equal_and_tiny_rows_have_scale_0_and_others_are_not_made_finite() {
     let mut q = QuantizedRows::default();
     let tiny = f32::MIN_POSITIVE / 4.0;
-    q.quantize(
+    q.quantize_as(
         &[5.0, 5.0, tiny, 0.0, f32::NAN, 1.0, f32::INFINITY, 1.0, f32::NEG_INFINITY, 0.0],
         2,
         None,
@@ -183,11 +183,45 @@ fn a_value_that_is_not_finite_makes_both_ends_nan_wherever_it_is() {
 }
 
 #[test]
+fn a_value_that_is_not_finite_makes_a_scale_that_is_not_with_a_factor_too() {
+    for isa in isas() {
+        for k in [1, 16, 64, 70] {
+            let factors = vec![0.5; k];
+            for at in 0..k {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut x = vec![1.0; 2 * k];
+                    x[at] = bad;
+                    let mut q = QuantizedRows::default();
+                    q.run(isa, &Threads::one(), &x, k, Some(&factors), Form::Signed);
+                    assert!(!q.scales[0].is_finite() && q.scales[1] == 0.0, "{} {bad} at {at} of {k}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_arrange_rows_as_one_does() {
+    let threads = Threads::new(std::num::NonZeroUsize::new(3).expect("three"), false).expect("threads");
+    for kernel in kernels("threads_arrange_rows_as_one_does") {
+        for (rows, k) in [(40, 19), (0, 3), (1, 70), (17, 1), (23, 64), (75, 200)] {
+            let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 1009) as f32 / 9.0 + (i / k) as f32).collect();
+            let (mut alone, mut shared) = (QuantizedRows::default(), QuantizedRows::default());
+            alone.quantize(&x, k, None, kernel);
+            shared.quantize_on(&threads, &x, k, None, kernel);
+            assert_eq!(alone.arranged, shared.arranged, "{} {rows} x {k}", kernel.name);
+            let blocks = rows.div_ceil(kernel.row_step);
+            assert_eq!(alone.arranged.len(), blocks * kernel.arranged_rows_len(alone.padded_k), "{}", kernel.name);
+        }
+    }
+}
+
+#[test]
 fn factor_multiplies_inputs_before_the_scale_is_chosen() {
     let mut plain = QuantizedRows::default();
     let mut factored = QuantizedRows::default();
-    plain.quantize(&[4.0, 1.0], 2, None, Form::Signed);
-    factored.quantize(&[8.0, 0.5], 2, Some(&[0.5, 2.0]), Form::Signed);
+    plain.quantize_as(&[4.0, 1.0], 2, None, Form::Signed);
+    factored.quantize_as(&[8.0, 0.5], 2, Some(&[0.5, 2.0]), Form::Signed);
     assert_eq!((plain.values, plain.scales, plain.offsets), (factored.values, factored.scales, factored.offsets));
 }
 
@@ -211,8 +245,8 @@ fn threads_change_nothing() {
         let x: Vec<f32> = (0..rows * k).map(|i| (i * 7 % 1009) as f32 / 9.0 + (i / k) as f32).collect();
         let factors: Vec<f32> = (0..k).map(|i| 1.0 + (i % 3) as f32).collect();
         for factor in [None, Some(&factors[..])] {
-            alone.quantize(&x, k, factor, Form::Offset128);
-            shared.quantize_on(&threads, &x, k, factor, Form::Offset128);
+            alone.quantize_as(&x, k, factor, Form::Offset128);
+            shared.run(Isa::chosen(), &threads, &x, k, factor, Form::Offset128);
             assert_eq!((&alone.values, alone.padded_k), (&shared.values, shared.padded_k), "{rows} x {k}");
             assert_eq!((&alone.scales, &alone.offsets), (&shared.scales, &shared.offsets), "{rows} x {k}");
             assert_eq!(alone.form, shared.form);

@@ -37,6 +37,7 @@ impl EdgeQa {
         activations.scales = vec![1.0; problem.m];
         activations.offsets = vec![0.0; problem.m];
         activations.padded_k = padded_k;
+        activations.arrange(kernel);
         let packed = pack(shape, &problem.weights);
         Self {
             kernel,
