@@ -10,9 +10,10 @@
 //! Why one layout serves all instruction sets: every int8 dot instruction in use sums 4 neighbouring products into
 //! one 32-bit lane, so 4 consecutive `k` of a channel must be neighbours. Then 16 channels x 4 fill exactly one
 //! AVX-512 register (`vpdpbusd`), two AVX registers (AVX-VNNI, or `vpmovsxbw` + `vpmaddwd` on AVX2) and four NEON
-//! registers (`sdot`, or `smull`/`smlal` + `sadalp`); `smmla` wants 8 consecutive `k` of two channels, which `zip1`/
-//! `zip2` of two neighbouring groups give, and that is why `K` is padded to a multiple of 8. A group is one cache
-//! line, and the artifact starts every tensor on a 64-byte boundary.
+//! registers (`sdot`); `smmla` wants 8 consecutive `k` of two channels, which `zip1`/`zip2` of two neighbouring groups
+//! give, and that is why `K` is padded to a multiple of 8. NEON without `sdot` arranges a panel anew, once for all rows
+//! ([`Kernel::arrange`](super::gemm::Kernel::arrange)). A group is one cache line, and the artifact starts every tensor
+//! on a 64-byte boundary.
 //!
 //! Padding (channels to 16, inner dimension to 8) is zero, so that kernels need no tail in either direction.
 

@@ -272,7 +272,8 @@ mod tests {
             let mut of_weights = vec![0; PAIRS * notes_len(steps)];
             let (mut want, mut kinds) = (Vec::new(), [0; 3]);
             for s in 0..steps {
-                let rows = [[100u8, 101, 102, 103], [127, 128, 129, 130], [200, 1, 255, 126], [0, 250, 127, 255]][s % 4];
+                let rows =
+                    [[100u8, 101, 102, 103], [127, 128, 129, 130], [200, 1, 255, 126], [0, 250, 127, 255]][s % 4];
                 of_rows[s * NOTE..][..NOTE].copy_from_slice(&rows);
                 for pair in 0..PAIRS {
                     // Which bytes are one too few, if that can be.
