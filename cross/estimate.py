@@ -4,8 +4,9 @@
 usage: estimate.py [--json] PROGRAM
 
 PROGRAM is an aarch64 program with symbols that has the kernels, such as the bench `layer` (cargo bench --no-run --bench layer --target
-aarch64-unknown-linux-gnu). The loop of a kernel is the one with most multiply-adds. llvm-mca models the pipelines of a core as LLVM
-knows them, with every load served by the nearest cache; it knows nothing of memory. Needs llvm-mca and an objdump for aarch64.
+aarch64-unknown-linux-gnu). The loop of a kernel is the one with most multiply-adds, of equal ones the first: of NEON without dot
+products, that in which eight products are summed. llvm-mca models the pipelines of a core as LLVM knows them, with every load served by
+the nearest cache; it knows nothing of memory. Needs llvm-mca and an objdump for aarch64.
 """
 import argparse
 import json
@@ -16,7 +17,7 @@ import sys
 
 # Multiply-adds of an instruction on 128-bit registers.
 MACS = {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8, "sdot": 16, "smmla": 32}
-KERNELS = {"neon": r"gemm_neon\d+(block|add)", "neon_dotprod": r"gemm_neon_dot", "neon_i8mm": r"gemm_i8mm"}
+KERNELS = {"neon": r"gemm_neon\d+block", "neon_dotprod": r"gemm_neon_dot", "neon_i8mm": r"gemm_i8mm"}
 # Cores that have the instructions of a kernel.
 CORES = {"neon": ["cortex-a53", "cortex-a72", "cortex-a76"], "neon_dotprod": ["cortex-a76"], "neon_i8mm": ["neoverse-n2"]}
 

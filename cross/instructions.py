@@ -25,7 +25,7 @@ RECORD = ROOT / "benches/record/instructions-arm.json"
 # By target, CPUs, the kernels that they choose, and the multiply-adds per instruction that products and layers must reach.
 CPUS = {
     "aarch64-unknown-linux-gnu": {
-        "cortex-a72": ("gemm_i8_64x16k4_neon", 4, 4),
+        "cortex-a72": ("gemm_i8_64x16k4_neon", 5.5, 5),
         "cortex-a76": ("gemm_i8_12x64k4_neon_dotprod", 11, 11),
         "max": ("gemm_i8_12x128k4_neon_i8mm", 18, 14),
     },

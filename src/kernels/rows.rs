@@ -98,6 +98,7 @@ impl QuantizedRows {
         if len == 0 || values.is_empty() {
             return arranged.clear();
         }
+        assert!(values.len().is_multiple_of(*padded_k), "{} values are no rows of {padded_k}", values.len());
         let rows = values.len() / *padded_k;
         arranged.resize(rows.div_ceil(kernel.row_step) * len, 0);
         let ranges = split(rows, kernel.row_step, threads.row_parts(rows));

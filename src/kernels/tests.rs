@@ -1,5 +1,7 @@
 //! Every row of the kernel table equals a naive product of the unpacked matrices.
 
+use std::ops::RangeInclusive;
+
 use super::end_of_file::EndOfFile;
 use super::gemm::{Accumulators, Kernel, MAX_PANELS, MAX_ROWS, Tile, chosen};
 use super::layout::{Form, K_ALIGN, KG, MAX_K, NR, PackedShape};
@@ -20,10 +22,15 @@ enum Fill {
     Fourth,
     /// Only every eighth value is not 0: all products are summed in one lane of some kernels.
     Eighth(usize),
+    /// Of so many rows or channels, only one is not 0.
+    OneOf(usize, usize),
+    /// A value for every 64 of the inner dimension.
+    Steps([i8; 3]),
 }
 
 impl Fill {
-    fn value(self, random: &mut Random, i: usize, lowest: i8) -> i8 {
+    /// Value `i` of rows or channels of `k`.
+    fn value(self, random: &mut Random, i: usize, k: usize, lowest: i8) -> i8 {
         match self {
             Fill::Random => (random.number() as i8).max(lowest),
             Fill::Constant(value) => value.max(lowest),
@@ -31,6 +38,8 @@ impl Fill {
             Fill::Bell => (0..8).map(|_| (random.number() as i8) / 8).sum(),
             Fill::Fourth if random.number().is_multiple_of(700) => 67,
             Fill::Fourth => [64, 64, 63, 63][i / KG % 4],
+            Fill::OneOf(of, one) => [0, 127][usize::from(i / k % of == one)],
+            Fill::Steps(values) => values[i % k / 64 % values.len()],
             Fill::Eighth(lane) => {
                 if i % 8 == lane {
                     127
@@ -59,8 +68,8 @@ impl Operands {
     fn new(form: Form, rows: usize, n: usize, k: usize, fills: (Fill, Fill)) -> Self {
         let mut random = Random((rows * 1_000_003 + n * 1009 + k) as u64);
         let shape = PackedShape { n, k };
-        let a: Vec<i8> = (0..rows * k).map(|i| fills.0.value(&mut random, i, -128)).collect();
-        let w: Vec<i8> = (0..n * k).map(|i| fills.1.value(&mut random, i, -127)).collect();
+        let a: Vec<i8> = (0..rows * k).map(|i| fills.0.value(&mut random, i, k, -128)).collect();
+        let w: Vec<i8> = (0..n * k).map(|i| fills.1.value(&mut random, i, k, -127)).collect();
         let mut activations = vec![form.convert(0); rows * shape.padded_k()];
         for (to, from) in activations.chunks_exact_mut(shape.padded_k()).zip(a.chunks_exact(k)) {
             for (to, from) in to.iter_mut().zip(from) {
@@ -153,6 +162,12 @@ fn arranged_rows(kernel: &Kernel, activations: &[i8], padded_k: usize) -> Vec<i8
     arranged
 }
 
+/// The first rows, of some blocks that are multiplied together, and the last two, as tests of all rows of large tiles take long.
+fn some_rows(rows: RangeInclusive<usize>) -> impl Iterator<Item = usize> {
+    let end = *rows.end();
+    rows.filter(move |rows| *rows <= 17 || rows + 1 >= end)
+}
+
 const EXTREMES: [(Fill, Fill); 13] = [
     (Fill::Random, Fill::Random),
     (Fill::Constant(127), Fill::Constant(127)),
@@ -181,7 +196,7 @@ fn the_required_kernel_is_the_chosen_one() {
 #[test]
 fn every_kernel_equals_the_naive_product_around_its_tile() {
     for kernel in kernels("every_kernel_equals_the_naive_product_around_its_tile") {
-        for rows in 1..=kernel.rows + 1 {
+        for rows in some_rows(1..=kernel.rows + 1) {
             for n in 1..=kernel.panels * NR + 1 {
                 for k in 1..=2 * K_ALIGN + 1 {
                     let fills = EXTREMES[(rows + n + k) % EXTREMES.len()];
@@ -200,7 +215,7 @@ fn every_kernel_equals_the_naive_product_around_its_tile() {
 fn every_kernel_equals_the_naive_product_on_extremes() {
     for kernel in kernels("every_kernel_equals_the_naive_product_on_extremes") {
         for fills in EXTREMES {
-            for rows in 1..=kernel.rows {
+            for rows in some_rows(1..=kernel.rows) {
                 for (n, k) in [(NR, 64), (2 * NR - 1, 65), (3 * NR, 1032), (NR + 1, 2049)] {
                     Operands::new(kernel.form, rows, n, k, fills).check(kernel, |tile| tile);
                 }
@@ -224,9 +239,15 @@ fn every_kernel_equals_the_naive_product_at_the_shapes_of_models() {
 #[test]
 fn every_kernel_equals_the_naive_product_of_large_values_in_few_places() {
     for kernel in kernels("every_kernel_equals_the_naive_product_of_large_values_in_few_places") {
-        for lane in 0..8 {
-            for (n, k) in [(NR, 64), (2 * NR, 128), (NR, 8)] {
-                let fills = (Fill::Eighth(lane), Fill::Eighth(lane));
+        let all = Fill::Constant(127);
+        let lanes = (0..8).map(|lane| (Fill::Eighth(lane), Fill::Eighth(lane)));
+        let rows = (0..8).map(|row| (Fill::OneOf(8, row), all));
+        let channels = (0..NR).map(|channel| (all, Fill::OneOf(NR, channel)));
+        // Eight, two and four products fit into 16 bits, in every order.
+        let steps = [[5, 127, 60], [127, 60, 5], [60, 5, 127], [5, 60, 127], [60, 127, 5], [127, 5, 60]];
+        let steps = steps.map(|steps| (all, Fill::Steps(steps)));
+        for fills in lanes.chain(rows).chain(channels).chain(steps) {
+            for (n, k) in [(NR, 64), (2 * NR, 128), (NR, 8), (NR, 7 * 64)] {
                 Operands::new(kernel.form, 9, n, k, fills).check(kernel, |tile| tile);
             }
         }
@@ -350,13 +371,17 @@ fn an_inconsistent_tile_is_refused() {
         let stops = endless.is_empty() || !good.arranged.is_empty() || !run(Tile { notes: &endless, ..good });
         assert!(stops, "{}: notes without an end", kernel.name);
         // Of operands that are arranged wrongly, nothing is read that is not there.
-        for byte in [0i8, -1, 127, 1, 2] {
-            let wrong = [good.arranged, good.arranged_rows].map(|operand| vec![byte; operand.len()]);
-            let wrong = wrong.each_ref().map(|operand| EndOfFile::new(operand));
-            let notes = EndOfFile::new(&vec![byte.cast_unsigned(); good.notes.len()]);
-            if !good.arranged.is_empty() {
-                let [arranged, arranged_rows] = wrong.each_ref().map(|operand| operand.values());
-                run(Tile { notes: notes.values(), arranged, arranged_rows, ..good });
+        let (rows, k) = (kernel.row_step + 1, 3 * 64);
+        let (activations, weights) = (vec![0; rows * k], vec![0; k * NR]);
+        let operands = Tile { activations: &activations, rows, padded_k: k, weights: &weights, ..good };
+        let lengths =
+            [kernel.examine(&weights, k).len(), kernel.arranged_panel_len(k), 2 * kernel.arranged_rows_len(k)];
+        for bytes in [[0u8, 0, 255], [255, 0, 0], [2, 127, 126], [126, 2, 127], [127, 1, 128], [128, 128, 128]] {
+            if kernel.arranged_panel_len(k) > 0 {
+                let wrong: [EndOfFile<u8>; 3] = std::array::from_fn(|i| EndOfFile::new(&vec![bytes[i]; lengths[i]]));
+                let [notes, arranged, arranged_rows] = wrong.each_ref().map(|wrong| wrong.values());
+                let (arranged, arranged_rows) = (bytemuck::cast_slice(arranged), bytemuck::cast_slice(arranged_rows));
+                assert!(run(Tile { notes, arranged, arranged_rows, ..operands }), "{} {bytes:?}", kernel.name);
             }
         }
     }

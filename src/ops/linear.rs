@@ -6,6 +6,7 @@ use tract_core::internal::*;
 use super::int8::Int8Linear;
 use super::{LayerNorm, Workspace, rows_fact, slice_of};
 use crate::artifact::View;
+use crate::kernels::gemm;
 use crate::kernels::layout::PackedShape;
 use crate::kernels::linear::Epilogue;
 use crate::kernels::linear_float::{self, HalfWeights, linear_f16, linear_f32};
@@ -63,6 +64,14 @@ impl LinearWeights {
         }
     }
 
+    /// Rows that are multiplied together.
+    fn row_step(&self) -> usize {
+        match self {
+            LinearWeights::F32 { .. } | LinearWeights::F16 { .. } => 1,
+            LinearWeights::Int8(_) => gemm::chosen().row_step,
+        }
+    }
+
     /// Applies the layer to `x` (`[rows, k]`), writing `out` (`[rows, n]`).
     fn apply(&self, x: &[f32], epilogue: Epilogue<'_>, scratch: &mut Scratch, out: &mut [f32]) {
         match self {
@@ -109,7 +118,7 @@ impl Linear {
     ) {
         let PackedShape { n, k } = self.weights.shape();
         let rows = x.len() / k;
-        let ranges = split(rows, 1, threads.parts(rows, PART));
+        let ranges = split(rows, self.weights.row_step(), threads.parts(rows, PART));
         memory.resize_with(memory.len().max(ranges.len()), Scratch::default);
         let outputs = cut(out, ranges.clone().map(|rows| rows.len() * n));
         let mut parts: Vec<_> = ranges

@@ -1,7 +1,7 @@
 //! Products of bytes that are summed in 16 bits before they are added to 32: two or four at a time.
 //!
 //! Two products always fit: weights are at least -127, and `2 * 128 * 127 = 32512`. Four fit whatever the activations are if the
-//! magnitudes of their weights add up to 255 at most, as `128 * 255 = 32640`. That is so for nearly all fours of weights that are
+//! magnitudes of their weights add up to 254 at most, as `128 * 254 = 32512`. That is so for nearly all fours of weights that are
 //! spread like those of models. [`TileKernel::examine`](crate::kernels::gemm::TileKernel::examine) finds it out once for all rows, and notes it for
 //! every part of a panel, which is as many channels as are multiplied together: a note for each four groups, and an
 //! end.
